@@ -1,0 +1,265 @@
+//! The one error type: which operation, on which path, why.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::id::CheckpointId;
+
+/// What every fallible call of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An operation failed: what was being done, where, and why.
+///
+/// Match on the predicates (`is_corrupt`, `is_locked`, ...), not on the text. The cause is always the
+/// [`source`](std::error::Error::source), with the operating system's error code where there is one.
+/// Cheap to clone.
+///
+/// # Examples
+///
+/// ```
+/// let store = piton::Options::memory().open("state")?;
+/// let missing = store.checkpoint(piton::CheckpointId::new(7).unwrap()).unwrap_err();
+/// assert!(missing.is_not_found());
+/// assert_eq!(missing.to_string(), "open checkpoint 7: there is no such checkpoint");
+/// # Ok::<(), piton::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+    indeterminate: bool,
+}
+
+struct Inner {
+    operation: String,
+    path: Option<PathBuf>,
+    cause: Cause,
+}
+
+/// Why an operation failed. Private, so that it may grow; the predicates are the public face.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Io(io::Error),
+    #[error("{0}")]
+    Corrupt(Malformed),
+    #[error("written by a newer piton: format version {found}, this one reads up to {supported}")]
+    NewerFormat { found: u32, supported: u32 },
+    #[error("the store is locked by {owner}; close it there first")]
+    Locked { owner: String },
+    #[error("checkpoint {0} exists already; the first one stays")]
+    Conflict(CheckpointId),
+    #[error("{0}")]
+    NotFound(&'static str),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the state has {size} bytes, the limit is {limit} bytes per state")]
+    TooLarge { size: u64, limit: u64 },
+    #[error("the store refuses to write after an earlier failure, reopen it: {0}")]
+    Poisoned(#[source] Error),
+    #[error("generation {found} of this store was opened elsewhere, this one is {ours}: reopen it")]
+    Fenced { ours: u64, found: u64 },
+}
+
+/// Bytes that do not mean what they should: where, and what is wrong with them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("damaged at byte {offset}: {what}")]
+pub(crate) struct Malformed {
+    pub(crate) offset: u64,
+    pub(crate) what: String,
+    /// Set when the bytes are whole, but of a format version above ours: (found, supported).
+    pub(crate) newer: Option<(u32, u32)>,
+}
+
+impl Malformed {
+    pub(crate) fn new(offset: u64, what: impl Into<String>) -> Self {
+        Self { offset, what: what.into(), newer: None }
+    }
+
+    pub(crate) fn newer(offset: u64, found: u32, supported: u32) -> Self {
+        Self { offset, what: format!("format version {found}"), newer: Some((found, supported)) }
+    }
+
+    /// Names the file that holds the bytes.
+    pub(crate) fn at(self, operation: impl Into<String>, path: &Path) -> Error {
+        let cause = match self.newer {
+            Some((found, supported)) => Cause::NewerFormat { found, supported },
+            None => Cause::Corrupt(self),
+        };
+        Error::at(operation, path, cause)
+    }
+}
+
+impl Error {
+    pub(crate) fn new(operation: impl Into<String>, cause: Cause) -> Self {
+        Self::build(operation.into(), None, cause)
+    }
+
+    /// With the path of the file or directory that the operation failed on.
+    pub(crate) fn at(operation: impl Into<String>, path: &Path, cause: Cause) -> Self {
+        Self::build(operation.into(), Some(path.to_owned()), cause)
+    }
+
+    pub(crate) fn io(operation: impl Into<String>, path: &Path, error: io::Error) -> Self {
+        Self::at(operation, path, Cause::Io(error))
+    }
+
+    fn build(operation: String, path: Option<PathBuf>, cause: Cause) -> Self {
+        Self { inner: Arc::new(Inner { operation, path, cause }), indeterminate: false }
+    }
+
+    pub(crate) fn invalid(operation: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(operation, Cause::Invalid(why.into()))
+    }
+
+    pub(crate) fn not_found(operation: impl Into<String>, what: &'static str) -> Self {
+        Self::new(operation, Cause::NotFound(what))
+    }
+
+    /// Marks that the operation may or may not have taken effect.
+    pub(crate) fn indeterminate(mut self) -> Self {
+        self.indeterminate = true;
+        self
+    }
+
+    /// The file or directory that the operation failed on, if it was one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.inner.path.as_deref()
+    }
+
+    /// The operating system's error code, if it was the operating system that refused.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match &self.inner.cause {
+            Cause::Io(error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    /// Bytes on disk are damaged, missing or not what the manifest says. An older checkpoint may be whole.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self.inner.cause, Cause::Corrupt(_))
+    }
+
+    /// The store is open for writing elsewhere; the message names the holder.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self.inner.cause, Cause::Locked { .. })
+    }
+
+    /// A checkpoint of this id exists already; the first one stays valid.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.inner.cause, Cause::Conflict(_))
+    }
+
+    /// The disk or a quota is full. Nothing is poisoned: free some space (`prune` needs none) and go on.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        self.io_kind().is_some_and(|k| matches!(k, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    /// There is no such checkpoint or state.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.inner.cause, Cause::NotFound(_)) || self.io_kind() == Some(io::ErrorKind::NotFound)
+    }
+
+    /// The store was opened for writing by somebody else since: this one must not write any more.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        matches!(self.inner.cause, Cause::Fenced { .. })
+    }
+
+    /// An earlier failure left the outcome of a write unknown, so the store refuses to write until it is reopened.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self.inner.cause, Cause::Poisoned(_))
+    }
+
+    /// The operation may or may not have taken effect; reopening the store tells.
+    #[must_use]
+    pub fn is_indeterminate(&self) -> bool {
+        self.indeterminate
+    }
+
+    /// The caller asked for something that can never work; the message says what and why.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.inner.cause, Cause::Invalid(_) | Cause::TooLarge { .. })
+    }
+
+    /// The files were written by a newer version of this crate.
+    #[must_use]
+    pub fn is_newer_format(&self) -> bool {
+        matches!(self.inner.cause, Cause::NewerFormat { .. })
+    }
+
+    /// A name that was to be new exists already.
+    pub(crate) fn is_taken_name(&self) -> bool {
+        self.io_kind() == Some(io::ErrorKind::AlreadyExists)
+    }
+
+    fn io_kind(&self) -> Option<io::ErrorKind> {
+        match &self.inner.cause {
+            Cause::Io(error) => Some(error.kind()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.operation)?;
+        if let Some(path) = &self.inner.path {
+            write!(f, " {}", path.display())?;
+        }
+        write!(f, ": {}", self.inner.cause)?;
+        if self.indeterminate {
+            f.write_str(" (the outcome is unknown, reopen the store)")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("operation", &self.inner.operation)
+            .field("path", &self.inner.path)
+            .field("cause", &self.inner.cause)
+            .field("indeterminate", &self.indeterminate)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.inner.cause {
+            Cause::Io(error) => Some(error),
+            Cause::Poisoned(first) => Some(first),
+            cause => Some(cause),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Keeps the kind and wraps the whole error, so that it can be downcast again.
+    fn from(error: Error) -> Self {
+        let kind = match &error.inner.cause {
+            Cause::Io(cause) => cause.kind(),
+            Cause::Corrupt(_) | Cause::NewerFormat { .. } => io::ErrorKind::InvalidData,
+            Cause::NotFound(_) => io::ErrorKind::NotFound,
+            Cause::Invalid(_) => io::ErrorKind::InvalidInput,
+            Cause::TooLarge { .. } => io::ErrorKind::FileTooLarge,
+            Cause::Conflict(_) => io::ErrorKind::AlreadyExists,
+            Cause::Locked { .. } => io::ErrorKind::WouldBlock,
+            Cause::Poisoned(_) | Cause::Fenced { .. } => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}

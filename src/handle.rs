@@ -1,0 +1,241 @@
+//! Where a state is, how long it is, and which checksum its bytes have.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::{
+    error::{Error, Result},
+    id::{FileId, Scope},
+};
+
+/// Names one state: where it is, how long, which CRC-32.
+///
+/// A handle is small and cheap to clone. It names files relative to the store, so a store may be moved. It has a text
+/// form ([`Display`](fmt::Display), [`FromStr`]) and is serde-serialisable: as that text in formats for people, in
+/// binary otherwise. Holding a handle keeps nothing alive: a state lives while a checkpoint, a pending checkpoint or an
+/// open [`Checkpoint`](crate::Checkpoint) refers to it.
+///
+/// # Examples
+///
+/// ```
+/// use piton::StateHandle;
+///
+/// let handle: StateHandle = "shared:1.0.3@64+4096#1a2b3c4d".parse()?;
+/// assert_eq!(handle.len(), 4096);
+/// assert_eq!(handle.to_string(), "shared:1.0.3@64+4096#1a2b3c4d");
+/// # Ok::<(), piton::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StateHandle(pub(crate) Place);
+
+/// Where the bytes of a state are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// In the handle itself, and so in every manifest that names it.
+    Inline { bytes: Arc<[u8]>, crc: u32 },
+    /// In a file.
+    File(Extent),
+}
+
+/// A run of bytes in a data file, with the checksum that they must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Extent {
+    pub(crate) file: FileId,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) crc: u32,
+}
+
+impl Extent {
+    /// One past the last byte. Offsets and lengths are bounded wherever they are read, so this cannot wrap there.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.len)
+    }
+}
+
+impl StateHandle {
+    pub(crate) fn inline(bytes: &[u8]) -> Self {
+        Self(Place::Inline { bytes: bytes.into(), crc: crc32fast::hash(bytes) })
+    }
+
+    pub(crate) fn file(extent: Extent) -> Self {
+        Self(Place::File(extent))
+    }
+
+    /// The extent, unless the state travels inside the handle.
+    pub(crate) fn extent(&self) -> Option<&Extent> {
+        match &self.0 {
+            Place::File(extent) => Some(extent),
+            Place::Inline { .. } => None,
+        }
+    }
+
+    /// How many bytes the state has.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.0 {
+            Place::Inline { bytes, .. } => bytes.len() as u64,
+            Place::File(extent) => extent.len,
+        }
+    }
+
+    /// Whether the state has no bytes. An empty state is a state: it can be named, committed and read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the state travels inside the handle and the manifest instead of a file.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        matches!(self.0, Place::Inline { .. })
+    }
+
+    /// The CRC-32 (IEEE) of the state's bytes.
+    #[must_use]
+    pub fn crc32(&self) -> u32 {
+        match &self.0 {
+            Place::Inline { crc, .. } => *crc,
+            Place::File(extent) => extent.crc,
+        }
+    }
+}
+
+impl fmt::Display for StateHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Inline { bytes, crc } => {
+                f.write_str("inline:")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                write!(f, "#{crc:08x}")
+            }
+            Place::File(Extent { file, offset, len, crc }) => {
+                let FileId { generation, lane, sequence, .. } = file;
+                let scope = scope_name(file.scope);
+                write!(f, "{scope}:{generation}.{lane}.{sequence}@{offset}+{len}#{crc:08x}")
+            }
+        }
+    }
+}
+
+impl FromStr for StateHandle {
+    type Err = Error;
+
+    /// Reads the text form.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` if the text is none, if an inline state does not have the checksum it claims, or if a state would
+    /// end beyond the largest file.
+    fn from_str(text: &str) -> Result<Self> {
+        parse(text).filter(Self::is_sound).ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            Error::invalid("parse state handle", format!("{shown:?} is not the text of a state handle"))
+        })
+    }
+}
+
+impl StateHandle {
+    /// Whether a handle that came from outside can be one of ours.
+    fn is_sound(&self) -> bool {
+        match &self.0 {
+            Place::Inline { bytes, crc } => crc32fast::hash(bytes) == *crc,
+            Place::File(extent) => extent.offset.checked_add(extent.len).is_some(),
+        }
+    }
+}
+
+fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Exclusive => "exclusive",
+        Scope::Shared => "shared",
+    }
+}
+
+fn parse(text: &str) -> Option<StateHandle> {
+    let (rest, crc) = text.rsplit_once('#')?;
+    let crc = hex(crc, 8)?;
+    let (kind, rest) = rest.split_once(':')?;
+    let scope = match kind {
+        "inline" => return Some(StateHandle(Place::Inline { bytes: bytes(rest)?, crc })),
+        "exclusive" => Scope::Exclusive,
+        "shared" => Scope::Shared,
+        _ => return None,
+    };
+    let (file, range) = rest.split_once('@')?;
+    let (offset, len) = range.split_once('+')?;
+    let mut parts = file.splitn(3, '.');
+    let generation = parts.next()?.parse().ok()?;
+    let lane = parts.next()?.parse().ok()?;
+    let sequence = parts.next()?.parse().ok()?;
+    let file = FileId { scope, generation, lane, sequence };
+    Some(StateHandle::file(Extent { file, offset: offset.parse().ok()?, len: len.parse().ok()?, crc }))
+}
+
+fn hex(text: &str, digits: usize) -> Option<u32> {
+    let all_digits = text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    all_digits.then(|| u32::from_str_radix(text, 16).ok()).flatten()
+}
+
+fn bytes(text: &str) -> Option<Arc<[u8]>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|pair| u8::try_from(hex(std::str::from_utf8(pair).ok()?, 2)?).ok()).collect()
+}
+
+impl Serialize for StateHandle {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StateHandle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return String::deserialize(deserializer)?.parse().map_err(D::Error::custom);
+        }
+        let handle = Self(Place::deserialize(deserializer)?);
+        if handle.is_sound() { Ok(handle) } else { Err(D::Error::custom("not a state handle")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_json_and_binary_forms_come_back() {
+        let file = FileId { scope: Scope::Exclusive, generation: 9, lane: 2, sequence: u64::MAX };
+        let extent = Extent { file, offset: 64, len: 1 << 40, crc: 0x00ab_cdef };
+        for handle in [StateHandle::inline(b""), StateHandle::inline(b"\0\xff"), StateHandle::file(extent)] {
+            assert_eq!(handle.to_string().parse::<StateHandle>().unwrap(), handle);
+            let json = serde_json::to_string(&handle).unwrap();
+            assert_eq!(serde_json::from_str::<StateHandle>(&json).unwrap(), handle);
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_handle_is_refused_by_name() {
+        for text in [
+            "",
+            "inline:00",
+            "inline:00#00000000",
+            "inline:0#d202ef8d",
+            "inline:+1#d202ef8d",
+            "shared:1.0@64+4#00000000",
+            "shared:1.0.2@18446744073709551615+1#00000000",
+            "elsewhere:1.0.2@64+4#00000000",
+            "shared:1.0.2@64+4#+0000000",
+        ] {
+            let error = text.parse::<StateHandle>().unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains(text), "{error}");
+        }
+    }
+}

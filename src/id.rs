@@ -1,0 +1,90 @@
+//! Numbers that name things: checkpoints, stores, files.
+
+use std::{fmt, num::NonZeroU64};
+
+use serde::{Deserialize, Serialize};
+
+/// The number of a checkpoint: above zero, strictly increasing, never reused.
+///
+/// # Examples
+///
+/// ```
+/// use piton::CheckpointId;
+///
+/// let first = CheckpointId::FIRST;
+/// assert_eq!(first.get(), 1);
+/// assert_eq!(first.next(), CheckpointId::new(2).unwrap());
+/// assert_eq!(CheckpointId::new(0), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckpointId(NonZeroU64);
+
+impl CheckpointId {
+    /// The id that a new store begins with: 1.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// An id from a number; `None` for zero.
+    #[must_use]
+    pub const fn new(number: u64) -> Option<Self> {
+        match NonZeroU64::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The id that follows. At the end of the numbers it stays where it is, and committing it will be a conflict.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The random identity of one store, in every file it writes: a file of another store is never mistaken for its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(pub(crate) [u8; 16]);
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreId({self})")
+    }
+}
+
+/// To whom a state belongs, and in which directory its file lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// To one checkpoint alone.
+    Exclusive,
+    /// To this checkpoint and to every later one that reuses it.
+    Shared,
+}
+
+/// The number of a data file, unique in its store: see `docs/format.md`, "Names".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct FileId {
+    pub(crate) scope: Scope,
+    /// The generation of the store that wrote it.
+    pub(crate) generation: u64,
+    /// Which of the files that are open at the same time.
+    pub(crate) lane: u16,
+    /// Counts the files of one generation, lane and scope.
+    pub(crate) sequence: u64,
+}
