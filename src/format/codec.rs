@@ -1,0 +1,146 @@
+//! Fixed-width little-endian records, and runs of bytes whose length is checked before it is believed.
+
+use bincode::{
+    Decode, Encode,
+    config::{Configuration, Fixint, LittleEndian},
+};
+
+use super::VERSION;
+use crate::error::Malformed;
+
+type Parsed<T> = Result<T, Malformed>;
+
+const CONFIG: Configuration<LittleEndian, Fixint> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding();
+
+/// Appends records to a growing run of bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: Vec::with_capacity(capacity) }
+    }
+
+    /// Appends a record of fixed width.
+    pub(crate) fn put(&mut self, record: impl Encode) {
+        let encoded = bincode::encode_into_std_write(record, &mut self.bytes, CONFIG);
+        debug_assert!(encoded.is_ok(), "memory takes every record of integers and arrays");
+    }
+
+    /// Appends a run of bytes behind its length (u64).
+    pub(crate) fn put_bytes(&mut self, bytes: &[u8]) {
+        self.put(bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends bytes as they are.
+    pub(crate) fn put_raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends the CRC-32 of everything from `start` on.
+    pub(crate) fn put_crc_from(&mut self, start: usize) {
+        let crc = crc32fast::hash(self.bytes.get(start..).unwrap_or_default());
+        self.put(crc);
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Takes records off a run of bytes; every failure names the offset.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes over bytes that are there.
+    pub(crate) fn skip(&mut self, len: usize) {
+        self.at = self.at.saturating_add(len).min(self.bytes.len());
+    }
+
+    /// A failure at the current offset.
+    pub(crate) fn malformed(&self, what: impl Into<String>) -> Malformed {
+        Malformed::new(self.at as u64, what)
+    }
+
+    /// The next record of fixed width.
+    pub(crate) fn take<T: Decode<()>>(&mut self, what: &str) -> Parsed<T> {
+        let (record, used) = bincode::decode_from_slice(self.rest(), CONFIG)
+            .map_err(|e| self.malformed(format!("{what}: {e}")))?;
+        self.at += used;
+        Ok(record)
+    }
+
+    /// The next run of bytes, behind its length.
+    pub(crate) fn take_bytes(&mut self, what: &str) -> Parsed<&'a [u8]> {
+        let len: u64 = self.take(what)?;
+        let run = usize::try_from(len).ok().and_then(|len| self.rest().get(..len));
+        let run = run.ok_or_else(|| self.malformed(format!("{what}: {len} bytes are more than remain")))?;
+        self.at += run.len();
+        Ok(run)
+    }
+
+    /// The next run of bytes, as text.
+    pub(crate) fn take_text(&mut self, what: &str) -> Parsed<&'a str> {
+        let start = self.at;
+        let bytes = self.take_bytes(what)?;
+        std::str::from_utf8(bytes).map_err(|e| Malformed::new(start as u64, format!("{what}: {e}")))
+    }
+
+    /// A count of things of at least `least` bytes each, bounded by the bytes that remain.
+    pub(crate) fn take_count(&mut self, least: usize, what: &str) -> Parsed<usize> {
+        let count: u64 = self.take(what)?;
+        usize::try_from(count)
+            .ok()
+            .filter(|count| *count <= self.rest().len() / least.max(1))
+            .ok_or_else(|| self.malformed(format!("{what}: {count} are more than remain")))
+    }
+
+    /// Checks the CRC-32 that follows: it covers everything from `start` up to here.
+    pub(crate) fn take_crc_from(&mut self, start: usize, what: &str) -> Parsed<()> {
+        let expected = crc32fast::hash(self.bytes.get(start..self.at).unwrap_or_default());
+        let at = self.at;
+        let found: u32 = self.take(what)?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(Malformed::new(at as u64, format!("{what}: checksum {found:08x}, the bytes have {expected:08x}")))
+    }
+
+    /// Checks magic and version, the first twelve bytes of every file of ours.
+    pub(crate) fn take_magic(&mut self, magic: [u8; 8], what: &str) -> Parsed<()> {
+        let found: [u8; 8] = self.take("magic")?;
+        if found != magic {
+            return Err(Malformed::new(0, format!("this is not a {what} of piton")));
+        }
+        let version: u32 = self.take("version")?;
+        match version {
+            VERSION => Ok(()),
+            0 => Err(Malformed::new(8, "format version 0")),
+            newer => Err(Malformed::newer(8, newer, VERSION)),
+        }
+    }
+
+    /// Checks that nothing follows.
+    pub(crate) fn end(&self) -> Parsed<()> {
+        match self.rest().len() {
+            0 => Ok(()),
+            more => Err(self.malformed(format!("{more} bytes too many"))),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Bytes and nouns: pure functions over slices, no file and no clock.
+//!
+//! `docs/format.md` is normative for the bytes; `tests/fixtures/v1/` holds them. Reading treats every byte as hostile:
+//! magic, version, length and checksum come before meaning, and a length is compared with the bytes that remain before
+//! anything is allocated for it. Nothing empty and nothing filled with zeros parses.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `codec` | fixed-width little-endian records, bounded runs of bytes |
+//! | `identity` | `piton.store` |
+//! | `segment` | the head and the trailers of data files |
+//! | `manifest` | `manifests/*.manifest` |
+
+pub(crate) mod codec;
+pub(crate) mod identity;
+pub(crate) mod manifest;
+pub(crate) mod segment;
+
+/// The version of all formats. Files of a higher one are refused, untouched.
+pub(crate) const VERSION: u32 = 1;
