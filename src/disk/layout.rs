@@ -1,0 +1,102 @@
+//! Every name under the root. Only names that are made here are ever parsed or deleted.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use super::{TEMP_PREFIX, TEMP_RANDOM};
+use crate::id::{CheckpointId, FileId, Scope};
+
+/// The identity of the store.
+pub(crate) const IDENTITY: &str = "piton.store";
+/// The file whose lock the writing process holds.
+pub(crate) const LOCK: &str = "piton.lock";
+/// The directory of the manifests.
+pub(crate) const MANIFESTS: &str = "manifests";
+/// The directories under the root, the manifests' last.
+pub(crate) const DIRS: [&str; 3] = ["shared", "exclusive", MANIFESTS];
+
+const MANIFEST_SUFFIX: &str = ".manifest";
+const SEGMENT_SUFFIX: &str = ".seg";
+
+/// The directory of the data files of a scope.
+pub(crate) fn scope_dir(scope: Scope) -> &'static Path {
+    match scope {
+        Scope::Exclusive => Path::new("exclusive"),
+        Scope::Shared => Path::new("shared"),
+    }
+}
+
+/// Where the manifest of a checkpoint is.
+pub(crate) fn manifest(id: CheckpointId) -> PathBuf {
+    Path::new(MANIFESTS).join(format!("{:020}{MANIFEST_SUFFIX}", id.get()))
+}
+
+/// Where a data file is.
+pub(crate) fn segment(file: FileId) -> PathBuf {
+    scope_dir(file.scope).join(segment_name(file))
+}
+
+fn segment_name(file: FileId) -> String {
+    let FileId { generation, lane, sequence, .. } = file;
+    format!("{generation:08}-{lane:03}-{sequence:010}{SEGMENT_SUFFIX}")
+}
+
+/// The checkpoint whose manifest has this name.
+pub(crate) fn parse_manifest(name: &OsStr) -> Option<CheckpointId> {
+    let digits = name.to_str()?.strip_suffix(MANIFEST_SUFFIX)?;
+    let id = CheckpointId::new(digits.parse().ok()?)?;
+    (manifest(id).file_name() == Some(name)).then_some(id)
+}
+
+/// The data file that has this name in the directory of this scope.
+pub(crate) fn parse_segment(scope: Scope, name: &OsStr) -> Option<FileId> {
+    let name = name.to_str()?;
+    let mut parts = name.strip_suffix(SEGMENT_SUFFIX)?.splitn(3, '-');
+    let generation = parts.next()?.parse().ok()?;
+    let lane = parts.next()?.parse().ok()?;
+    let sequence = parts.next()?.parse().ok()?;
+    let file = FileId { scope, generation, lane, sequence };
+    (segment_name(file) == name).then_some(file)
+}
+
+/// Whether a disk gives out this name for temporary files.
+pub(crate) fn is_temp(name: &OsStr) -> bool {
+    name.to_str()
+        .and_then(|name| name.strip_prefix(TEMP_PREFIX))
+        .is_some_and(|rest| rest.len() == TEMP_RANDOM && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_and_only_their_one_form_is_ours() {
+        for number in [1, 42, u64::MAX] {
+            let id = CheckpointId::new(number).unwrap();
+            assert_eq!(parse_manifest(manifest(id).file_name().unwrap()), Some(id));
+            let file = FileId { scope: Scope::Shared, generation: number, lane: u16::MAX, sequence: number };
+            assert_eq!(parse_segment(Scope::Shared, segment(file).file_name().unwrap()), Some(file));
+        }
+        for foreign in
+            ["7.manifest", "+0000000000000000007.manifest", "00000000000000000000.manifest", "x.manifest"]
+        {
+            assert_eq!(parse_manifest(OsStr::new(foreign)), None, "{foreign}");
+        }
+        for foreign in
+            ["1-0-1.seg", "00000001-000-0000000001", "00000001-000-+000000001.seg", "a-b-c.seg", ".seg"]
+        {
+            assert_eq!(parse_segment(Scope::Shared, OsStr::new(foreign)), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn temporary_names_of_others_are_not_ours() {
+        assert!(is_temp(OsStr::new(".tmp-0123456789aZ")));
+        for foreign in [".tmp-", ".tmp-0123", ".tmp-0123456789aZx", ".tmp-0123456789a!", "tmp-0123456789aZ"] {
+            assert!(!is_temp(OsStr::new(foreign)), "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A file system in memory.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    DirEntry, Disk, DiskFile, Lock, LockGuard, Mapping, Metadata,
+    tree::{Content, Names, Node, Tree},
+};
+
+/// A file system in memory, for small jobs and tests: nothing outlives the value and its clones, which share it.
+///
+/// # Examples
+///
+/// ```
+/// use piton::{Options, disk::MemoryDisk};
+///
+/// let disk = MemoryDisk::new();
+/// Options::new().disk(disk.clone()).open("/state")?.close()?;
+/// Options::new().disk(disk).open("/state")?; // the same store again
+/// # Ok::<(), piton::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MemoryDisk {
+    tree: Arc<Mutex<Tree>>,
+    locks: Locks,
+}
+
+impl MemoryDisk {
+    /// An empty file system.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { tree: Arc::new(Mutex::new(Tree::new())), locks: Locks::default() }
+    }
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut tree = self.tree.lock();
+        let (dir, name) = tree.split(path)?;
+        tree.create(dir, name, Node::Dir(Names::new())).map(drop)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let tree = self.tree.lock();
+        tree.list(tree.find(path)?)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let tree = self.tree.lock();
+        Ok(tree.metadata(tree.find(path)?))
+    }
+
+    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+        let mut tree = self.tree.lock();
+        let dir = tree.find(dir)?;
+        let (name, _, content) = tree.create_temp(dir)?;
+        Ok((name, Box::new(MemoryFile(content))))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let (_, content) = self.tree.lock().find_file(path)?;
+        Ok(Box::new(MemoryFile(content)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tree.lock().rename(from, to).map(drop)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut tree = self.tree.lock();
+        if tree.find(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        tree.rename(from, to).map(drop)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.tree.lock().remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let tree = self.tree.lock();
+        tree.names(tree.find(path)?).map(drop)
+    }
+
+    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+        let mut tree = self.tree.lock();
+        if tree.find(path).is_err() {
+            let (dir, name) = tree.split(path)?;
+            tree.create(dir, name, Node::File(Content::default()))?;
+        }
+        Ok(self.locks.try_lock(path, owner))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryFile(Content);
+
+impl DiskFile for MemoryFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(self.0.read_at(buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset).map(|()| bytes.len())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
+        self.0.map(offset, len)
+    }
+}
+
+/// The locks that are held, and by whom.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Locks(Arc<Mutex<HashMap<PathBuf, String>>>);
+
+impl Locks {
+    pub(super) fn try_lock(&self, path: &Path, owner: &str) -> Lock {
+        let mut held = self.0.lock();
+        if let Some(holder) = held.get(path) {
+            return Lock::Held(holder.clone());
+        }
+        held.insert(path.to_owned(), owner.to_owned());
+        Lock::Taken(Box::new(MemoryLock { locks: self.clone(), path: path.to_owned() }))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLock {
+    locks: Locks,
+    path: PathBuf,
+}
+
+impl LockGuard for MemoryLock {}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.locks.0.lock().remove(&self.path);
+    }
+}

@@ -1,0 +1,230 @@
+//! The only operating-system calls of the crate, behind one trait.
+//!
+//! | file | is |
+//! |---|---|
+//! | `os` | [`OsDisk`]: the real file system |
+//! | `memory` | [`MemoryDisk`]: a file system in memory, for small jobs and tests |
+//! | `sim` | `SimDisk` (feature `testing`): a live and a durable image; calls fail and the power goes as told |
+//! | `tree` | the directories and files that `memory` and `sim` are made of |
+//! | `map` | [`Mapping`]: bytes of a file in memory; the only `unsafe` |
+//! | `layout` | every name that the store makes or parses |
+//! | `volume` | a disk and a root: the calls that the rest of the crate makes, with errors that name the file |
+//! | `publish` | a file that appears whole or not at all |
+//!
+//! Nothing here knows what the bytes mean.
+
+use std::{ffi::OsString, fmt, io, path::Path};
+
+pub(crate) mod layout;
+mod map;
+mod memory;
+mod os;
+pub(crate) mod publish;
+#[cfg(feature = "testing")]
+pub(crate) mod sim;
+mod tree;
+pub(crate) mod volume;
+
+pub use map::Mapping;
+pub use memory::MemoryDisk;
+pub use os::OsDisk;
+
+/// A file system, as far as a checkpoint store needs one.
+///
+/// The store talks to nothing else, so an own implementation is an own kind of storage. Paths are absolute; names that
+/// the store makes are ASCII, at most 64 bytes long. All calls come from many threads at once and may block.
+///
+/// Errors are those of the operating system, unwrapped, so that [`io::Error::raw_os_error`] works where there is a
+/// code. `Interrupted` may be returned by [`DiskFile::read_at`] and [`DiskFile::write_at`] alone: the store repeats
+/// these. It never repeats a failed sync.
+///
+/// "Durable" means: still there after the power was cut, as soon as the call has returned. Only
+/// [`sync_dir`](Disk::sync_dir) and [`DiskFile::sync_data`] make anything durable; everything else may survive, in any
+/// combination, or not.
+///
+/// The module `testing` (feature `testing`) has a conformance kit that checks these promises, durability excepted.
+pub trait Disk: fmt::Debug + Send + Sync + 'static {
+    /// Creates one directory. Its parent must exist; `AlreadyExists` if the name does.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Lists a directory in no particular order, without following symbolic links. Names that vanish meanwhile are
+    /// left out.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such directory, and those of the operating system.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// What is under this name, without following a symbolic link at its end.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is nothing, and those of the operating system.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+
+    /// Creates a new, empty file, open for reading and writing, in this directory, under a name of its own that begins
+    /// with `.tmp-` and goes on with 12 ASCII letters or digits; returns the name. Other users may read the file as far
+    /// as the process's umask allows.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)>;
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none, and those of the operating system.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Gives a file another name in the same file system, replacing what has that name. At every moment, and after a
+    /// crash at any moment, the new name is either what it was or the whole file. Open files stay open.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Like [`rename`](Disk::rename), but only if the new name does not exist: of several callers at once, in several
+    /// processes, exactly one succeeds. A crash may leave both names.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if the new name exists, which then is untouched; and those of the operating system.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name. Open files and mappings stay readable.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none, and those of the operating system.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in this directory durable: all that were created, replaced or removed before the call. Not the
+    /// directory's own name in its parent, and not the bytes of the files.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system. After a failure it is unknown what is durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the lock that this file stands for, or tells who has it. The file is created if it is missing, never
+    /// removed; `owner` is written into it for people. The lock ends when the value is dropped, or the process ends.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system; a lock held elsewhere is not an error.
+    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock>;
+}
+
+/// An open file of a [`Disk`].
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Reads at an offset; short reads are allowed, 0 means the end of the file or an empty buffer.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system, `Interrupted` among them.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at an offset and returns how many bytes were accepted, which may be fewer than offered. A file grows as
+    /// needed; a gap reads as zeros.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system, `Interrupted` among them. Nothing was accepted then, but bytes at the offset may
+    /// have changed.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// How many bytes the file has.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`len`](DiskFile::len).
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Makes the bytes and the length of the file durable: all that were accepted before the call. Not its name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system. After a failure it is unknown what is durable, and a second call proves nothing.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Maps a range of the file into memory, read-only. The range must lie inside the file; the caller promises that
+    /// these bytes are never changed and the file is never cut shorter, and so does whoever else can write to it.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if the file is shorter than the end of the range, and those of the operating system.
+    fn map(&self, offset: u64, len: usize) -> io::Result<Mapping>;
+}
+
+/// What a name in a directory stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link, a device, a socket, ...
+    Other,
+}
+
+/// What is known of a name without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// What the name stands for.
+    pub kind: FileKind,
+    /// Length of a regular file in bytes; of anything else it says nothing.
+    pub len: u64,
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name alone, without the directory.
+    pub name: OsString,
+    /// What it stands for.
+    pub metadata: Metadata,
+}
+
+/// The answer of [`Disk::try_lock`].
+#[derive(Debug)]
+pub enum Lock {
+    /// The lock is ours until the guard is dropped.
+    Taken(Box<dyn LockGuard>),
+    /// Somebody else has it: what they wrote into the file, or what else is known of them.
+    Held(String),
+}
+
+/// Holds a lock of [`Disk::try_lock`] until it is dropped.
+pub trait LockGuard: fmt::Debug + Send + Sync {}
+
+/// The name of a temporary file, without randomness: what precedes it.
+const TEMP_PREFIX: &str = ".tmp-";
+/// How many letters and digits follow [`TEMP_PREFIX`].
+const TEMP_RANDOM: usize = 12;
+
+/// The check that [`DiskFile::map`] promises.
+fn check_range(offset: u64, len: usize, file_len: u64) -> io::Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= file_len => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("the file has {file_len} bytes, {len} are needed from byte {offset}"),
+        )),
+    }
+}

@@ -1,0 +1,155 @@
+//! The real file system.
+#![expect(clippy::disallowed_methods, reason = "this is where the calls are made that others must not make")]
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use fs2::FileExt as _;
+use tempfile::TempPath;
+use walkdir::WalkDir;
+
+use super::{Disk, DiskFile, FileKind, Lock, LockGuard, Mapping, Metadata, TEMP_PREFIX, TEMP_RANDOM};
+
+/// The file system of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsDisk;
+
+/// Enough of the lock file to name its owner.
+const OWNER_LEN: u64 = 256;
+
+impl Disk for OsDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<super::DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in WalkDir::new(path).min_depth(1).max_depth(1).follow_links(false) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => return Err(io_error(error)),
+            };
+            match entry.metadata() {
+                Ok(found) => entries.push(super::DirEntry {
+                    name: entry.file_name().to_owned(),
+                    metadata: Metadata::from(found),
+                }),
+                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(io_error(error)),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        fs::symlink_metadata(path).map(Metadata::from)
+    }
+
+    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+        let open =
+            |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path);
+        let (file, path) = tempfile::Builder::new()
+            .prefix(TEMP_PREFIX)
+            .rand_bytes(TEMP_RANDOM)
+            .disable_cleanup(true)
+            .make_in(dir, open)?
+            .into_parts();
+        let name = path.file_name().unwrap_or_default().to_owned();
+        Ok((name, Box::new(OsFile(file))))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OsFile(File::open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    /// Renames without replacing where the kernel and the file system can; else links and removes the first name.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut from = TempPath::try_from_path(from)?;
+        from.disable_cleanup(true);
+        from.persist_noclobber(to).map_err(|refused| refused.error)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        match file.try_lock_exclusive() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut holder = String::new();
+                file.take(OWNER_LEN).read_to_string(&mut holder)?;
+                return Ok(Lock::Held(holder.trim().to_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+        file.set_len(0)?;
+        file.write_all_at(owner.as_bytes(), 0)?;
+        Ok(Lock::Taken(Box::new(OsLock { _file: file })))
+    }
+}
+
+/// Holds the flock: closing the file releases it.
+#[derive(Debug)]
+struct OsLock {
+    _file: File,
+}
+
+impl LockGuard for OsLock {}
+
+#[derive(Debug)]
+struct OsFile(File);
+
+impl DiskFile for OsFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(&self.0, bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
+        super::check_range(offset, len, self.len()?)?;
+        Mapping::of_file(&self.0, offset, len)
+    }
+}
+
+impl From<fs::Metadata> for Metadata {
+    fn from(found: fs::Metadata) -> Self {
+        let kind = match found.file_type() {
+            kind if kind.is_file() => FileKind::File,
+            kind if kind.is_dir() => FileKind::Dir,
+            _ => FileKind::Other,
+        };
+        Self { kind, len: found.len() }
+    }
+}
+
+/// The operating system's own error, code and all.
+fn io_error(error: walkdir::Error) -> io::Error {
+    error.into_io_error().unwrap_or_else(|| io::Error::other("a directory contains itself"))
+}

@@ -1,0 +1,268 @@
+//! A disk and the root of a store on it: the calls that the rest of the crate makes, with errors that name the file,
+//! repeated where a call was only interrupted.
+//!
+//! The volume also remembers the first failure after which nobody can know what is durable: from then on it refuses to
+//! write, until the store is reopened and looks for itself.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use parking_lot::Mutex;
+
+use super::{DirEntry, Disk, DiskFile, Lock, Mapping, Metadata};
+use crate::error::{Cause, Error, Malformed, Result};
+
+#[derive(Debug)]
+pub(crate) struct Volume {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// Off for `Durability::None`.
+    syncs: bool,
+    poison: OnceLock<Error>,
+    /// Files that could not be removed; the next sweep tries again.
+    leftovers: Mutex<Vec<PathBuf>>,
+}
+
+/// An open file that knows its name.
+#[derive(Debug)]
+pub(crate) struct VolumeFile {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    syncs: bool,
+}
+
+impl Volume {
+    pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, syncs: bool) -> Self {
+        Self { disk, root, syncs, poison: OnceLock::new(), leftovers: Mutex::default() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Refuses to write once the volume is poisoned.
+    pub(crate) fn check_writable(&self, operation: &str) -> Result<()> {
+        match self.poison.get() {
+            Some(first) => Err(Error::at(operation, &self.root, Cause::Poisoned(first.clone()))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poison.get().is_some()
+    }
+
+    /// Latches the first failure after which the durable state is unknown.
+    pub(crate) fn poison(&self, cause: &Error) {
+        // A later failure adds nothing: the first one stays.
+        let _ = self.poison.set(cause.clone());
+    }
+
+    /// Creates a directory if it is missing; a file or a link under its name is an error.
+    pub(crate) fn ensure_dir(&self, name: &Path) -> Result<bool> {
+        let path = self.path(name);
+        match self.disk.create_dir(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = self.disk.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+                match found.kind {
+                    super::FileKind::Dir => Ok(false),
+                    _ => Err(Error::io("create directory", &path, io::ErrorKind::NotADirectory.into())),
+                }
+            }
+            Err(error) => Err(Error::io("create directory", &path, error)),
+        }
+    }
+
+    pub(crate) fn list(&self, name: impl AsRef<Path>) -> Result<Vec<DirEntry>> {
+        let path = self.path(name);
+        self.disk.list(&path).map_err(|e| Error::io("list", &path, e))
+    }
+
+    /// What is under this name; `None` if nothing is.
+    pub(crate) fn metadata(&self, name: impl AsRef<Path>) -> Result<Option<Metadata>> {
+        let path = self.path(name);
+        match self.disk.metadata(&path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("look at", &path, error)),
+        }
+    }
+
+    pub(crate) fn open(&self, name: impl AsRef<Path>) -> Result<VolumeFile> {
+        let path = self.path(name);
+        match self.disk.open(&path) {
+            Ok(file) => Ok(VolumeFile { file, path, syncs: self.syncs }),
+            Err(error) => Err(Error::io("open", &path, error)),
+        }
+    }
+
+    /// A new file under a temporary name in this directory, and that name.
+    pub(super) fn create_temp(&self, dir: &Path) -> Result<(VolumeFile, PathBuf)> {
+        let path = self.path(dir);
+        let (name, file) =
+            self.disk.create_temp(&path).map_err(|e| Error::io("create a file in", &path, e))?;
+        Ok((VolumeFile { file, path: path.join(&name), syncs: self.syncs }, dir.join(name)))
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let to = self.path(to);
+        self.disk.rename(&self.path(from), &to).map_err(|e| Error::io("rename a file to", &to, e))
+    }
+
+    pub(super) fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
+        let to = self.path(to);
+        self.disk.rename_new(&self.path(from), &to).map_err(|e| Error::io("publish", &to, e))
+    }
+
+    /// Removes a file that may be gone already.
+    pub(crate) fn remove(&self, name: &Path) -> Result<()> {
+        let path = self.path(name);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a file that nobody needs. On failure it is remembered: [`Volume::retry_leftovers`] tries again.
+    pub(crate) fn discard(&self, name: &Path) -> Result<()> {
+        self.remove(name).inspect_err(|_| self.leftovers.lock().push(name.to_owned()))
+    }
+
+    /// Tries to remove what could not be removed before; returns what still resists.
+    pub(crate) fn retry_leftovers(&self) -> Vec<Error> {
+        let leftovers = std::mem::take(&mut *self.leftovers.lock());
+        leftovers.iter().filter_map(|name| self.discard(name).err()).collect()
+    }
+
+    /// Makes the names in a directory durable. A failure leaves them unknown, so it poisons the volume, but for a full
+    /// disk.
+    pub(crate) fn sync_dir(&self, name: impl AsRef<Path>) -> Result<()> {
+        if !self.syncs {
+            return Ok(());
+        }
+        let path = self.path(name);
+        self.disk.sync_dir(&path).map_err(|e| Error::io("sync directory", &path, e)).inspect_err(|error| {
+            if !error.is_no_space() {
+                self.poison(error);
+            }
+        })
+    }
+
+    /// Takes the lock that a file stands for.
+    pub(crate) fn lock(&self, name: &str, owner: &str) -> Result<Box<dyn super::LockGuard>> {
+        let path = self.path(name);
+        match self.disk.try_lock(&path, owner).map_err(|e| Error::io("lock", &path, e))? {
+            Lock::Taken(guard) => Ok(guard),
+            Lock::Held(owner) => {
+                let owner = if owner.is_empty() { "another process".to_owned() } else { owner };
+                Err(Error::at("lock", &path, Cause::Locked { owner }))
+            }
+        }
+    }
+
+    /// Reads a whole file and makes a noun of it. A file of more than `limit` bytes is refused unread.
+    pub(crate) fn parse<T>(
+        &self,
+        name: impl AsRef<Path>,
+        operation: &str,
+        limit: u64,
+        parse: impl FnOnce(&[u8]) -> std::result::Result<T, Malformed>,
+    ) -> Result<T> {
+        let file = self.open(name)?;
+        let len = file.len()?;
+        if len > limit {
+            return Err(Malformed::new(limit, format!("{len} bytes are too many")).at(operation, file.path()));
+        }
+        parse(&file.read(0, len)?).map_err(|e| e.at(operation, file.path()))
+    }
+}
+
+impl VolumeFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn renamed(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    pub(crate) fn len(&self) -> Result<u64> {
+        self.file.len().map_err(|e| Error::io("look at", &self.path, e))
+    }
+
+    /// Reads some bytes; 0 at the end of the file.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        loop {
+            match self.file.read_at(buffer, offset) {
+                Ok(n) => return Ok(n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", &self.path, error)),
+            }
+        }
+    }
+
+    /// Fills the buffer; a file that ends before is damaged.
+    pub(crate) fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<()> {
+        while !buffer.is_empty() {
+            let n = self.read_at(buffer, offset)?;
+            if n == 0 {
+                return Err(Malformed::new(offset, "the file ends here").at("read", &self.path));
+            }
+            buffer = buffer.get_mut(n..).unwrap_or_default();
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads a run of bytes into memory of its own.
+    pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let room = usize::try_from(len).ok().filter(|len| bytes.try_reserve_exact(*len).is_ok());
+        let room = room.ok_or_else(|| Error::io("read", &self.path, io::ErrorKind::OutOfMemory.into()))?;
+        bytes.resize(room, 0);
+        self.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// Writes all bytes, in as many pieces as the file takes.
+    pub(crate) fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.file.write_at(bytes, offset) {
+                Ok(0) => return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into())),
+                Ok(n) => {
+                    bytes = bytes.get(n..).unwrap_or_default();
+                    offset += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("write", &self.path, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the bytes durable. Never called twice for the same bytes: after a failure they count as lost.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if !self.syncs {
+            return Ok(());
+        }
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+    }
+
+    /// Maps a range; a file that ends before is damaged.
+    pub(crate) fn map(&self, offset: u64, len: u64) -> Result<Mapping> {
+        let short = |what: String| Malformed::new(offset, what).at("map", &self.path);
+        let bytes = usize::try_from(len).map_err(|_| short(format!("{len} bytes do not fit into memory")))?;
+        self.file.map(offset, bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => short(error.to_string()),
+            _ => Error::io("map", &self.path, error),
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! The promises of [`Disk`] and [`DiskFile`], as tests that every disk must pass.
+//!
+//! Durability cannot be tested from outside: a disk that forgets to sync passes. Everything else can.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a kit of tests: a promise that is not kept is a panic that names it"
+)]
+
+use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use crate::disk::{Disk, DiskFile, FileKind, Lock, layout};
+
+/// Runs every test of the kit. `dir` must not exist, and its parents neither, or be directories; each test gets a
+/// directory of its own below it.
+pub fn check(disk: &dyn Disk, dir: &Path) {
+    for (name, test) in TESTS {
+        let dir = dir.join(name);
+        make_dirs(disk, &dir);
+        test(disk, &dir);
+    }
+}
+
+type Test = fn(&dyn Disk, &Path);
+
+/// The tests: what each claims, and the function that panics if it is not so.
+pub const TESTS: &[(&str, Test)] = &[
+    (
+        "directory_is_created_once_and_its_parent_must_exist",
+        directory_is_created_once_and_its_parent_must_exist,
+    ),
+    ("list_has_every_name_with_kind_and_length", list_has_every_name_with_kind_and_length),
+    ("temporary_names_are_new_and_of_the_promised_form", temporary_names_are_new_and_of_the_promised_form),
+    ("written_bytes_are_read_back_and_gaps_are_zeros", written_bytes_are_read_back_and_gaps_are_zeros),
+    ("reads_end_where_the_file_ends", reads_end_where_the_file_ends),
+    (
+        "mapping_is_exactly_the_range_and_never_beyond_the_file",
+        mapping_is_exactly_the_range_and_never_beyond_the_file,
+    ),
+    ("rename_replaces_whole_files", rename_replaces_whole_files),
+    ("rename_new_never_replaces_and_one_of_many_wins", rename_new_never_replaces_and_one_of_many_wins),
+    ("removed_file_stays_readable_for_who_has_it_open", removed_file_stays_readable_for_who_has_it_open),
+    ("missing_names_are_not_found", missing_names_are_not_found),
+    ("lock_is_exclusive_and_ends_with_its_guard", lock_is_exclusive_and_ends_with_its_guard),
+    ("syncs_succeed_on_what_exists", syncs_succeed_on_what_exists),
+    ("threads_write_their_own_files_at_once", threads_write_their_own_files_at_once),
+];
+
+fn make_dirs(disk: &dyn Disk, dir: &Path) {
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| disk.metadata(dir).is_err()).collect();
+    missing.into_iter().rev().for_each(|dir| disk.create_dir(dir).unwrap());
+}
+
+fn make_file(disk: &dyn Disk, dir: &Path, bytes: &[u8]) -> (PathBuf, Box<dyn DiskFile>) {
+    let (name, file) = disk.create_temp(dir).unwrap();
+    write_all(&*file, bytes, 0);
+    (dir.join(name), file)
+}
+
+fn write_all(file: &dyn DiskFile, bytes: &[u8], offset: u64) {
+    let mut written = 0;
+    while written < bytes.len() {
+        written += file.write_at(&bytes[written..], offset + written as u64).unwrap();
+    }
+}
+
+fn read_all(file: &dyn DiskFile) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    let mut read = 0;
+    while read < bytes.len() {
+        let n = file.read_at(&mut bytes[read..], read as u64).unwrap();
+        assert!(n > 0, "the file ends before its length");
+        read += n;
+    }
+    bytes
+}
+
+fn directory_is_created_once_and_its_parent_must_exist(disk: &dyn Disk, dir: &Path) {
+    let child = dir.join("child");
+    disk.create_dir(&child).unwrap();
+    assert_eq!(disk.create_dir(&child).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(disk.metadata(&child).unwrap().kind, FileKind::Dir);
+    assert_eq!(disk.create_dir(&dir.join("none/child")).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+fn list_has_every_name_with_kind_and_length(disk: &dyn Disk, dir: &Path) {
+    assert_eq!(disk.list(dir).unwrap(), []);
+    disk.create_dir(&dir.join("sub")).unwrap();
+    let (path, _) = make_file(disk, dir, b"12345");
+    disk.rename(&path, &dir.join("five")).unwrap();
+    make_file(disk, &dir.join("sub"), b"not listed");
+    let mut entries = disk.list(dir).unwrap();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(entries.len(), 2);
+    assert_eq!((entries[0].name.to_str(), entries[0].metadata.kind), (Some("five"), FileKind::File));
+    assert_eq!(entries[0].metadata.len, 5);
+    assert_eq!((entries[1].name.to_str(), entries[1].metadata.kind), (Some("sub"), FileKind::Dir));
+}
+
+fn temporary_names_are_new_and_of_the_promised_form(disk: &dyn Disk, dir: &Path) {
+    let files: Vec<_> = (0..50).map(|_| disk.create_temp(dir).unwrap()).collect();
+    let names: BTreeSet<_> = files.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 50);
+    assert!(names.iter().all(|name| layout::is_temp(name)), "{names:?}");
+    assert!(files.iter().all(|(_, file)| file.is_empty().unwrap()));
+}
+
+fn written_bytes_are_read_back_and_gaps_are_zeros(disk: &dyn Disk, dir: &Path) {
+    let (path, file) = make_file(disk, dir, b"head");
+    write_all(&*file, b"tail", 100);
+    write_all(&*file, b"HE", 0);
+    let mut expected = vec![0; 104];
+    expected[..4].copy_from_slice(b"HEad");
+    expected[100..].copy_from_slice(b"tail");
+    assert_eq!(read_all(&*file), expected);
+    assert_eq!(read_all(&*disk.open(&path).unwrap()), expected);
+}
+
+fn reads_end_where_the_file_ends(disk: &dyn Disk, dir: &Path) {
+    let (_, file) = make_file(disk, dir, b"0123456789");
+    let mut buffer = [0xff; 8];
+    assert_eq!(file.read_at(&mut buffer, 7).unwrap(), 3);
+    assert_eq!(&buffer[..4], b"789\xff");
+    assert_eq!(file.read_at(&mut buffer, 10).unwrap(), 0);
+    assert_eq!(file.read_at(&mut buffer, 1 << 40).unwrap(), 0);
+    assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
+}
+
+fn mapping_is_exactly_the_range_and_never_beyond_the_file(disk: &dyn Disk, dir: &Path) {
+    let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+    let (_, file) = make_file(disk, dir, &bytes);
+    for (offset, len) in [(0, 10_000), (1, 9_999), (4_095, 2), (9_999, 1), (10_000, 0), (64, 0)] {
+        let start = usize::try_from(offset).unwrap();
+        assert_eq!(*file.map(offset, len).unwrap(), bytes[start..start + len]);
+    }
+    for (offset, len) in [(0, 10_001), (10_000, 1), (10_001, 0), (u64::MAX, 1), (1, usize::MAX)] {
+        assert_eq!(file.map(offset, len).unwrap_err().kind(), ErrorKind::UnexpectedEof, "{offset}+{len}");
+    }
+}
+
+fn rename_replaces_whole_files(disk: &dyn Disk, dir: &Path) {
+    let target = dir.join("target");
+    let (first, _) = make_file(disk, dir, b"first, and longer");
+    disk.rename(&first, &target).unwrap();
+    let open = disk.open(&target).unwrap();
+    let (second, second_file) = make_file(disk, dir, b"second");
+    disk.rename(&second, &target).unwrap();
+    assert_eq!(read_all(&*disk.open(&target).unwrap()), b"second");
+    assert_eq!(read_all(&*open), b"first, and longer");
+    assert_eq!(read_all(&*second_file), b"second");
+    assert_eq!(disk.list(dir).unwrap().len(), 1);
+}
+
+fn rename_new_never_replaces_and_one_of_many_wins(disk: &dyn Disk, dir: &Path) {
+    for round in 0..20 {
+        let target = dir.join(format!("target-{round}"));
+        let files: Vec<_> = (0..4_u8).map(|n| make_file(disk, dir, &[n; 100])).collect();
+        let race = |path: &Path| match disk.rename_new(path, &target) {
+            Ok(()) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+                false
+            }
+        };
+        let won: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = files.iter().map(|(path, _)| scope.spawn(|| race(path))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(won.iter().filter(|won| **won).count(), 1);
+        let winner = u8::try_from(won.iter().position(|won| *won).unwrap()).unwrap();
+        assert_eq!(read_all(&*disk.open(&target).unwrap()), [winner; 100]);
+        let losers = files.iter().zip(won).filter(|(_, won)| !won);
+        losers.for_each(|((path, _), _)| disk.remove(path).unwrap());
+    }
+    assert_eq!(disk.list(dir).unwrap().len(), 20);
+}
+
+fn removed_file_stays_readable_for_who_has_it_open(disk: &dyn Disk, dir: &Path) {
+    let (path, file) = make_file(disk, dir, &[7; 9_000]);
+    let mapping = file.map(0, 9_000).unwrap();
+    disk.remove(&path).unwrap();
+    assert_eq!(read_all(&*file), [7; 9_000]);
+    assert_eq!(*mapping, [7; 9_000]);
+    assert_eq!(disk.list(dir).unwrap(), []);
+}
+
+fn missing_names_are_not_found(disk: &dyn Disk, dir: &Path) {
+    let none = dir.join("none");
+    let kinds = [
+        disk.open(&none).unwrap_err().kind(),
+        disk.metadata(&none).unwrap_err().kind(),
+        disk.remove(&none).unwrap_err().kind(),
+        disk.list(&none).unwrap_err().kind(),
+        disk.sync_dir(&none).unwrap_err().kind(),
+        disk.create_temp(&none).unwrap_err().kind(),
+        disk.rename(&none, &dir.join("other")).unwrap_err().kind(),
+        disk.rename_new(&none, &dir.join("other")).unwrap_err().kind(),
+    ];
+    assert_eq!(kinds, [ErrorKind::NotFound; 8]);
+}
+
+fn lock_is_exclusive_and_ends_with_its_guard(disk: &dyn Disk, dir: &Path) {
+    let path = dir.join("lock");
+    let Lock::Taken(guard) = disk.try_lock(&path, "first").unwrap() else { panic!("nobody has it") };
+    match disk.try_lock(&path, "second").unwrap() {
+        Lock::Held(owner) => assert_eq!(owner, "first"),
+        Lock::Taken(_) => panic!("two have it"),
+    }
+    assert_eq!(disk.metadata(&path).unwrap().kind, FileKind::File);
+    drop(guard);
+    assert!(matches!(disk.try_lock(&path, "third").unwrap(), Lock::Taken(_)));
+}
+
+fn syncs_succeed_on_what_exists(disk: &dyn Disk, dir: &Path) {
+    let (_, file) = make_file(disk, dir, b"bytes");
+    file.sync_data().unwrap();
+    disk.sync_dir(dir).unwrap();
+    file.sync_data().unwrap();
+}
+
+fn threads_write_their_own_files_at_once(disk: &dyn Disk, dir: &Path) {
+    thread::scope(|scope| {
+        for n in 0..8_u8 {
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let (path, file) = make_file(disk, dir, &[n; 5_000]);
+                    assert_eq!(read_all(&*file), [n; 5_000]);
+                    disk.rename_new(&path, &dir.join(format!("{n}-{round}"))).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(disk.list(dir).unwrap().len(), 160);
+}

@@ -1,0 +1,29 @@
+//! For tests of engines and of custom disks: a disk that fails as told, and the conformance kit (feature `testing`).
+//!
+//! # Examples
+//!
+//! Whether a disk keeps the promises of [`Disk`](crate::disk::Disk):
+//!
+//! ```
+//! use piton::{disk::MemoryDisk, testing::conformance};
+//!
+//! conformance::check(&MemoryDisk::new(), "/somewhere/empty".as_ref());
+//! ```
+
+pub mod conformance;
+
+pub use crate::disk::sim::{Call, Fault, SimDisk, Survival};
+use crate::{error::Result, format};
+
+/// Parses bytes as each of the formats, for fuzzing: whatever they are, this returns. A manifest that parses is
+/// returned as the bytes that it has when written again, which must be the same.
+///
+/// # Errors
+///
+/// Why the bytes are not a manifest.
+pub fn parse_anything(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let _ = format::identity::decode(bytes);
+    let _ = format::segment::decode_header(bytes);
+    let manifest = format::manifest::decode(bytes).map_err(|e| e.at("parse", "fuzz input".as_ref()))?;
+    Ok(format::manifest::encode(&manifest))
+}
