@@ -1,0 +1,27 @@
+//! From handles to a published checkpoint, all or none.
+//!
+//! # Who owns what
+//!
+//! A [`PendingCheckpoint`] owns its batch of writers and its hold on everything it wrote or reuses. Until the commit
+//! point nothing of it can be seen; dropped before, it is an abort: what it alone refers to is removed. [`sequence`] is
+//! the commit: one function a step, in order, and nothing else publishes.
+//!
+//! # The commit, step by step
+//!
+//! 1. refuse if the store is poisoned or fenced, a writer of this pending checkpoint is still open, or the id is not
+//!    above every committed one;
+//! 2. check that everything the manifest names is referred to by this pending checkpoint, or can be;
+//! 3. sync the data of every file written and not yet synced;
+//! 4. sync the directories that gained files. A crash up to here leaves orphans;
+//! 5. write the manifest under a temporary name, sync it. A crash leaves the temporary name and orphans;
+//! 6. rename it to its final name, if nobody has that name: else it is a conflict, and the first one stays;
+//! 7. sync `manifests/`: **the commit point**. A crash between 6 and here leaves the checkpoint committed or not at all;
+//!    an error between 6 and here is indeterminate and poisons the store;
+//! 8. the published manifest holds what the pending checkpoint held; then retention, which can only fail into a report.
+//!
+//! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
+
+mod pending;
+pub(crate) mod sequence;
+
+pub use pending::PendingCheckpoint;

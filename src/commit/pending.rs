@@ -1,0 +1,117 @@
+//! A checkpoint that is begun and not committed.
+
+use std::{io::Write, sync::Arc};
+
+use super::sequence::{self, Publisher};
+use crate::{
+    error::{Error, Result},
+    handle::StateHandle,
+    id::{CheckpointId, Scope},
+    manifest::ManifestBuilder,
+    read::Checkpoint,
+    write::{StateWriter, batch::Batch},
+};
+
+/// A checkpoint in the making: write states into it from any threads, then [`commit`](PendingCheckpoint::commit).
+///
+/// Nothing of it can be seen before. Dropped, it is aborted, and what it alone refers to is removed.
+///
+/// # Examples
+///
+/// Many threads, one checkpoint:
+///
+/// ```
+/// use piton::{Manifest, Options, Scope};
+///
+/// let store = Options::memory().open("state")?;
+/// let pending = store.begin(store.next_id())?;
+/// let handles: Vec<_> = std::thread::scope(|scope| {
+///     let worker = |n: u8| pending.write(Scope::Shared, &[n; 2000]);
+///     let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || worker(n))).collect();
+///     threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Result<_, _>>()
+/// })?;
+/// let manifest = handles.into_iter().enumerate().fold(Manifest::builder(), |manifest, (n, handle)| {
+///     manifest.state(format!("worker-{n}"), handle)
+/// });
+/// pending.commit(manifest)?;
+/// # Ok::<(), piton::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct PendingCheckpoint {
+    batch: Arc<Batch>,
+    publisher: Arc<Publisher>,
+}
+
+impl PendingCheckpoint {
+    pub(crate) fn new(batch: Batch, publisher: Arc<Publisher>) -> Self {
+        Self { batch: Arc::new(batch), publisher }
+    }
+
+    /// The id it will have.
+    #[must_use]
+    pub fn id(&self) -> CheckpointId {
+        self.batch.id()
+    }
+
+    /// A writer for one new state.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned` if the store must be reopened.
+    pub fn writer(&self, scope: Scope) -> Result<StateWriter> {
+        StateWriter::new(&self.batch, scope)
+    }
+
+    /// Writes one state in one call. Durable with the checkpoint, or on return with `Durability::PerState`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`StateWriter::finish`].
+    pub fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
+        let mut writer = self.writer(scope)?;
+        match writer.write_all(bytes) {
+            Ok(()) => writer.finish(),
+            Err(error) => Err(error
+                .downcast::<Error>()
+                .unwrap_or_else(|error| Error::new("write a state", crate::error::Cause::Io(error)))),
+        }
+    }
+
+    /// Keeps states of earlier checkpoints for this one, whatever happens to those, and returns the handles to use from
+    /// now on, in order.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if nobody refers to one of the states any more; the message has its handle. Those before it in
+    /// the slice are kept.
+    pub fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
+        sequence::resolve(&self.batch, handles.iter(), "reuse states for")?;
+        Ok(handles.to_vec())
+    }
+
+    /// Publishes the checkpoint, all or none.
+    ///
+    /// When it returns, the checkpoint and everything it refers to are durable (with `Durability::None`: visible). The
+    /// returned [`Checkpoint`] keeps it readable for as long as it is held. Automatic retention ran as well; what it
+    /// could not remove is tried again at the next sweep.
+    ///
+    /// # Errors
+    ///
+    /// - `is_invalid`: a writer is still open, or the id is not above every committed one. Nothing was published.
+    /// - `is_not_found`: the manifest names a state that nobody refers to. Nothing was published.
+    /// - `is_conflict`: the id exists already, published by somebody else. The first one stays.
+    /// - `is_no_space` and other errors of the file system: nothing was published, unless also
+    /// - `is_indeterminate`: the checkpoint may or may not be there, and the store refuses to write until it is
+    ///   reopened, which tells.
+    /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
+    pub fn commit(self, manifest: ManifestBuilder) -> Result<Checkpoint> {
+        sequence::commit(&self.publisher, &self.batch, manifest)
+    }
+}
+
+impl Drop for PendingCheckpoint {
+    /// Writers that are still open keep the batch, but can add nothing any more.
+    fn drop(&mut self) {
+        self.batch.close();
+    }
+}

@@ -1,0 +1,151 @@
+//! The commit: the steps of this folder's page, one function each, in order.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use parking_lot::Mutex;
+
+use crate::{
+    disk::{
+        layout,
+        publish::TempFile,
+        volume::{Volume, VolumeFile},
+    },
+    error::{Cause, Error, Result},
+    format,
+    handle::StateHandle,
+    id::CheckpointId,
+    identity::IdentityFile,
+    manifest::{Manifest, ManifestBuilder},
+    options::Verify,
+    read::Checkpoint,
+    reclaim::{
+        forget::{self, Reclaimed},
+        registry::Registry,
+    },
+    write::batch::{Batch, Unsynced},
+};
+
+/// What every commit of an open store needs.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) identity: Arc<IdentityFile>,
+    pub(crate) retain: Option<NonZeroUsize>,
+    pub(crate) verify: Verify,
+    /// What the last automatic retention did.
+    pub(crate) last_retention: Mutex<Reclaimed>,
+}
+
+pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuilder) -> Result<Checkpoint> {
+    let id = batch.id();
+    publisher.admit(id)?;
+    let unsynced = batch.seal()?;
+    resolve(batch, content.handles(), "commit")?;
+    let manifest = publisher.name(id, content);
+    let bytes = encode(&manifest)?;
+    sync_data(&unsynced)?;
+    sync_dirs(&publisher.volume, &unsynced)?;
+    let checkpoint = {
+        let _names = publisher.registry.lock_manifests();
+        publisher.admit(id)?;
+        let temp = write_manifest(&publisher.volume, &bytes)?;
+        publish(&publisher.volume, temp, id)?;
+        reach_commit_point(&publisher.volume)?;
+        publisher.registry.publish(id, batch.hold());
+        publisher.open(manifest)?
+    };
+    publisher.apply_retention();
+    Ok(checkpoint)
+}
+
+impl Publisher {
+    /// Step 1. It runs again directly before publishing: a concurrent commit may have failed or taken a higher id.
+    fn admit(&self, id: CheckpointId) -> Result<()> {
+        let operation = operation("commit", id);
+        self.volume.check_writable(&operation)?;
+        self.identity.check_not_fenced(&operation)?;
+        self.registry.check_new(id, &operation)
+    }
+
+    fn name(&self, id: CheckpointId, content: ManifestBuilder) -> Manifest {
+        Manifest { store: self.identity.store(), id, generation: self.identity.generation(), content }
+    }
+
+    fn open(&self, manifest: Manifest) -> Result<Checkpoint> {
+        let hold = self.registry.open(manifest.id);
+        let hold =
+            hold.ok_or_else(|| Error::not_found(operation("open", manifest.id), "it was just forgotten"))?;
+        Ok(Checkpoint::new(manifest, Arc::clone(&self.volume), self.verify, hold))
+    }
+
+    /// Step 8, second half: the checkpoint is committed whatever happens here.
+    fn apply_retention(&self) {
+        if let Some(keep) = self.retain {
+            let plan = forget::plan_prune(&self.registry, keep.get());
+            let report = forget::forget(&self.volume, &self.registry, &self.identity, &plan);
+            // What could not be forgotten now is planned again by the next commit.
+            *self.last_retention.lock() =
+                report.unwrap_or_else(|error| Reclaimed { failures: vec![error], ..Reclaimed::default() });
+        }
+    }
+}
+
+fn operation(what: &str, id: CheckpointId) -> String {
+    format!("{what} checkpoint {id}")
+}
+
+/// Step 2: the pending checkpoint refers to all of these from now on.
+pub(super) fn resolve<'a>(
+    batch: &Batch,
+    handles: impl Iterator<Item = &'a StateHandle>,
+    what: &str,
+) -> Result<()> {
+    batch.hold().refer(handles.filter_map(StateHandle::extent)).map_err(|unknown| {
+        let operation = format!("{what} checkpoint {}: state {}", batch.id(), StateHandle::file(unknown));
+        Error::not_found(operation, "no checkpoint refers to it; write it anew")
+    })
+}
+
+fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
+    format::manifest::encode(manifest).ok_or_else(|| {
+        Error::invalid(operation("commit", manifest.id), "its states are in more than 2^32 files")
+    })
+}
+
+/// Step 3. A failed sync is never repeated: the checkpoint fails, and its files with it.
+fn sync_data(unsynced: &Unsynced) -> Result<()> {
+    unsynced.files.iter().try_for_each(VolumeFile::sync)
+}
+
+/// Step 4.
+fn sync_dirs(volume: &Volume, unsynced: &Unsynced) -> Result<()> {
+    unsynced.dirs().try_for_each(|dir| volume.sync_dir(dir))
+}
+
+/// Step 5.
+fn write_manifest(volume: &Arc<Volume>, bytes: &[u8]) -> Result<TempFile> {
+    TempFile::write(volume, layout::MANIFESTS.as_ref(), bytes)
+}
+
+/// Step 6. A name that exists and a full disk are certain: nothing was published. Any other failure is not.
+fn publish(volume: &Volume, temp: TempFile, id: CheckpointId) -> Result<()> {
+    match temp.publish(&layout::manifest(id)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_taken_name() => {
+            Err(Error::at(operation("commit", id), &volume.path(layout::manifest(id)), Cause::Conflict(id)))
+        }
+        Err(error) if error.is_no_space() => Err(error),
+        Err(error) => Err(indeterminate(volume, error)),
+    }
+}
+
+/// Step 7: the commit point.
+fn reach_commit_point(volume: &Volume) -> Result<()> {
+    volume.sync_dir(layout::MANIFESTS).map_err(|error| indeterminate(volume, error))
+}
+
+fn indeterminate(volume: &Volume, error: Error) -> Error {
+    volume.poison(&error);
+    error.indeterminate()
+}

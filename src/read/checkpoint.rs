@@ -1,0 +1,133 @@
+//! A published checkpoint, open for reading.
+
+use std::{collections::HashSet, sync::Arc};
+
+use parking_lot::Mutex;
+
+use super::{reader::StateReader, verify, view::StateView};
+use crate::{
+    disk::{
+        layout,
+        volume::{Volume, VolumeFile},
+    },
+    error::{Error, Malformed, Result},
+    handle::{Extent, Place, StateHandle},
+    id::CheckpointId,
+    manifest::Manifest,
+    options::Verify,
+    reclaim::registry::Hold,
+};
+
+/// A published checkpoint: its manifest, and a way to its states.
+///
+/// It is pinned while any clone of it, any view or any reader is alive: its states stay readable, byte for byte, also if
+/// the checkpoint is forgotten meanwhile. The last one to go may remove files, on the thread it is dropped on.
+#[derive(Clone, Debug)]
+pub struct Checkpoint(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    manifest: Manifest,
+    volume: Arc<Volume>,
+    verify: Verify,
+    /// Which states were found to have their checksum.
+    verified: Mutex<HashSet<Extent>>,
+    hold: Hold,
+}
+
+impl Checkpoint {
+    pub(crate) fn new(manifest: Manifest, volume: Arc<Volume>, verify: Verify, hold: Hold) -> Self {
+        Self(Arc::new(Inner { manifest, volume, verify, verified: Mutex::default(), hold }))
+    }
+
+    /// The id of the checkpoint.
+    #[must_use]
+    pub fn id(&self) -> CheckpointId {
+        self.0.manifest.id()
+    }
+
+    /// What the checkpoint consists of.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// A state as a slice: mapped from its file, or held in the manifest.
+    ///
+    /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
+    /// `Verify::Never`. The payload is aligned to at least 64 bytes in memory unless it travels inside the handle.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if this checkpoint does not refer to the state. `is_corrupt`, with the file, if the file is
+    /// missing or too short, or the bytes are not those that were written. Errors of the file system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options, Scope};
+    /// # let store = Options::memory().open("state")?;
+    /// # let pending = store.begin(store.next_id())?;
+    /// # let handle = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # pending.commit(Manifest::builder().state("weights", handle))?;
+    /// let checkpoint = store.latest()?.expect("one was committed");
+    /// let weights = checkpoint.manifest().state("weights").expect("it was named");
+    /// let view = checkpoint.read(weights)?;
+    /// assert_eq!(view.len(), 5000);
+    /// assert!(view.iter().all(|byte| *byte == 7));
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn read(&self, handle: &StateHandle) -> Result<StateView> {
+        let extent = match &handle.0 {
+            Place::Inline { bytes, .. } => return Ok(StateView::inline(Arc::clone(bytes))),
+            Place::File(extent) => extent,
+        };
+        let file = self.open(extent)?;
+        let mapping = file.map(extent.offset, extent.len)?;
+        self.verify_once(extent, || verify::slice(&file, extent, self.0.manifest.store, &mapping))?;
+        Ok(StateView::mapped(mapping, self.clone()))
+    }
+
+    /// A state as a stream of bytes, read piece by piece: for states that should not be mapped. Memory stays small
+    /// whatever the state's size.
+    ///
+    /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
+    /// `Verify::Never`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Checkpoint::read).
+    pub fn reader(&self, handle: &StateHandle) -> Result<StateReader> {
+        let extent = match &handle.0 {
+            Place::Inline { bytes, .. } => return Ok(StateReader::inline(Arc::clone(bytes))),
+            Place::File(extent) => extent,
+        };
+        let file = self.open(extent)?;
+        self.verify_once(extent, || verify::file(&file, extent, self.0.manifest.store))?;
+        Ok(StateReader::file(file, *extent, self.clone()))
+    }
+
+    /// Opens the file of a state that this checkpoint refers to.
+    fn open(&self, extent: &Extent) -> Result<VolumeFile> {
+        if !self.0.hold.refers(extent) {
+            let operation = format!("read state {} of checkpoint {}", StateHandle::file(*extent), self.id());
+            return Err(Error::not_found(operation, "the checkpoint does not refer to it"));
+        }
+        let name = layout::segment(extent.file);
+        self.0.volume.open(&name).map_err(|error| {
+            if error.is_not_found() {
+                return Malformed::new(0, "the data file is missing").at("open", &self.0.volume.path(&name));
+            }
+            error
+        })
+    }
+
+    fn verify_once(&self, extent: &Extent, verify: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.0.verify == Verify::Never || self.0.verified.lock().contains(extent) {
+            return Ok(());
+        }
+        verify()?;
+        self.0.verified.lock().insert(*extent);
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! Groups, the extents they refer to, and who holds them. Pure: no lock, no file.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{handle::Extent, id::FileId};
+
+/// One attempt at a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Group(pub(super) u64);
+
+/// Who keeps a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Pending,
+    Manifest,
+    Reader(u64),
+}
+
+/// A data file that nobody refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeadFile {
+    pub(crate) file: FileId,
+    pub(crate) len: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Extents {
+    groups: HashMap<Group, GroupRecord>,
+    files: HashMap<FileId, FileRecord>,
+}
+
+#[derive(Debug, Default)]
+struct GroupRecord {
+    holders: Vec<Holder>,
+    extents: Vec<(FileId, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct FileRecord {
+    /// Length of the file in bytes.
+    len: u64,
+    /// By offset.
+    extents: BTreeMap<u64, ExtentRecord>,
+}
+
+#[derive(Debug)]
+struct ExtentRecord {
+    len: u64,
+    crc: u32,
+    /// A handful: the retained checkpoints at most.
+    groups: Vec<Group>,
+}
+
+impl Extents {
+    /// Adds a holder; the group begins to exist with its first one.
+    pub(super) fn hold(&mut self, group: Group, holder: Holder) {
+        let holders = &mut self.groups.entry(group).or_default().holders;
+        if !holders.contains(&holder) {
+            holders.push(holder);
+        }
+    }
+
+    /// Adds an extent that was just written, in a file of this length, or found in a manifest.
+    pub(super) fn add(&mut self, group: Group, extent: &Extent, file_len: u64) {
+        let file = self.files.entry(extent.file).or_default();
+        file.len = file.len.max(file_len);
+        let record = file.extents.entry(extent.offset);
+        let record =
+            record.or_insert_with(|| ExtentRecord { len: extent.len, crc: extent.crc, groups: Vec::new() });
+        Self::link(&mut self.groups, record, group, extent);
+    }
+
+    /// Lets a group refer to an extent that somebody refers to already; false if nobody does.
+    pub(super) fn refer(&mut self, group: Group, extent: &Extent) -> bool {
+        match Self::find(&mut self.files, extent) {
+            Some(record) => Self::link(&mut self.groups, record, group, extent),
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether a group refers to exactly this extent.
+    pub(super) fn refers(&self, group: Group, extent: &Extent) -> bool {
+        let record = self.files.get(&extent.file).and_then(|file| file.extents.get(&extent.offset));
+        record.is_some_and(|record| record.is(extent) && record.groups.contains(&group))
+    }
+
+    /// Whether anybody refers to anything in this file.
+    pub(super) fn knows(&self, file: FileId) -> bool {
+        self.files.contains_key(&file)
+    }
+
+    /// Takes a holder away; returns the files that nobody refers to any more. Unknown ones are no error.
+    pub(super) fn release(&mut self, group: Group, holder: Holder) -> Vec<DeadFile> {
+        let Some(record) = self.groups.get_mut(&group) else { return Vec::new() };
+        record.holders.retain(|other| *other != holder);
+        if !record.holders.is_empty() {
+            return Vec::new();
+        }
+        let extents = std::mem::take(&mut record.extents);
+        self.groups.remove(&group);
+        extents.into_iter().filter_map(|(file, offset)| self.unlink(group, file, offset)).collect()
+    }
+
+    fn find<'a>(files: &'a mut HashMap<FileId, FileRecord>, extent: &Extent) -> Option<&'a mut ExtentRecord> {
+        let record = files.get_mut(&extent.file)?.extents.get_mut(&extent.offset)?;
+        record.is(extent).then_some(record)
+    }
+
+    fn link(
+        groups: &mut HashMap<Group, GroupRecord>,
+        record: &mut ExtentRecord,
+        group: Group,
+        extent: &Extent,
+    ) {
+        if !record.groups.contains(&group) {
+            record.groups.push(group);
+            groups.entry(group).or_default().extents.push((extent.file, extent.offset));
+        }
+    }
+
+    /// Takes a group from an extent; returns the file if it has no live extent left.
+    fn unlink(&mut self, group: Group, file: FileId, offset: u64) -> Option<DeadFile> {
+        let record = self.files.get_mut(&file)?;
+        let extent = record.extents.get_mut(&offset)?;
+        extent.groups.retain(|other| *other != group);
+        if extent.groups.is_empty() {
+            record.extents.remove(&offset);
+        }
+        if !record.extents.is_empty() {
+            return None;
+        }
+        let len = record.len;
+        self.files.remove(&file);
+        Some(DeadFile { file, len })
+    }
+}
+
+impl ExtentRecord {
+    fn is(&self, extent: &Extent) -> bool {
+        (self.len, self.crc) == (extent.len, extent.crc)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Scope;
+
+    fn extent(sequence: u64, offset: u64) -> Extent {
+        let file = FileId { scope: Scope::Shared, generation: 1, lane: 0, sequence };
+        Extent { file, offset, len: 8, crc: 1 }
+    }
+
+    #[test]
+    fn file_dies_with_the_last_group_that_refers_to_any_of_it_in_any_order() {
+        for order in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
+            let mut extents = Extents::default();
+            for number in 1..=3 {
+                extents.hold(Group(number), Holder::Manifest);
+                extents.add(Group(number), &extent(7, number * 64), 1000);
+                assert!(extents.refer(Group(number), &extent(7, 64)));
+            }
+            let died: Vec<_> = order.iter().map(|n| extents.release(Group(*n), Holder::Manifest)).collect();
+            assert!(died[0].is_empty() && died[1].is_empty(), "{order:?}");
+            assert_eq!(died[2], [DeadFile { file: extent(7, 0).file, len: 1000 }]);
+            assert!(extents.files.is_empty() && extents.groups.is_empty());
+        }
+    }
+
+    #[test]
+    fn repeated_and_unknown_notifications_change_nothing() {
+        let mut extents = Extents::default();
+        extents.hold(Group(1), Holder::Pending);
+        extents.add(Group(1), &extent(1, 64), 100);
+        extents.add(Group(1), &extent(1, 64), 100);
+        extents.hold(Group(1), Holder::Reader(4));
+        assert!(extents.release(Group(9), Holder::Pending).is_empty());
+        assert!(extents.release(Group(1), Holder::Pending).is_empty());
+        assert!(extents.release(Group(1), Holder::Pending).is_empty());
+        assert!(extents.refers(Group(1), &extent(1, 64)));
+        assert_eq!(extents.release(Group(1), Holder::Reader(4)).len(), 1);
+        assert!(extents.release(Group(1), Holder::Reader(4)).is_empty());
+    }
+
+    #[test]
+    fn extent_of_another_length_or_checksum_is_another_extent() {
+        let mut extents = Extents::default();
+        extents.hold(Group(1), Holder::Manifest);
+        extents.add(Group(1), &extent(1, 64), 100);
+        for other in [Extent { len: 7, ..extent(1, 64) }, Extent { crc: 2, ..extent(1, 64) }, extent(1, 65)] {
+            assert!(!extents.refer(Group(2), &other) && !extents.refers(Group(1), &other));
+        }
+    }
+}

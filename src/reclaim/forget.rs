@@ -1,0 +1,85 @@
+//! Taking checkpoints back: the steps in the order of this folder's page.
+
+use std::collections::BTreeMap;
+
+use super::registry::{Registry, Swept};
+use crate::{
+    disk::{layout, volume::Volume},
+    error::{Error, Result},
+    id::CheckpointId,
+    identity::IdentityFile,
+};
+
+/// What forgetting and pruning did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Reclaimed {
+    /// The checkpoints that are gone, ascending.
+    pub checkpoints: Vec<CheckpointId>,
+    /// How many data files were removed. Files that others still refer to, readers among them, are not.
+    pub files: u64,
+    /// How many bytes those files had.
+    pub bytes: u64,
+    /// What could not be removed. Data files are tried again at the next sweep; a checkpoint that is named here is
+    /// still there.
+    pub failures: Vec<Error>,
+}
+
+/// Which checkpoints to forget so that the newest `keep` valid ones stay, at least one.
+///
+/// Damaged ones do not count and go, but not while no valid one is left: then they are all there is. One that could
+/// merely not be read, or was written by a newer version, stays.
+pub(crate) fn plan_prune(registry: &Registry, keep: usize) -> Vec<CheckpointId> {
+    let damaged: BTreeMap<_, _> = registry.damaged().into_iter().collect();
+    let ids = registry.ids();
+    let valid = ids.iter().rev().filter(|id| !damaged.contains_key(id));
+    let Some(oldest_kept) = valid.take(keep.max(1)).last().copied() else { return Vec::new() };
+    let goes = |id: &CheckpointId| damaged.get(id).map_or(*id < oldest_kept, Error::is_corrupt);
+    ids.into_iter().filter(goes).collect()
+}
+
+/// Forgets these checkpoints. A manifest that cannot be removed is a failure in the report, and its checkpoint stays.
+pub(crate) fn forget(
+    volume: &Volume,
+    registry: &Registry,
+    identity: &IdentityFile,
+    ids: &[CheckpointId],
+) -> Result<Reclaimed> {
+    let mut report = Reclaimed { failures: volume.retry_leftovers(), ..Reclaimed::default() };
+    if ids.is_empty() {
+        return Ok(report);
+    }
+    let names = registry.lock_manifests();
+    volume.check_writable("forget checkpoints in")?;
+    identity.check_not_fenced("forget checkpoints in")?;
+    keep_id_used(registry, identity, ids)?;
+    for id in ids {
+        match volume.remove(&layout::manifest(*id)) {
+            Ok(()) => report.checkpoints.push(*id),
+            Err(error) => report.failures.push(error),
+        }
+    }
+    sync_manifests(volume)?;
+    drop(names);
+    let Swept { files, bytes, failures } = registry.unpublish(&report.checkpoints);
+    report.files = files;
+    report.bytes = bytes;
+    report.failures.extend(failures);
+    Ok(report)
+}
+
+/// Step 2: only the newest manifest tells which ids were used.
+fn keep_id_used(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<()> {
+    match registry.ids().last() {
+        Some(newest) if ids.contains(newest) => identity.raise_floor(*newest),
+        _ => Ok(()),
+    }
+}
+
+/// Step 4. If it fails, nobody knows whether the manifests come back, so their data stays until the next open.
+fn sync_manifests(volume: &Volume) -> Result<()> {
+    volume.sync_dir(layout::MANIFESTS).map_err(|error| {
+        volume.poison(&error);
+        error.indeterminate()
+    })
+}

@@ -1,0 +1,26 @@
+//! Who refers to which bytes, and what happens to bytes that nobody refers to any more.
+//!
+//! # Who owns what
+//!
+//! [`extents`] counts nothing: it holds, for each run of bytes in a data file, the *set* of groups that refer to it, and
+//! for each group the set of those who hold it. A group is one attempt at a checkpoint. Its holders are the pending
+//! checkpoint, then the published manifest, and every open [`Checkpoint`](crate::Checkpoint). When its last holder goes,
+//! the group goes; a file that no group refers to is dead. Because these are sets, a notification may come twice, late
+//! or in any order. Nothing of this is on disk: `recover` builds it from the manifests.
+//!
+//! [`registry`] is that knowledge behind a lock, together with which checkpoints are published. Whoever changes a
+//! referrer calls it. [`forget`] takes checkpoints back.
+//!
+//! # Forgetting, step by step
+//!
+//! 1. refuse if the store is poisoned or fenced (a stalled writer must not delete);
+//! 2. if the newest checkpoint goes, raise the id floor durably: its id must not come back;
+//! 3. remove the manifests: a crash leaves each of them there or gone, and its data there;
+//! 4. sync `manifests/`: from here they are gone for good. A crash before may bring them back, with all their data;
+//! 5. drop the manifests from their groups; remove the dead files. A crash leaves orphans, which the next open removes.
+//!
+//! Files are removed outside of every lock. One that cannot be removed is reported, remembered, and tried again.
+
+mod extents;
+pub(crate) mod forget;
+pub(crate) mod registry;

@@ -1,0 +1,236 @@
+//! Which checkpoints are published, and who refers to which extent: the knowledge behind a lock.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::extents::{DeadFile, Extents, Group, Holder};
+use crate::{
+    disk::{layout, volume::Volume},
+    error::{Cause, Error, Result},
+    handle::Extent,
+    id::{CheckpointId, FileId},
+};
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    volume: Arc<Volume>,
+    state: Mutex<State>,
+    manifests: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    extents: Extents,
+    published: BTreeMap<CheckpointId, Group>,
+    damaged: BTreeMap<CheckpointId, Error>,
+    /// The highest id that was ever begun or found.
+    id_floor: u64,
+    /// Numbers for groups and readers.
+    next: u64,
+}
+
+/// Keeps a group: the pending checkpoint's or a reader's. Dropped, it removes the files that nobody else refers to.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    registry: Arc<Registry>,
+    group: Group,
+    holder: Holder,
+}
+
+/// What became of files that nobody refers to.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) failures: Vec<Error>,
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Registry {
+    /// Knows of no checkpoint yet, and that every id up to the floor was used.
+    pub(crate) fn new(volume: Arc<Volume>, id_floor: u64) -> Self {
+        let state = State { id_floor, ..State::default() };
+        Self { volume, state: Mutex::new(state), manifests: Mutex::default() }
+    }
+
+    /// Held by whoever changes names in `manifests/`, so that ids are published in order.
+    pub(crate) fn lock_manifests(&self) -> MutexGuard<'_, ()> {
+        self.manifests.lock()
+    }
+
+    /// The first id that no attempt has had.
+    pub(crate) fn next_id(&self) -> CheckpointId {
+        CheckpointId::new(self.state.lock().id_floor).map_or(CheckpointId::FIRST, CheckpointId::next)
+    }
+
+    /// Every id up to this one was used.
+    pub(crate) fn id_floor(&self) -> Option<CheckpointId> {
+        CheckpointId::new(self.state.lock().id_floor)
+    }
+
+    /// Starts an attempt at a checkpoint.
+    pub(crate) fn begin(self: &Arc<Self>, id: CheckpointId) -> Result<Hold> {
+        let mut state = self.state.lock();
+        if state.published.contains_key(&id) {
+            return Err(Error::new(format!("begin checkpoint {id}"), Cause::Conflict(id)));
+        }
+        if id.get() <= state.id_floor {
+            let why = format!("ids only grow, and {} was used already; take next_id()", state.id_floor);
+            return Err(Error::invalid(format!("begin checkpoint {id}"), why));
+        }
+        state.id_floor = id.get();
+        let group = Group(state.number());
+        state.extents.hold(group, Holder::Pending);
+        Ok(Hold { registry: Arc::clone(self), group, holder: Holder::Pending })
+    }
+
+    /// Fails unless the id is above every published one.
+    pub(crate) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
+        let state = self.state.lock();
+        if state.published.contains_key(&id) {
+            return Err(Error::new(operation, Cause::Conflict(id)));
+        }
+        match state.published.last_key_value() {
+            Some((last, _)) if *last > id => Err(Error::invalid(
+                operation,
+                format!("checkpoint {last} is committed already, and ids only grow"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The group of the pending checkpoint is that of a published one from now on.
+    pub(crate) fn publish(&self, id: CheckpointId, pending: &Hold) {
+        let mut state = self.state.lock();
+        state.extents.hold(pending.group, Holder::Manifest);
+        state.published.insert(id, pending.group);
+    }
+
+    /// Enters a checkpoint that was found on disk, with what is known of its extents and the lengths of their files.
+    pub(crate) fn enter(
+        &self,
+        id: CheckpointId,
+        extents: impl Iterator<Item = (Extent, u64)>,
+        damage: Option<Error>,
+    ) {
+        let mut state = self.state.lock();
+        let group = Group(state.number());
+        state.extents.hold(group, Holder::Manifest);
+        for (extent, file_len) in extents {
+            state.extents.add(group, &extent, file_len);
+        }
+        state.published.insert(id, group);
+        state.damaged.extend(damage.map(|error| (id, error)));
+        state.id_floor = state.id_floor.max(id.get());
+    }
+
+    /// Keeps a published checkpoint for a reader.
+    pub(crate) fn open(self: &Arc<Self>, id: CheckpointId) -> Option<Hold> {
+        let mut state = self.state.lock();
+        let group = *state.published.get(&id)?;
+        let holder = Holder::Reader(state.number());
+        state.extents.hold(group, holder);
+        Some(Hold { registry: Arc::clone(self), group, holder })
+    }
+
+    /// Remembers that a checkpoint cannot be read.
+    pub(crate) fn mark_damaged(&self, id: CheckpointId, error: Error) {
+        let mut state = self.state.lock();
+        if state.published.contains_key(&id) {
+            state.damaged.insert(id, error);
+        }
+    }
+
+    /// What is wrong with a checkpoint, as far as is known.
+    pub(crate) fn damage(&self, id: CheckpointId) -> Option<Error> {
+        self.state.lock().damaged.get(&id).cloned()
+    }
+
+    /// All published ids, ascending, damaged ones included.
+    pub(crate) fn ids(&self) -> Vec<CheckpointId> {
+        self.state.lock().published.keys().copied().collect()
+    }
+
+    /// The checkpoints that are known to be damaged, ascending, and why.
+    pub(crate) fn damaged(&self) -> Vec<(CheckpointId, Error)> {
+        self.state.lock().damaged.iter().map(|(id, error)| (*id, error.clone())).collect()
+    }
+
+    /// Whether anybody refers to anything in this file.
+    pub(crate) fn knows(&self, file: FileId) -> bool {
+        self.state.lock().extents.knows(file)
+    }
+
+    /// Takes back checkpoints whose manifests are gone for good, and removes what nobody else refers to.
+    pub(crate) fn unpublish(&self, ids: &[CheckpointId]) -> Swept {
+        let mut dead = Vec::new();
+        let mut state = self.state.lock();
+        for id in ids {
+            state.damaged.remove(id);
+            if let Some(group) = state.published.remove(id) {
+                dead.extend(state.extents.release(group, Holder::Manifest));
+            }
+        }
+        drop(state);
+        self.sweep(&dead)
+    }
+
+    /// Removes dead files. Once nobody knows what is durable, nothing is removed: the next open decides.
+    fn sweep(&self, dead: &[DeadFile]) -> Swept {
+        let mut swept = Swept::default();
+        if self.volume.is_poisoned() {
+            return swept;
+        }
+        for DeadFile { file, len } in dead {
+            match self.volume.discard(&layout::segment(*file)) {
+                Ok(()) => {
+                    swept.files += 1;
+                    swept.bytes += len;
+                }
+                Err(error) => swept.failures.push(error),
+            }
+        }
+        swept
+    }
+}
+
+impl Hold {
+    /// Adds an extent that was just written.
+    pub(crate) fn add(&self, extent: &Extent, file_len: u64) {
+        self.registry.state.lock().extents.add(self.group, extent, file_len);
+    }
+
+    /// Refers to extents that somebody refers to already; returns the first that nobody does.
+    pub(crate) fn refer<'a>(
+        &self,
+        extents: impl Iterator<Item = &'a Extent>,
+    ) -> std::result::Result<(), Extent> {
+        let mut state = self.registry.state.lock();
+        for extent in extents {
+            if !state.extents.refer(self.group, extent) {
+                return Err(*extent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the group refers to exactly this extent.
+    pub(crate) fn refers(&self, extent: &Extent) -> bool {
+        self.registry.state.lock().extents.refers(self.group, extent)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let dead = self.registry.state.lock().extents.release(self.group, self.holder);
+        // What cannot be removed is remembered by the volume and tried again at the next sweep.
+        self.registry.sweep(&dead);
+    }
+}

@@ -1,0 +1,202 @@
+//! A state while it is written.
+
+use std::{io, sync::Arc};
+
+use super::{
+    batch::{Batch, OpenWriter, WriteSettings},
+    segment::SegmentFile,
+};
+use crate::{
+    disk::layout,
+    error::{Cause, Error, Result},
+    handle::{Extent, StateHandle},
+    id::Scope,
+    options::Durability,
+};
+
+/// Writes one state of a pending checkpoint: [`io::Write`], then [`finish`](StateWriter::finish).
+///
+/// Dropped before `finish`, or after an error, the state is abandoned and leaves nothing behind; other states of the
+/// checkpoint are untouched. After an error every later call fails with the same error. Any number of writers of one
+/// pending checkpoint may be at work in any threads.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+/// use piton::{Manifest, Options, Scope};
+///
+/// let store = Options::memory().open("state")?;
+/// let pending = store.begin(store.next_id())?;
+/// let mut writer = pending.writer(Scope::Exclusive)?;
+/// for line in ["one", "two"] {
+///     writeln!(writer, "{line}").unwrap();
+/// }
+/// assert_eq!(writer.position(), 8);
+/// let handle = writer.finish()?;
+/// pending.commit(Manifest::builder().state("lines", handle))?;
+/// # Ok::<(), piton::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct StateWriter {
+    ticket: OpenWriter,
+    scope: Scope,
+    buffer: Vec<u8>,
+    position: u64,
+    segment: Option<SegmentFile>,
+    failed: Option<Error>,
+}
+
+impl StateWriter {
+    pub(crate) fn new(batch: &Arc<Batch>, scope: Scope) -> Result<Self> {
+        let ticket = batch.open_writer()?;
+        Ok(Self { ticket, scope, buffer: Vec::new(), position: 0, segment: None, failed: None })
+    }
+
+    /// How many bytes the state has so far, those in the buffer included.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Makes durable what was written so far, as bytes of a file that has no final name yet: worth its cost only to
+    /// spread the syncs of a very large state. While the state may still travel inside its handle, this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system. After a failed sync the state is lost; it is never synced again.
+    pub fn sync(&mut self) -> Result<()> {
+        self.attempt(|writer| {
+            writer.spill_if_long()?;
+            writer.segment.as_ref().map_or(Ok(()), SegmentFile::sync)
+        })
+    }
+
+    /// Ends the state and returns its handle.
+    ///
+    /// The state becomes durable with the checkpoint, or now with [`Durability::PerState`]. A state of at most
+    /// `inline_threshold` bytes travels inside the handle.
+    ///
+    /// # Errors
+    ///
+    /// `is_no_space` and other errors of the file system; `is_invalid` if the pending checkpoint was aborted meanwhile;
+    /// and whatever an earlier call failed with. The state is abandoned then.
+    pub fn finish(mut self) -> Result<StateHandle> {
+        self.attempt(Self::complete)
+    }
+
+    fn complete(&mut self) -> Result<StateHandle> {
+        if self.segment.is_none() && self.buffer.len() <= self.settings().inline_threshold {
+            return Ok(StateHandle::inline(&self.buffer));
+        }
+        self.spill()?;
+        let mut segment =
+            self.segment.take().ok_or_else(|| Error::invalid("finish a state", "it has no file"))?;
+        let extent = segment.complete(self.ticket.batch().id())?;
+        if self.settings().durability == Durability::PerState {
+            segment.sync()?;
+        }
+        self.hand_over(segment, extent)
+    }
+
+    /// Gives the file its final name and gives it to the batch; a file that the batch does not take is removed.
+    fn hand_over(&self, segment: SegmentFile, extent: Extent) -> Result<StateHandle> {
+        let batch = self.ticket.batch();
+        match segment.publish(extent).and_then(|written| batch.accept(written)) {
+            Ok(()) => Ok(StateHandle::file(extent)),
+            // Somebody else's file: not ours to remove.
+            Err(error) if error.is_taken_name() => Err(error),
+            Err(error) => {
+                // A second failure is remembered by the volume, and the first one is what the caller must hear.
+                let _ = self.settings().volume.discard(&layout::segment(extent.file));
+                Err(error)
+            }
+        }
+    }
+
+    fn settings(&self) -> &WriteSettings {
+        self.ticket.batch().settings()
+    }
+
+    /// Runs a step unless an earlier one failed, and remembers if this one does.
+    fn attempt<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        step(self).inspect_err(|error| {
+            self.failed = Some(error.clone());
+            self.segment = None;
+            self.buffer = Vec::new();
+        })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let size = self.position.saturating_add(bytes.len() as u64);
+        if let Some(limit) = self.settings().max_state_size.filter(|limit| size > *limit) {
+            return Err(Error::new("write a state", Cause::TooLarge { size, limit }));
+        }
+        let room = self.settings().write_buffer;
+        if self.buffer.len().saturating_add(bytes.len()) <= room {
+            reserve(&mut self.buffer, bytes.len(), room);
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            self.spill()?;
+            if bytes.len() < room {
+                reserve(&mut self.buffer, bytes.len(), room);
+                self.buffer.extend_from_slice(bytes);
+            } else {
+                self.segment()?.append(bytes)?;
+            }
+        }
+        self.position = size;
+        Ok(())
+    }
+
+    fn spill_if_long(&mut self) -> Result<()> {
+        let long = self.position > self.settings().inline_threshold as u64;
+        if long { self.spill() } else { Ok(()) }
+    }
+
+    /// Moves the buffer into the file.
+    fn spill(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let segment = self.segment()?;
+        segment.append(&buffer)?;
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn segment(&mut self) -> Result<&mut SegmentFile> {
+        let batch = self.ticket.batch();
+        let segment = if let Some(segment) = self.segment.take() {
+            segment
+        } else {
+            let settings = batch.settings();
+            SegmentFile::create(&settings.volume, settings.store, batch.new_file(self.scope))?
+        };
+        Ok(self.segment.insert(segment))
+    }
+}
+
+/// Grows a buffer by doubling, but never beyond its bound.
+fn reserve(buffer: &mut Vec<u8>, more: usize, bound: usize) {
+    let needed = buffer.len() + more;
+    if needed > buffer.capacity() {
+        let target = needed.max(buffer.capacity().saturating_mul(2)).min(bound.max(needed));
+        buffer.reserve_exact(target - buffer.len());
+    }
+}
+
+impl io::Write for StateWriter {
+    /// Takes all bytes or fails; an error wraps a [`piton::Error`](Error).
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(|writer| writer.put(bytes))?;
+        Ok(bytes.len())
+    }
+
+    /// Hands the buffer to the file, unless the state may still travel inside its handle. Nothing becomes durable.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(self.attempt(Self::spill_if_long)?)
+    }
+}
