@@ -1,0 +1,79 @@
+//! `piton` is a blocking, thread-safe, filesystem-only checkpoint store.
+//!
+//! An engine (stream processor, dataflow worker, simulator, trainer) holds state in memory and must come back to it
+//! after a crash. Every so often it takes a *checkpoint*: many states, written by many threads, that become visible all
+//! or none, survive power loss, share what did not change with earlier checkpoints, are read back through mmap, and are
+//! thrown away when nobody needs them. No async runtime, no thread behind your back, no global state.
+//!
+//! | to | use |
+//! |---|---|
+//! | open a store | [`Store::open`], [`Options`] |
+//! | write a checkpoint | [`Store::begin`], [`PendingCheckpoint`], [`StateWriter`], [`Manifest::builder`] |
+//! | share what did not change | [`PendingCheckpoint::reuse`] |
+//! | come back to it | [`Store::latest`], [`Checkpoint`], [`StateView`], [`StateReader`] |
+//! | throw it away | [`Store::prune`], [`Store::forget`], [`Options::retain`] |
+//! | use another kind of storage | [`disk::Disk`] |
+//! | test an engine against power cuts | `piton::testing` (feature `testing`) |
+//!
+//! # Examples
+//!
+//! ```
+//! use piton::{Manifest, Scope, Store};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path();
+//! let store = Store::open(path)?;
+//!
+//! // First checkpoint: two states.
+//! let pending = store.begin(store.next_id())?;
+//! let counts = pending.write(Scope::Shared, &[0; 4096])?;
+//! let offsets = pending.write(Scope::Exclusive, b"file 7, byte 1234")?;
+//! pending.commit(Manifest::builder().state("counts", counts.clone()).state("offsets", offsets))?;
+//!
+//! // Second: the counts did not change.
+//! let pending = store.begin(store.next_id())?;
+//! let offsets = pending.write(Scope::Exclusive, b"file 8, byte 0")?;
+//! let counts = pending.reuse(&[counts])?.remove(0);
+//! pending.commit(Manifest::builder().state("counts", counts).state("offsets", offsets))?;
+//! store.prune(1)?;
+//!
+//! // After a crash:
+//! let checkpoint = store.latest()?.expect("a checkpoint was committed");
+//! for (name, handle) in checkpoint.manifest().states() {
+//!     let bytes = checkpoint.read(handle)?; // mapped and verified
+//!     assert_eq!(bytes.len() as u64, handle.len(), "{name}");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#[cfg(not(unix))]
+compile_error!("piton needs a Unix: it relies on directory syncs, positioned reads and flock");
+
+mod commit;
+pub mod disk;
+mod error;
+mod format;
+mod handle;
+mod id;
+mod identity;
+mod manifest;
+mod options;
+mod read;
+mod reclaim;
+mod recover;
+mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod write;
+
+pub use commit::PendingCheckpoint;
+pub use error::{Error, Result};
+pub use handle::StateHandle;
+pub use id::{CheckpointId, Scope, StoreId};
+pub use manifest::{Manifest, ManifestBuilder};
+pub use options::{Durability, Options, Verify};
+pub use read::{Checkpoint, StateReader, StateView};
+pub use reclaim::forget::Reclaimed;
+pub use recover::OpenReport;
+pub use store::Store;
+pub use write::StateWriter;

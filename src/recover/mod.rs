@@ -1,0 +1,96 @@
+//! Opening: find, check, rebuild, take over, clean up, in this order.
+//!
+//! # Who owns what
+//!
+//! Whoever opens a store for writing holds the lock of `piton.lock` from step 2 on, so that nobody else changes
+//! anything. Readers need no lock. Nothing is deleted before step 7.
+//!
+//! # Opening, step by step
+//!
+//! 1. the root: created if it is missing, each new directory synced into its parent. A store whose identity was
+//!    written by a newer version is refused here, untouched;
+//! 2. the lock; the directories;
+//! 3. [`scan`]: every name, sorted into ours, temporary, foreign;
+//! 4. [`identity`]: read, or made for an empty store. Damaged or lost while there are checkpoints, it is an error with
+//!    a remedy;
+//! 5. [`validate`]: every manifest is read as a whole, every file it names must be there and long enough; the registry
+//!    learns of each checkpoint, damaged ones included. States are verified on first use, not here;
+//! 6. the identity with a generation of our own is written, durably; then `manifests/` is synced, so that a checkpoint
+//!    that another process had renamed and not yet synced is really there before anybody relies on it (and one that
+//!    it had removed is really gone before its data goes). A crash up to here changes nothing that can be seen;
+//! 7. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
+//!    knows then what it names. A crash leaves some of them to the next open.
+
+mod clean;
+mod identity;
+mod root;
+mod scan;
+mod validate;
+
+pub(crate) use validate::load;
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    disk::{layout, volume::Volume},
+    error::{Error, Result},
+    id::CheckpointId,
+    identity::IdentityFile,
+    options::{Durability, Options},
+    reclaim::registry::Registry,
+};
+
+/// What opening a store found and did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// Whether the store is new.
+    pub created: bool,
+    /// Checkpoints that cannot be read, ascending, and why. They are skipped by `latest`, and stay until they are
+    /// forgotten or pruned.
+    pub damaged: Vec<(CheckpointId, Error)>,
+    /// Leftovers of crashed processes that were removed: temporary files, data that no checkpoint refers to.
+    pub removed: Vec<PathBuf>,
+    /// Names that are not ours; they are left alone.
+    pub foreign: Vec<PathBuf>,
+    /// Leftovers that could not be removed; the next open tries again.
+    pub failures: Vec<Error>,
+    /// Why leftovers were not looked for, if they were not: a manifest that cannot be read may name any of them.
+    pub cleanup_skipped: Option<Error>,
+}
+
+/// A store that is ours.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) identity: Arc<IdentityFile>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) report: OpenReport,
+}
+
+pub(crate) fn open(options: &Options, root: PathBuf) -> Result<Recovered> {
+    let volume =
+        Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
+    root::ensure(&volume)?;
+    identity::refuse_newer(&volume)?;
+    let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
+    root::ensure_dirs(&volume)?;
+    let found = scan::scan(&volume)?;
+    let (identity, created) = identity::find(&volume, &found, options.rebuild_identity)?;
+    let registry = Arc::new(Registry::new(Arc::clone(&volume), identity.id_floor));
+    let unreadable = validate::enter_all(&volume, &found, identity.store, &registry);
+    let identity = identity::next_generation(identity, &found, registry.id_floor());
+    let identity = Arc::new(IdentityFile::take_over(&volume, lock, identity)?);
+    volume.sync_dir(layout::MANIFESTS)?;
+    let mut report = OpenReport {
+        created,
+        damaged: registry.damaged(),
+        foreign: found.foreign.clone(),
+        ..OpenReport::default()
+    };
+    match unreadable {
+        Some(error) => report.cleanup_skipped = Some(error),
+        None => clean::clean(&volume, &found, &registry, &mut report),
+    }
+    Ok(Recovered { volume, identity, registry, report })
+}

@@ -1,0 +1,37 @@
+//! The root and the directories under it.
+
+use std::path::Path;
+
+use crate::{
+    disk::{layout, volume::Volume},
+    error::{Error, Result},
+};
+
+/// Creates the root and whatever of its ancestors is missing, durably.
+pub(super) fn ensure(volume: &Volume) -> Result<()> {
+    let root = volume.root();
+    let mut missing = Vec::new();
+    for dir in root.ancestors() {
+        match volume.metadata(dir)? {
+            None => missing.push(dir),
+            Some(found) if found.kind == crate::disk::FileKind::File => {
+                return Err(Error::io("open store in", dir, std::io::ErrorKind::NotADirectory.into()));
+            }
+            Some(_) => break,
+        }
+    }
+    for dir in missing.into_iter().rev() {
+        volume.ensure_dir(dir)?;
+        volume.sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
+    }
+    Ok(())
+}
+
+/// Creates the directories under the root that are missing, durably.
+pub(super) fn ensure_dirs(volume: &Volume) -> Result<()> {
+    let mut created = false;
+    for dir in layout::DIRS {
+        created |= volume.ensure_dir(Path::new(dir))?;
+    }
+    if created { volume.sync_dir("") } else { Ok(()) }
+}

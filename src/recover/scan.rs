@@ -1,0 +1,71 @@
+//! Every name in the store, sorted into ours, temporary and foreign.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    disk::{DirEntry, FileKind, layout, volume::Volume},
+    error::Result,
+    id::{CheckpointId, FileId, Scope},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Ascending.
+    pub(super) manifests: Vec<CheckpointId>,
+    /// With their lengths.
+    pub(super) segments: HashMap<FileId, u64>,
+    pub(super) temps: Vec<PathBuf>,
+    pub(super) foreign: Vec<PathBuf>,
+}
+
+impl Found {
+    /// Whether anything was ever committed or written here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.manifests.is_empty() && self.segments.is_empty()
+    }
+
+    fn sort(&mut self, dir: &Path, entry: &DirEntry, ours: impl FnOnce(&mut Self) -> bool) {
+        let is_file = entry.metadata.kind == FileKind::File;
+        if is_file && layout::is_temp(&entry.name) {
+            self.temps.push(dir.join(&entry.name));
+        } else if !(is_file && ours(self)) {
+            self.foreign.push(dir.join(&entry.name));
+        }
+    }
+}
+
+pub(super) fn scan(volume: &Volume) -> Result<Found> {
+    let mut found = Found::default();
+    let root = Path::new("");
+    for entry in volume.list(root)? {
+        let own = [layout::IDENTITY, layout::LOCK].iter().any(|name| entry.name == *name);
+        let dir = layout::DIRS.iter().any(|name| entry.name == *name) && entry.metadata.kind == FileKind::Dir;
+        if !dir {
+            found.sort(root, &entry, |_| own);
+        }
+    }
+    for scope in [Scope::Shared, Scope::Exclusive] {
+        let dir = layout::scope_dir(scope);
+        for entry in volume.list(dir)? {
+            let file = layout::parse_segment(scope, &entry.name);
+            found.sort(dir, &entry, |found| {
+                found.segments.extend(file.map(|file| (file, entry.metadata.len)));
+                file.is_some()
+            });
+        }
+    }
+    let dir = Path::new(layout::MANIFESTS);
+    for entry in volume.list(dir)? {
+        let id = layout::parse_manifest(&entry.name);
+        found.sort(dir, &entry, |found| {
+            found.manifests.extend(id);
+            id.is_some()
+        });
+    }
+    found.manifests.sort_unstable();
+    found.foreign.sort_unstable();
+    Ok(found)
+}

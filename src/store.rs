@@ -1,0 +1,250 @@
+//! The store: wires the paths, decides nothing.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    commit::{PendingCheckpoint, sequence::Publisher},
+    disk::volume::Volume,
+    error::{Error, Result},
+    id::{CheckpointId, StoreId},
+    identity::IdentityFile,
+    options::{Options, Verify},
+    read::Checkpoint,
+    reclaim::{
+        forget::{self, Reclaimed},
+        registry::Registry,
+    },
+    recover::{self, OpenReport, Recovered},
+    write::batch::{Batch, WriteSettings},
+};
+
+/// An open checkpoint store: one directory, one writing process. Cheap to clone; clones share it, in any threads.
+///
+/// No thread is started and nothing runs in the background. The lock on the directory is given back when the last clone
+/// and the last pending checkpoint are gone; a crash gives it back as well.
+///
+/// # Examples
+///
+/// ```
+/// use piton::{Manifest, Scope, Store};
+///
+/// let dir = tempfile::tempdir()?;
+/// let store = Store::open(dir.path())?;
+/// let pending = store.begin(store.next_id())?;
+/// let handle = pending.write(Scope::Shared, b"what must not be lost")?;
+/// pending.commit(Manifest::builder().state("it", handle))?;
+/// drop(store);
+///
+/// let store = Store::open(dir.path())?;
+/// let checkpoint = store.latest()?.expect("it was committed");
+/// let handle = checkpoint.manifest().state("it").expect("it was named");
+/// assert_eq!(&*checkpoint.read(handle)?, b"what must not be lost");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    volume: Arc<Volume>,
+    identity: Arc<IdentityFile>,
+    registry: Arc<Registry>,
+    write: Arc<WriteSettings>,
+    publisher: Arc<Publisher>,
+    verify: Verify,
+    report: OpenReport,
+}
+
+impl Options {
+    /// Opens the store in this directory, or creates it, with everything above it that is missing.
+    ///
+    /// Takes the lock, checks every manifest, and removes what crashed processes left behind. When it returns, every
+    /// checkpoint that it found is durable.
+    ///
+    /// # Errors
+    ///
+    /// `is_locked` if somebody else has it open for writing; the message names the process. `is_newer_format`, before
+    /// anything was touched. `is_corrupt` if the identity is damaged; see [`rebuild_identity`](Self::rebuild_identity).
+    /// Errors of the file system. A damaged checkpoint is no error: see [`Store::open_report`].
+    pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
+        let root = root.as_ref();
+        let root = std::path::absolute(root).map_err(|e| Error::io("open store in", root, e))?;
+        let (verify, retain) = (self.verify, self.retain);
+        WriteSettings::check(&self)?;
+        let Recovered { volume, identity, registry, report } = recover::open(&self, root)?;
+        let write = WriteSettings::new(Arc::clone(&volume), identity.store(), identity.generation(), &self);
+        let publisher = Publisher {
+            volume: Arc::clone(&volume),
+            registry: Arc::clone(&registry),
+            identity: Arc::clone(&identity),
+            retain,
+            verify,
+            last_retention: parking_lot::Mutex::default(),
+        };
+        let (write, publisher) = (Arc::new(write), Arc::new(publisher));
+        Ok(Store(Arc::new(Inner { volume, identity, registry, write, publisher, verify, report })))
+    }
+}
+
+impl Store {
+    /// Opens or creates a store with the defaults: see [`Options::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::open`].
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(root)
+    }
+
+    /// The directory of the store, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.0.volume.root()
+    }
+
+    /// The random identity of the store.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.0.identity.store()
+    }
+
+    /// How often the store was opened for writing, this time included.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.identity.generation()
+    }
+
+    /// What opening found and did.
+    #[must_use]
+    pub fn open_report(&self) -> &OpenReport {
+        &self.0.report
+    }
+
+    /// The first id that no checkpoint and no attempt of this store has had.
+    #[must_use]
+    pub fn next_id(&self) -> CheckpointId {
+        self.0.registry.next_id()
+    }
+
+    /// Begins a checkpoint. Nothing touches the disk yet.
+    ///
+    /// # Errors
+    ///
+    /// `is_conflict` if the id is committed, `is_invalid` if it is not above every id that was begun before,
+    /// `is_poisoned` if the store must be reopened.
+    pub fn begin(&self, id: CheckpointId) -> Result<PendingCheckpoint> {
+        self.0.volume.check_writable(&format!("begin checkpoint {id} in"))?;
+        let hold = self.0.registry.begin(id)?;
+        let batch = Batch::new(id, Arc::clone(&self.0.write), hold);
+        Ok(PendingCheckpoint::new(batch, Arc::clone(&self.0.publisher)))
+    }
+
+    /// The newest valid checkpoint, or `None` if there is none.
+    ///
+    /// Damaged ones are skipped; [`damaged`](Self::damaged) tells which, and why. Whether every state is whole is found
+    /// out when it is read.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the file system other than damage.
+    pub fn latest(&self) -> Result<Option<Checkpoint>> {
+        for id in self.0.registry.ids().into_iter().rev() {
+            match self.checkpoint(id) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) if error.is_corrupt() || error.is_newer_format() || error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The checkpoint with this id.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is none. `is_corrupt`, with the file, if its manifest is damaged or a data file is
+    /// missing or too short.
+    pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
+        let hold = self.0.registry.open(id);
+        let hold = hold.ok_or_else(|| {
+            Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint")
+        })?;
+        if let Some(damage) = self.0.registry.damage(id).filter(Error::is_corrupt) {
+            return Err(damage);
+        }
+        let manifest = recover::load(&self.0.volume, self.id(), id);
+        let manifest = manifest.inspect_err(|error| self.0.registry.mark_damaged(id, error.clone()))?;
+        Ok(Checkpoint::new(manifest, Arc::clone(&self.0.volume), self.0.verify, hold))
+    }
+
+    /// The ids of all checkpoints, ascending, damaged ones included.
+    #[must_use]
+    pub fn checkpoint_ids(&self) -> Vec<CheckpointId> {
+        self.0.registry.ids()
+    }
+
+    /// The checkpoints that are known to be damaged, ascending, and why.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<(CheckpointId, Error)> {
+        self.0.registry.damaged()
+    }
+
+    /// Forgets a checkpoint, durably: it is gone when this returns, and so is the data that nothing else refers to.
+    /// What an open [`Checkpoint`] refers to goes when that is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is none. Errors of the file system; the checkpoint is still there then, unless the error
+    /// `is_indeterminate`.
+    pub fn forget(&self, id: CheckpointId) -> Result<Reclaimed> {
+        if !self.0.registry.ids().contains(&id) {
+            return Err(Error::not_found(format!("forget checkpoint {id}"), "there is no such checkpoint"));
+        }
+        let report = self.forget_all(&[id])?;
+        match report.failures.first() {
+            Some(error) if report.checkpoints.is_empty() => Err(error.clone()),
+            _ => Ok(report),
+        }
+    }
+
+    /// Forgets all but the newest `keep` valid checkpoints, durably; at least one valid one stays.
+    ///
+    /// Damaged checkpoints do not count as kept, and go, unless no valid one is left. Those that merely could not be
+    /// read, or were written by a newer version, stay.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
+    /// removed is in the report.
+    pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
+        self.forget_all(&forget::plan_prune(&self.0.registry, keep))
+    }
+
+    fn forget_all(&self, ids: &[CheckpointId]) -> Result<Reclaimed> {
+        forget::forget(&self.0.volume, &self.0.registry, &self.0.identity, ids)
+    }
+
+    /// What the automatic retention ([`Options::retain`]) did after the last commit.
+    #[must_use]
+    pub fn last_retention(&self) -> Reclaimed {
+        self.0.publisher.last_retention.lock().clone()
+    }
+
+    /// Closes this clone of the store: remembers durably which ids attempts have had, and removes what could not be
+    /// removed before. Dropping a store closes it too, but keeps quiet about failures and may give the ids of aborted
+    /// attempts out again.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system. Committed checkpoints are not affected.
+    pub fn close(self) -> Result<()> {
+        if let Some(leftover) = self.0.volume.retry_leftovers().into_iter().next() {
+            return Err(leftover);
+        }
+        self.0.volume.check_writable("close")?;
+        match self.0.registry.id_floor() {
+            Some(floor) => self.0.identity.raise_floor(floor),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading: bounds, seeks, pins.
+
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+
+use piton::{Manifest, Scope, disk::MemoryDisk};
+
+use crate::support::{bytes, commit_states, on_every_disk, open, read_states};
+
+#[test]
+fn reader_stays_within_its_state_and_counts_exactly() {
+    on_every_disk(|options, root| {
+        let store = options.inline_threshold(100).open(root).unwrap();
+        let checkpoint = commit_states(&store, &[bytes(1, 5000), bytes(2, 100), Vec::new()]).unwrap();
+        for (name, len) in [("0", 5000_u64), ("1", 100), ("2", 0)] {
+            let handle = checkpoint.manifest().state(name).unwrap();
+            let mut reader = checkpoint.reader(handle).unwrap();
+            assert_eq!((reader.len(), reader.is_empty(), reader.remaining()), (len, len == 0, len));
+            assert_eq!(reader.read(&mut []).unwrap(), 0);
+            assert_eq!(reader.remaining(), len);
+            assert_eq!(reader.seek(SeekFrom::End(0)).unwrap(), len);
+            assert_eq!(reader.read(&mut [0; 10]).unwrap(), 0, "nothing behind the end");
+            for outside in [
+                SeekFrom::Start(len + 1),
+                SeekFrom::End(1),
+                SeekFrom::Current(1),
+                SeekFrom::End(-(len as i64) - 1),
+            ] {
+                assert_eq!(reader.seek(outside).unwrap_err().kind(), ErrorKind::InvalidInput);
+                assert_eq!(reader.stream_position().unwrap(), len, "a refused seek moves nothing");
+            }
+            let expected = bytes(name.parse::<u64>().unwrap() + 1, len as usize);
+            for start in [0, len / 3, len] {
+                assert_eq!(reader.seek(SeekFrom::Start(start)).unwrap(), start);
+                let mut rest = Vec::new();
+                assert_eq!(reader.read_to_end(&mut rest).unwrap() as u64, len - start);
+                assert!(rest == expected[start as usize..]);
+                assert_eq!(reader.remaining(), 0);
+            }
+        }
+    });
+}
+
+#[test]
+fn handle_of_another_checkpoint_is_not_found() {
+    let store = open(&MemoryDisk::new()).unwrap();
+    let first = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let second = commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    let handle = first.manifest().state("0").unwrap();
+    assert!(second.read(handle).unwrap_err().is_not_found());
+    assert!(second.reader(handle).unwrap_err().is_not_found());
+    let shifted = handle.to_string().replace("@64+5000", "@65+4999").parse().unwrap();
+    assert!(first.read(&shifted).unwrap_err().is_not_found(), "a handle that was never given out");
+}
+
+#[test]
+fn open_checkpoint_stays_readable_while_it_is_forgotten_and_its_data_goes_with_it() {
+    on_every_disk(|options, root| {
+        let disk = options.clone();
+        let store = disk.open(root).unwrap();
+        let open = commit_states(&store, &[bytes(1, 5000), bytes(2, 6000)]).unwrap();
+        let view = open.read(open.manifest().state("0").unwrap()).unwrap();
+        let reclaimed = store.forget(open.id()).unwrap();
+        assert_eq!((reclaimed.files, reclaimed.bytes), (0, 0), "an open checkpoint keeps its data");
+        assert!(store.checkpoint_ids().is_empty() && store.latest().unwrap().is_none());
+        assert_eq!(read_states(&open).unwrap()[1].1, bytes(2, 6000));
+        drop(open);
+        assert_eq!(*view, *bytes(1, 5000), "a view keeps it, too");
+        drop(view);
+        drop(store);
+        let report = options.open(root).unwrap().open_report().clone();
+        assert!(report.removed.is_empty(), "nothing was left behind: {report:?}");
+    });
+}
+
+#[test]
+fn states_are_aligned_for_use_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = piton::Store::open(dir.path()).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    let checkpoint = pending.commit(Manifest::builder().state("s", handle.clone())).unwrap();
+    assert_eq!(checkpoint.read(&handle).unwrap().as_ptr().align_offset(64), 0);
+}

@@ -1,0 +1,4 @@
+//! Rules A1 to A9 of writing: what fails here loses or leaks a single state.
+
+mod inline;
+mod writer;
