@@ -2,6 +2,7 @@
 
 mod support;
 
+mod crash;
 mod disk;
 mod read;
 mod write;

@@ -1,0 +1,98 @@
+//! Every call fails once, in every way: a typed error or success, and everything works again afterwards.
+
+use piton::{
+    Error, Store,
+    testing::{Fault, SimDisk},
+};
+
+use super::workload::{CHECKPOINTS, Notes, check, check_works, open, step};
+
+const EINTR: i32 = 4;
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// Opens until it works; a fault hits once.
+fn open_again(disk: &SimDisk) -> Store {
+    open(disk).or_else(|error| assert_typed(&error).then(|| open(disk)).unwrap()).unwrap()
+}
+
+/// An error that says what failed and why, with its cause.
+fn assert_typed(error: &Error) -> bool {
+    assert!(std::error::Error::source(error).is_some() && !error.to_string().is_empty());
+    true
+}
+
+/// Runs the whole workload past errors, as an engine would: a failed checkpoint is given up, and a store that says so is
+/// reopened.
+fn run_past_errors(disk: &SimDisk, notes: &mut Notes) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut store = open_again(disk);
+    for round in 1..=CHECKPOINTS {
+        if let Err(error) = step(&store, round, notes) {
+            assert_typed(&error);
+            let again = store.begin(store.next_id());
+            let must_reopen = error.is_indeterminate() || again.as_ref().is_err_and(Error::is_poisoned);
+            assert!(must_reopen || again.is_ok(), "{error}, then {again:?}");
+            drop(again);
+            if must_reopen {
+                drop(store);
+                store = open_again(disk);
+            }
+            check_ids_are_known(&store, notes);
+            errors.push(error);
+        }
+    }
+    drop(store);
+    errors
+}
+
+fn check_ids_are_known(store: &Store, notes: &mut Notes) {
+    if store.open_report().damaged.is_empty() {
+        notes.settle(&store.checkpoint_ids());
+    }
+}
+
+fn sweep(fault: Fault) -> u64 {
+    let calls = {
+        let disk = SimDisk::new();
+        assert!(run_past_errors(&disk, &mut Notes::default()).is_empty());
+        disk.calls()
+    };
+    let mut failed = 0;
+    for call in 1..=calls {
+        let disk = SimDisk::new();
+        disk.fail(call, fault);
+        let mut notes = Notes::default();
+        let errors = run_past_errors(&disk, &mut notes);
+        failed += errors.len() as u64;
+        let store = open(&disk).unwrap_or_else(|e| panic!("call {call}, {fault:?}: {e}, after {errors:?}"));
+        check(&store, &mut notes);
+        check_works(&disk, store, &mut notes);
+    }
+    failed
+}
+
+#[test]
+fn every_call_fails_once_with_an_input_output_error() {
+    assert!(sweep(Fault::Error(EIO)) > 300);
+}
+
+#[test]
+fn every_call_fails_once_although_it_took_effect() {
+    assert!(sweep(Fault::ErrorAfter(EIO)) > 300);
+}
+
+#[test]
+fn every_call_finds_the_disk_full_once() {
+    assert!(sweep(Fault::Error(ENOSPC)) > 300);
+}
+
+#[test]
+fn every_call_is_interrupted_once() {
+    assert!(sweep(Fault::Error(EINTR)) > 100);
+}
+
+#[test]
+fn every_write_is_short_once_and_nobody_notices() {
+    assert_eq!(sweep(Fault::ShortWrite), 0);
+}

@@ -1,0 +1,132 @@
+//! A workload that notes what it was promised, and a check of what is there against these notes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use piton::{CheckpointId, Manifest, Options, Result, Scope, StateHandle, Store, testing::SimDisk};
+
+use crate::support::{ROOT, bytes, read_states};
+
+/// The states of one checkpoint.
+type Content = BTreeMap<String, Vec<u8>>;
+
+/// What the engine knows: what it was promised, and what it had asked for when things went wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// Committed, and not given to forget.
+    committed: BTreeMap<CheckpointId, Content>,
+    /// Given to commit, which did not return success.
+    asked: BTreeMap<CheckpointId, Content>,
+    /// Given to forget, which did not return success.
+    forgetting: BTreeMap<CheckpointId, Content>,
+}
+
+pub(crate) const CHECKPOINTS: u64 = 6;
+const STATES: u64 = 20;
+const ABORTED: u64 = 3;
+const PRUNE_AFTER: u64 = 5;
+
+pub(crate) fn open(disk: &SimDisk) -> Result<Store> {
+    Options::new().disk(disk.clone()).inline_threshold(64).write_buffer(512).open(ROOT)
+}
+
+/// Runs the workload until something goes wrong.
+pub(crate) fn run(store: &Store, notes: &mut Notes) -> Result<()> {
+    (1..=CHECKPOINTS).try_for_each(|round| step(store, round, notes))
+}
+
+/// One checkpoint: written, and then committed or aborted; and once, older ones are pruned.
+pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
+    let pending = store.begin(store.next_id())?;
+    let previous = store.latest()?;
+    let mut manifest = Manifest::builder().metadata("round", round.to_string());
+    let mut content = Content::new();
+    for n in 0..STATES {
+        let name = format!("state-{n:02}");
+        let kept = previous.as_ref().and_then(|previous| previous.manifest().state(&name));
+        let (handle, bytes) = match (kept, n % 5) {
+            // Reused: two fifths, but for every third round.
+            (Some(handle), 3 | 4) if !round.is_multiple_of(3) => {
+                let kept = notes.committed.values().next_back().map(|last| last[&name].clone());
+                (pending.reuse(std::slice::from_ref(handle))?.remove(0), kept.unwrap())
+            }
+            _ => new_state(&pending, round, n)?,
+        };
+        manifest = manifest.state(name.clone(), handle);
+        content.insert(name, bytes);
+    }
+    if round == ABORTED {
+        return Ok(());
+    }
+    let id = pending.id();
+    notes.asked.insert(id, content);
+    pending.commit(manifest)?;
+    notes.committed.extend(notes.asked.remove(&id).map(|content| (id, content)));
+    if round == PRUNE_AFTER { prune(store, notes) } else { Ok(()) }
+}
+
+/// Inline, empty, of one write, larger than the buffer; both scopes.
+fn new_state(pending: &piton::PendingCheckpoint, round: u64, n: u64) -> Result<(StateHandle, Vec<u8>)> {
+    let len = [40 + n, 0, 300 + n, 1500 + n, 100][usize::try_from(n % 5).unwrap()];
+    let bytes = bytes(round * 100 + n, usize::try_from(len).unwrap());
+    let scope = if n % 2 == 0 { Scope::Shared } else { Scope::Exclusive };
+    Ok((pending.write(scope, &bytes)?, bytes))
+}
+
+fn prune(store: &Store, notes: &mut Notes) -> Result<()> {
+    while notes.committed.len() > 2 {
+        notes.forgetting.extend(notes.committed.pop_first());
+    }
+    let reclaimed = store.prune(2)?;
+    let gone: BTreeSet<_> = reclaimed.checkpoints.iter().collect();
+    notes.forgetting.retain(|id, _| !gone.contains(id));
+    match reclaimed.failures.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// What is there is what was promised, and nothing else; what nobody can know becomes known.
+pub(crate) fn check(store: &Store, notes: &mut Notes) {
+    let report = store.open_report();
+    assert!(
+        report.damaged.is_empty() && report.foreign.is_empty() && report.failures.is_empty(),
+        "{report:?}"
+    );
+    let ids = store.checkpoint_ids();
+    for id in &ids {
+        let known =
+            [&notes.committed, &notes.asked, &notes.forgetting].into_iter().find_map(|notes| notes.get(id));
+        let content = known.unwrap_or_else(|| panic!("checkpoint {id} was never given to commit"));
+        let checkpoint = store.checkpoint(*id).unwrap();
+        let read: Content = read_states(&checkpoint).unwrap().into_iter().collect();
+        assert!(read == *content, "checkpoint {id} is not what was committed");
+    }
+    for id in notes.committed.keys() {
+        assert!(ids.contains(id), "committed checkpoint {id} is lost, there are {ids:?}");
+    }
+    assert_eq!(store.latest().unwrap().map(|checkpoint| checkpoint.id()), ids.last().copied());
+    notes.settle(&ids);
+}
+
+impl Notes {
+    /// What nobody could know is known now: these checkpoints are there.
+    pub(crate) fn settle(&mut self, ids: &[CheckpointId]) {
+        let asked = std::mem::take(&mut self.asked);
+        let forgetting = std::mem::take(&mut self.forgetting);
+        self.committed.extend(asked.into_iter().chain(forgetting).filter(|(id, _)| ids.contains(id)));
+    }
+}
+
+/// The store takes a checkpoint, gives it back, and has nothing left to clean.
+pub(crate) fn check_works(disk: &SimDisk, store: Store, notes: &mut Notes) {
+    drop(store);
+    let store = open(disk).unwrap();
+    assert!(
+        store.open_report().removed.is_empty(),
+        "the second open found {:?}",
+        store.open_report().removed
+    );
+    check(&store, notes);
+    step(&store, CHECKPOINTS + 1, notes).unwrap();
+    check(&store, notes);
+}
