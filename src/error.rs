@@ -8,6 +8,11 @@ use std::{
 
 use crate::id::CheckpointId;
 
+/// An error of the medium; too many open files in this process, in the system. The same numbers on every Unix.
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
 /// What every fallible call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -199,6 +204,16 @@ impl Error {
         matches!(self.inner.cause, Cause::NewerFormat { .. })
     }
 
+    /// No file could be opened because too many are: the call did nothing.
+    pub(crate) fn is_out_of_files(&self) -> bool {
+        self.raw_os_error().is_some_and(|code| code == EMFILE || code == ENFILE)
+    }
+
+    /// Bytes that are there cannot be had: damaged, or on a bad sector. An older checkpoint is the way out.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.is_corrupt() || self.raw_os_error() == Some(EIO)
+    }
+
     /// A name that was to be new exists already.
     pub(crate) fn is_taken_name(&self) -> bool {
         self.io_kind() == Some(io::ErrorKind::AlreadyExists)
@@ -251,6 +266,8 @@ impl From<Error> for io::Error {
     /// Keeps the kind and wraps the whole error, so that it can be downcast again.
     fn from(error: Error) -> Self {
         let kind = match &error.inner.cause {
+            // Callers repeat what was interrupted, and this failure is final.
+            Cause::Io(cause) if cause.kind() == io::ErrorKind::Interrupted => io::ErrorKind::Other,
             Cause::Io(cause) => cause.kind(),
             Cause::Corrupt(_) | Cause::NewerFormat { .. } => io::ErrorKind::InvalidData,
             Cause::NotFound(_) => io::ErrorKind::NotFound,

@@ -17,19 +17,22 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(CheckpointId::new(0), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct CheckpointId(NonZeroU64);
+
+/// The last id, and the last generation: 2^63 - 1.
+pub(crate) const LAST: u64 = u64::MAX >> 1;
 
 impl CheckpointId {
     /// The id that a new store begins with: 1.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// An id from a number; `None` for zero.
+    /// An id from a number; `None` for zero, and for 2^63 and above.
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
         match NonZeroU64::new(number) {
-            Some(number) => Some(Self(number)),
-            None => None,
+            Some(id) if number <= LAST => Some(Self(id)),
+            _ => None,
         }
     }
 
@@ -39,10 +42,24 @@ impl CheckpointId {
         self.0.get()
     }
 
-    /// The id that follows. At the end of the numbers it stays where it is, and committing it will be a conflict.
+    /// The id that follows. The last one is followed by itself, which cannot be begun again.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+        if self.0.get() < LAST { Self(self.0.saturating_add(1)) } else { self }
+    }
+}
+
+impl TryFrom<u64> for CheckpointId {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        Self::new(number).ok_or("a checkpoint id is at least 1 and below 2^63")
+    }
+}
+
+impl From<CheckpointId> for u64 {
+    fn from(id: CheckpointId) -> Self {
+        id.get()
     }
 }
 

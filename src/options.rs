@@ -80,10 +80,7 @@ impl Options {
     /// 5 MiB (5,242,880 bytes) per state.
     #[must_use]
     pub fn memory() -> Self {
-        Self::new()
-            .disk(MemoryDisk::new())
-            .durability(Durability::None)
-            .max_state_size(Some(MEMORY_STATE_LIMIT))
+        Self::new().disk(MemoryDisk::new()).durability(Durability::None).max_state_size(Some(MEMORY_STATE_LIMIT))
     }
 
     /// The file system to use instead of the operating system's.

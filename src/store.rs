@@ -21,7 +21,8 @@ use crate::{
 /// An open checkpoint store: one directory, one writing process. Cheap to clone; clones share it, in any threads.
 ///
 /// No thread is started and nothing runs in the background. The lock on the directory is given back when the last clone
-/// and the last pending checkpoint are gone; a crash gives it back as well.
+/// is gone, and with it every pending checkpoint, writer, [`Checkpoint`], view and reader; a crash gives it back as
+/// well.
 ///
 /// # Examples
 ///
@@ -59,7 +60,7 @@ impl Options {
     /// Opens the store in this directory, or creates it, with everything above it that is missing.
     ///
     /// Takes the lock, checks every manifest, and removes what crashed processes left behind. When it returns, every
-    /// checkpoint that it found is durable.
+    /// checkpoint that it found is durable, unless it was committed with [`Durability::None`](crate::Durability::None).
     ///
     /// # Errors
     ///
@@ -142,38 +143,48 @@ impl Store {
     /// The newest valid checkpoint, or `None` if there is none.
     ///
     /// Damaged ones are skipped; [`damaged`](Self::damaged) tells which, and why. Whether every state is whole is found
-    /// out when it is read.
+    /// out when it is read; a checkpoint that is found damaged then is skipped from then on.
     ///
     /// # Errors
     ///
-    /// Errors of the file system other than damage.
+    /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`. Errors
+    /// of the file system other than a bad medium.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        for id in self.0.registry.ids().into_iter().rev() {
+        let mut damage = None;
+        let mut next = self.0.registry.newest_below(None);
+        while let Some(id) = next {
             match self.checkpoint(id) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(error) if error.is_corrupt() || error.is_newer_format() || error.is_not_found() => {}
+                Err(error) if error.is_damage() => {
+                    damage.get_or_insert(error);
+                    next = self.0.registry.newest_below(Some(id));
+                }
+                // Somebody forgot it just now: what is newest has changed.
+                Err(error) if error.is_not_found() => next = self.0.registry.newest_below(None),
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        damage.map_or(Ok(None), Err)
     }
 
     /// The checkpoint with this id.
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none. `is_corrupt`, with the file, if its manifest is damaged or a data file is
-    /// missing or too short.
+    /// `is_not_found` if there is none. `is_corrupt`, with the file, if its manifest is damaged, or if opening the store
+    /// or reading found other damage: a data file that is missing, too short, or has wrong bytes.
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
         let hold = self.0.registry.open(id);
-        let hold = hold.ok_or_else(|| {
-            Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint")
-        })?;
-        if let Some(damage) = self.0.registry.damage(id).filter(Error::is_corrupt) {
+        let hold =
+            hold.ok_or_else(|| Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint"))?;
+        if let Some(damage) = self.0.registry.damage(id) {
             return Err(damage);
         }
-        let manifest = recover::load(&self.0.volume, self.id(), id);
-        let manifest = manifest.inspect_err(|error| self.0.registry.mark_damaged(id, error.clone()))?;
+        let manifest = recover::load(&self.0.volume, self.id(), id).inspect_err(|error| {
+            if error.is_corrupt() {
+                self.0.registry.mark_damaged(id, error.clone());
+            }
+        })?;
         Ok(Checkpoint::new(manifest, Arc::clone(&self.0.volume), self.0.verify, hold))
     }
 
@@ -238,13 +249,10 @@ impl Store {
     ///
     /// Those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
-        if let Some(leftover) = self.0.volume.retry_leftovers().into_iter().next() {
-            return Err(leftover);
-        }
         self.0.volume.check_writable("close")?;
-        match self.0.registry.id_floor() {
-            Some(floor) => self.0.identity.raise_floor(floor),
-            None => Ok(()),
+        if let Some(floor) = self.0.registry.id_floor() {
+            self.0.identity.raise_floor(floor)?;
         }
+        self.0.volume.retry_leftovers().into_iter().next().map_or(Ok(()), Err)
     }
 }

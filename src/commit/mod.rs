@@ -14,10 +14,11 @@
 //! 3. sync the data of every file written and not yet synced;
 //! 4. sync the directories that gained files. A crash up to here leaves orphans;
 //! 5. write the manifest under a temporary name, sync it. A crash leaves the temporary name and orphans;
-//! 6. rename it to its final name, if nobody has that name: else it is a conflict, and the first one stays;
-//! 7. sync `manifests/`: **the commit point**. A crash between 6 and here leaves the checkpoint committed or not at all;
+//! 6. rename it to its final name, if nobody has that name: else it is a conflict, and the first one stays. If the call
+//!    fails, the name tells what it did;
+//! 7. sync `manifests/`: **the commit point**; then look once more whether the store is still ours. A crash between 6 and here leaves the checkpoint committed or not at all;
 //!    an error between 6 and here is indeterminate and poisons the store;
-//! 8. the published manifest holds what the pending checkpoint held; then retention, which can only fail into a report.
+//! 8. the published manifest holds everything it names, and the pending checkpoint lets go; then retention, which can only fail into a report.
 //!
 //! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
 

@@ -49,10 +49,11 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     let checkpoint = {
         let _names = publisher.registry.lock_manifests();
         publisher.admit(id)?;
+        publisher.identity.check_not_fenced(&operation("commit", id))?;
         let temp = write_manifest(&publisher.volume, &bytes)?;
-        publish(&publisher.volume, temp, id)?;
-        reach_commit_point(&publisher.volume)?;
-        publisher.registry.publish(id, batch.hold());
+        publish(&publisher.volume, temp, id, &bytes)?;
+        publisher.reach_commit_point(id)?;
+        publisher.registry.publish(id, batch.hold(), manifest.content.handles().filter_map(StateHandle::extent));
         publisher.open(manifest)?
     };
     publisher.apply_retention();
@@ -64,7 +65,6 @@ impl Publisher {
     fn admit(&self, id: CheckpointId) -> Result<()> {
         let operation = operation("commit", id);
         self.volume.check_writable(&operation)?;
-        self.identity.check_not_fenced(&operation)?;
         self.registry.check_new(id, &operation)
     }
 
@@ -72,10 +72,16 @@ impl Publisher {
         Manifest { store: self.identity.store(), id, generation: self.identity.generation(), content }
     }
 
+    /// Step 7: the commit point. Whoever took the store over before it may not have seen the manifest.
+    fn reach_commit_point(&self, id: CheckpointId) -> Result<()> {
+        let synced = self.volume.sync_dir(layout::MANIFESTS);
+        let ours = synced.and_then(|()| self.identity.check_not_fenced(&operation("commit", id)));
+        ours.map_err(|error| indeterminate(&self.volume, error))
+    }
+
     fn open(&self, manifest: Manifest) -> Result<Checkpoint> {
         let hold = self.registry.open(manifest.id);
-        let hold =
-            hold.ok_or_else(|| Error::not_found(operation("open", manifest.id), "it was just forgotten"))?;
+        let hold = hold.ok_or_else(|| Error::not_found(operation("open", manifest.id), "it was just forgotten"))?;
         Ok(Checkpoint::new(manifest, Arc::clone(&self.volume), self.verify, hold))
     }
 
@@ -96,11 +102,7 @@ fn operation(what: &str, id: CheckpointId) -> String {
 }
 
 /// Step 2: the pending checkpoint refers to all of these from now on.
-pub(super) fn resolve<'a>(
-    batch: &Batch,
-    handles: impl Iterator<Item = &'a StateHandle>,
-    what: &str,
-) -> Result<()> {
+pub(super) fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>, what: &str) -> Result<()> {
     batch.hold().refer(handles.filter_map(StateHandle::extent)).map_err(|unknown| {
         let operation = format!("{what} checkpoint {}: state {}", batch.id(), StateHandle::file(unknown));
         Error::not_found(operation, "no checkpoint refers to it; write it anew")
@@ -108,9 +110,8 @@ pub(super) fn resolve<'a>(
 }
 
 fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
-    format::manifest::encode(manifest).ok_or_else(|| {
-        Error::invalid(operation("commit", manifest.id), "its states are in more than 2^32 files")
-    })
+    format::manifest::encode(manifest)
+        .ok_or_else(|| Error::invalid(operation("commit", manifest.id), "its states are in more than 2^32 files"))
 }
 
 /// Step 3. A failed sync is never repeated: the checkpoint fails, and its files with it.
@@ -128,21 +129,16 @@ fn write_manifest(volume: &Arc<Volume>, bytes: &[u8]) -> Result<TempFile> {
     TempFile::write(volume, layout::MANIFESTS.as_ref(), bytes)
 }
 
-/// Step 6. A name that exists and a full disk are certain: nothing was published. Any other failure is not.
-fn publish(volume: &Volume, temp: TempFile, id: CheckpointId) -> Result<()> {
-    match temp.publish(&layout::manifest(id)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_taken_name() => {
-            Err(Error::at(operation("commit", id), &volume.path(layout::manifest(id)), Cause::Conflict(id)))
-        }
-        Err(error) if error.is_no_space() => Err(error),
-        Err(error) => Err(indeterminate(volume, error)),
+/// Step 6. After a failure the name tells: a call may fail that took effect (a link that was sent twice to NFS).
+fn publish(volume: &Volume, temp: TempFile, id: CheckpointId, bytes: &[u8]) -> Result<()> {
+    let name = layout::manifest(id);
+    let Err(error) = temp.publish(&name) else { return Ok(()) };
+    match volume.read_if_there(&name) {
+        Ok(Some(found)) if found == bytes => Ok(()),
+        Ok(Some(_)) => Err(Error::at(operation("commit", id), &volume.path(name), Cause::Conflict(id))),
+        Ok(None) if error.is_no_space() => Err(error),
+        Ok(None) | Err(_) => Err(indeterminate(volume, error)),
     }
-}
-
-/// Step 7: the commit point.
-fn reach_commit_point(volume: &Volume) -> Result<()> {
-    volume.sync_dir(layout::MANIFESTS).map_err(|error| indeterminate(volume, error))
 }
 
 fn indeterminate(volume: &Volume, error: Error) -> Error {

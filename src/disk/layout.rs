@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{TEMP_PREFIX, TEMP_RANDOM};
-use crate::id::{CheckpointId, FileId, Scope};
+use crate::id::{CheckpointId, FileId, LAST, Scope};
 
 /// The identity of the store.
 pub(crate) const IDENTITY: &str = "piton.store";
@@ -54,7 +54,7 @@ pub(crate) fn parse_manifest(name: &OsStr) -> Option<CheckpointId> {
 pub(crate) fn parse_segment(scope: Scope, name: &OsStr) -> Option<FileId> {
     let name = name.to_str()?;
     let mut parts = name.strip_suffix(SEGMENT_SUFFIX)?.splitn(3, '-');
-    let generation = parts.next()?.parse().ok()?;
+    let generation = parts.next()?.parse().ok().filter(|generation| *generation <= LAST)?;
     let lane = parts.next()?.parse().ok()?;
     let sequence = parts.next()?.parse().ok()?;
     let file = FileId { scope, generation, lane, sequence };
@@ -74,20 +74,22 @@ mod tests {
 
     #[test]
     fn names_come_back_and_only_their_one_form_is_ours() {
-        for number in [1, 42, u64::MAX] {
+        for number in [1, 42, LAST] {
             let id = CheckpointId::new(number).unwrap();
             assert_eq!(parse_manifest(manifest(id).file_name().unwrap()), Some(id));
             let file = FileId { scope: Scope::Shared, generation: number, lane: u16::MAX, sequence: number };
             assert_eq!(parse_segment(Scope::Shared, segment(file).file_name().unwrap()), Some(file));
         }
-        for foreign in
-            ["7.manifest", "+0000000000000000007.manifest", "00000000000000000000.manifest", "x.manifest"]
-        {
+        for foreign in [
+            "7.manifest",
+            "18446744073709551615.manifest",
+            "+0000000000000000007.manifest",
+            "00000000000000000000.manifest",
+            "x.manifest",
+        ] {
             assert_eq!(parse_manifest(OsStr::new(foreign)), None, "{foreign}");
         }
-        for foreign in
-            ["1-0-1.seg", "00000001-000-0000000001", "00000001-000-+000000001.seg", "a-b-c.seg", ".seg"]
-        {
+        for foreign in ["1-0-1.seg", "00000001-000-0000000001", "00000001-000-+000000001.seg", "a-b-c.seg", ".seg"] {
             assert_eq!(parse_segment(Scope::Shared, OsStr::new(foreign)), None, "{foreign}");
         }
     }

@@ -137,6 +137,11 @@ impl DiskFile for MemoryFile {
 pub(super) struct Locks(Arc<Mutex<HashMap<PathBuf, String>>>);
 
 impl Locks {
+    #[cfg(feature = "testing")]
+    pub(super) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     pub(super) fn try_lock(&self, path: &Path, owner: &str) -> Lock {
         let mut held = self.0.lock();
         if let Some(holder) = held.get(path) {

@@ -114,7 +114,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Takes the lock that this file stands for, or tells who has it. The file is created if it is missing, never
-    /// removed; `owner` is written into it for people. The lock ends when the value is dropped, or the process ends.
+    /// removed; `owner` is written into it for people. A symbolic link is not followed. The lock ends when the value is dropped, or the process ends.
     ///
     /// # Errors
     ///

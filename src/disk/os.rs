@@ -10,6 +10,7 @@ use std::{
 };
 
 use fs2::FileExt as _;
+use rustix::fs::OFlags;
 use tempfile::TempPath;
 use walkdir::WalkDir;
 
@@ -35,10 +36,8 @@ impl Disk for OsDisk {
                 Err(error) => return Err(io_error(error)),
             };
             match entry.metadata() {
-                Ok(found) => entries.push(super::DirEntry {
-                    name: entry.file_name().to_owned(),
-                    metadata: Metadata::from(found),
-                }),
+                Ok(found) => entries
+                    .push(super::DirEntry { name: entry.file_name().to_owned(), metadata: Metadata::from(found) }),
                 Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
                 Err(error) => return Err(io_error(error)),
             }
@@ -51,8 +50,7 @@ impl Disk for OsDisk {
     }
 
     fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
-        let open =
-            |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path);
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path);
         let (file, path) = tempfile::Builder::new()
             .prefix(TEMP_PREFIX)
             .rand_bytes(TEMP_RANDOM)
@@ -87,14 +85,16 @@ impl Disk for OsDisk {
     }
 
     fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(no_follow);
+        let file = options.open(path)?;
         match file.try_lock_exclusive() {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut holder = String::new();
-                file.take(OWNER_LEN).read_to_string(&mut holder)?;
-                return Ok(Lock::Held(holder.trim().to_owned()));
+                let mut holder = Vec::new();
+                file.take(OWNER_LEN).read_to_end(&mut holder)?;
+                return Ok(Lock::Held(String::from_utf8_lossy(&holder).trim().to_owned()));
             }
             Err(error) => return Err(error),
         }

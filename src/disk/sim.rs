@@ -184,6 +184,11 @@ impl SimDisk {
         Self::of(tree, state.files.clone(), state.dirs.clone())
     }
 
+    /// Forgets every lock that is held, as if somebody had removed the lock files: for tests of stalled writers.
+    pub fn break_locks(&self) {
+        self.locks.clear();
+    }
+
     /// Changes the bytes of a file behind everybody's back, durably: for tests of damage.
     ///
     /// # Errors
@@ -431,6 +436,7 @@ impl DurableDir {
             return Err(io::Error::from_raw_os_error(code));
         }
         for (name, now) in unsynced {
+            self.doomed.retain(|(doomed, _)| *doomed != name);
             set(&mut self.synced, name, now);
         }
         match fault {

@@ -33,6 +33,8 @@ pub(super) enum Node {
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: HashMap<NodeId, Node>,
+    /// How many names a file has, if more than one: a crash may leave two.
+    links: HashMap<NodeId, usize>,
     next: NodeId,
     temps: u64,
 }
@@ -86,8 +88,10 @@ impl Tree {
     /// A tree of these nodes, which must hold a directory [`ROOT`]. What cannot be reached from it is dropped.
     pub(super) fn of(mut nodes: HashMap<NodeId, Node>, temps: u64) -> Self {
         let mut reachable = HashMap::new();
+        let mut links = HashMap::new();
         let mut open = vec![ROOT];
         while let Some(id) = open.pop() {
+            *links.entry(id).or_default() += 1;
             if let Some(node) = nodes.remove(&id) {
                 if let Node::Dir(names) = &node {
                     open.extend(names.values());
@@ -96,7 +100,8 @@ impl Tree {
             }
         }
         let next = reachable.keys().max().map_or(ROOT + 1, |last| last + 1);
-        Self { nodes: reachable, next, temps }
+        links.retain(|_, names| *names > 1);
+        Self { nodes: reachable, links, next, temps }
     }
 
     #[cfg(feature = "testing")]
@@ -188,12 +193,15 @@ impl Tree {
         Ok(id)
     }
 
-    /// Removes a file's name, and with it the node.
+    /// Removes a file's name, and with the last one the node.
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let (id, _) = self.find_file(path)?;
         let (dir, name) = self.split(path)?;
         self.names_mut(dir)?.remove(name);
-        self.nodes.remove(&id);
+        match self.links.get_mut(&id).filter(|names| **names > 1) {
+            Some(names) => *names -= 1,
+            None => drop(self.nodes.remove(&id)),
+        }
         Ok(())
     }
 

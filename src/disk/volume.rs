@@ -26,6 +26,9 @@ pub(crate) struct Volume {
     leftovers: Mutex<Vec<PathBuf>>,
 }
 
+/// Checks the first bytes of a file and its length.
+type CheckHead = fn(&[u8], u64) -> std::result::Result<(), Malformed>;
+
 /// An open file that knows its name.
 #[derive(Debug)]
 pub(crate) struct VolumeFile {
@@ -104,11 +107,19 @@ impl Volume {
         }
     }
 
+    /// The bytes of a whole file; `None` if there is none.
+    pub(crate) fn read_if_there(&self, name: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+        let file = match self.open(name) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            file => file?,
+        };
+        file.read(0, file.len()?).map(Some)
+    }
+
     /// A new file under a temporary name in this directory, and that name.
     pub(super) fn create_temp(&self, dir: &Path) -> Result<(VolumeFile, PathBuf)> {
         let path = self.path(dir);
-        let (name, file) =
-            self.disk.create_temp(&path).map_err(|e| Error::io("create a file in", &path, e))?;
+        let (name, file) = self.disk.create_temp(&path).map_err(|e| Error::io("create a file in", &path, e))?;
         Ok((VolumeFile { file, path: path.join(&name), syncs: self.syncs }, dir.join(name)))
     }
 
@@ -122,12 +133,14 @@ impl Volume {
         self.disk.rename_new(&self.path(from), &to).map_err(|e| Error::io("publish", &to, e))
     }
 
-    /// Removes a file that may be gone already.
+    /// Removes a file that may be gone already. After a failure the name tells: a call may fail that took effect.
     pub(crate) fn remove(&self, name: &Path) -> Result<()> {
         let path = self.path(name);
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         match self.disk.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path, error)),
-            _ => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if gone(&error) || self.disk.metadata(&path).as_ref().is_err_and(gone) => Ok(()),
+            Err(error) => Err(Error::io("remove", &path, error)),
         }
     }
 
@@ -142,18 +155,30 @@ impl Volume {
         leftovers.iter().filter_map(|name| self.discard(name).err()).collect()
     }
 
-    /// Makes the names in a directory durable. A failure leaves them unknown, so it poisons the volume, but for a full
-    /// disk.
+    /// Makes the names in a directory durable. A failure leaves those of everybody unknown, so it poisons the volume;
+    /// but not if the directory could not even be opened for want of descriptors.
     pub(crate) fn sync_dir(&self, name: impl AsRef<Path>) -> Result<()> {
         if !self.syncs {
             return Ok(());
         }
         let path = self.path(name);
         self.disk.sync_dir(&path).map_err(|e| Error::io("sync directory", &path, e)).inspect_err(|error| {
-            if !error.is_no_space() {
+            if !error.is_out_of_files() {
                 self.poison(error);
             }
         })
+    }
+
+    /// Makes the names of the root and of everything above it durable, as far as the directories may be read.
+    pub(crate) fn sync_above_root(&self) -> Result<()> {
+        let above = self.root.ancestors().skip(1).take_while(|_| self.syncs);
+        for dir in above {
+            match self.disk.sync_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced.map_err(|e| Error::io("sync directory", dir, e))?,
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lock that a file stands for.
@@ -168,20 +193,20 @@ impl Volume {
         }
     }
 
-    /// Reads a whole file and makes a noun of it. A file of more than `limit` bytes is refused unread.
+    /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked
+    /// before memory is taken for the rest.
     pub(crate) fn parse<T>(
         &self,
         name: impl AsRef<Path>,
         operation: &str,
-        limit: u64,
+        (head_len, check_head): (usize, CheckHead),
         parse: impl FnOnce(&[u8]) -> std::result::Result<T, Malformed>,
     ) -> Result<T> {
         let file = self.open(name)?;
         let len = file.len()?;
-        if len > limit {
-            return Err(Malformed::new(limit, format!("{len} bytes are too many")).at(operation, file.path()));
-        }
-        parse(&file.read(0, len)?).map_err(|e| e.at(operation, file.path()))
+        let head = file.read(0, len.min(head_len as u64))?;
+        let checked = check_head(&head, len).map_err(|e| e.at(operation, file.path()));
+        checked.and_then(|()| parse(&file.read(0, len)?).map_err(|e| e.at(operation, file.path())))
     }
 }
 

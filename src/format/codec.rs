@@ -80,8 +80,8 @@ impl<'a> Reader<'a> {
 
     /// The next record of fixed width.
     pub(crate) fn take<T: Decode<()>>(&mut self, what: &str) -> Parsed<T> {
-        let (record, used) = bincode::decode_from_slice(self.rest(), CONFIG)
-            .map_err(|e| self.malformed(format!("{what}: {e}")))?;
+        let (record, used) =
+            bincode::decode_from_slice(self.rest(), CONFIG).map_err(|e| self.malformed(format!("{what}: {e}")))?;
         self.at += used;
         Ok(record)
     }
@@ -123,7 +123,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks magic and version, the first twelve bytes of every file of ours.
-    pub(crate) fn take_magic(&mut self, magic: [u8; 8], what: &str) -> Parsed<()> {
+    ///
+    /// A header is of `head_len` bytes, its checksum included. If the checksum is right for our version, another one is
+    /// a flipped bit and no newer format.
+    pub(crate) fn take_magic(&mut self, magic: [u8; 8], head_len: usize, what: &str) -> Parsed<()> {
         let found: [u8; 8] = self.take("magic")?;
         if found != magic {
             return Err(Malformed::new(0, format!("this is not a {what} of piton")));
@@ -132,8 +135,20 @@ impl<'a> Reader<'a> {
         match version {
             VERSION => Ok(()),
             0 => Err(Malformed::new(8, "format version 0")),
+            _ if self.is_ours_but_for_its_version(head_len) => Err(Malformed::new(8, "the version is damaged")),
             newer => Err(Malformed::newer(8, newer, VERSION)),
         }
+    }
+
+    fn is_ours_but_for_its_version(&self, head_len: usize) -> bool {
+        let Some((covered, crc)) = self.bytes.get(..head_len).and_then(<[u8]>::split_last_chunk::<4>) else {
+            return false;
+        };
+        let mut covered = covered.to_vec();
+        if let Some(version) = covered.get_mut(8..12) {
+            version.copy_from_slice(&VERSION.to_le_bytes());
+        }
+        crc32fast::hash(&covered) == u32::from_le_bytes(*crc)
     }
 
     /// Checks that nothing follows.

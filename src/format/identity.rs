@@ -20,6 +20,9 @@ pub(crate) struct Identity {
     pub(crate) id_floor: u64,
 }
 
+/// Bytes of the file, its checksum included.
+pub(crate) const LEN: usize = 52;
+
 #[derive(Encode, Decode)]
 struct Record {
     magic: [u8; 8],
@@ -38,8 +41,14 @@ pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
     writer.finish()
 }
 
+/// Checks that a file of this length can be an identity: before it is read. That of another version may be longer.
+pub(crate) fn check_head(head: &[u8], len: u64) -> Result<(), Malformed> {
+    Reader::new(head).take_magic(MAGIC, LEN, "store identity")?;
+    if len == LEN as u64 { Ok(()) } else { Err(Malformed::new(len, format!("{LEN} bytes are an identity"))) }
+}
+
 pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
-    Reader::new(bytes).take_magic(MAGIC, "store identity")?;
+    Reader::new(bytes).take_magic(MAGIC, LEN, "store identity")?;
     let mut reader = Reader::new(bytes);
     let record: Record = reader.take("identity")?;
     reader.take_crc_from(0, "identity")?;
@@ -59,11 +68,12 @@ mod tests {
     fn comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
         let identity = Identity { store: StoreId([7; 16]), generation: 3, id_floor: 41 };
         let bytes = encode(&identity);
+        assert_eq!(bytes.len(), LEN);
         assert_eq!(decode(&bytes).unwrap(), identity);
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&damaged).is_err(), "bit {bit}");
+            assert_eq!(decode(&damaged).unwrap_err().newer, None, "bit {bit}");
         }
         for len in 0..bytes.len() {
             assert!(decode(&bytes[..len]).is_err(), "cut to {len}");

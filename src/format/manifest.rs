@@ -21,7 +21,7 @@ use crate::{
 
 const MAGIC: [u8; 8] = *b"PITONMAN";
 /// Bytes of the header, its checksum included.
-const HEAD_LEN: usize = 28;
+pub(crate) const HEAD_LEN: usize = 28;
 const INLINE: u8 = 0;
 const IN_FILE: u8 = 1;
 
@@ -79,12 +79,7 @@ fn encode_body(manifest: &Manifest) -> Option<Vec<u8>> {
     let files: BTreeSet<FileId> = content.handles().filter_map(StateHandle::extent).map(|e| e.file).collect();
     let index: BTreeMap<FileId, u32> = files.into_iter().zip(0..=u32::MAX).collect();
     let mut writer = Writer::default();
-    writer.put(Fixed {
-        store: store.0,
-        id: id.get(),
-        generation: *generation,
-        timestamp_ms: content.timestamp_ms,
-    });
+    writer.put(Fixed { store: store.0, id: id.get(), generation: *generation, timestamp_ms: content.timestamp_ms });
     writer.put(index.len() as u64);
     for FileId { scope, generation, lane, sequence } in index.keys().copied() {
         writer.put(FileRecord { scope: scope_code(scope), lane, generation, sequence });
@@ -115,21 +110,32 @@ fn encode_body(manifest: &Manifest) -> Option<Vec<u8>> {
 /// The manifest that these bytes are, all of them.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, Malformed> {
     let mut reader = Reader::new(bytes);
-    reader.take_magic(MAGIC, "manifest")?;
-    let mut reader = Reader::new(bytes);
+    let body_len = decode_head(&mut reader, bytes.len() as u64)?;
+    let body = reader.rest().get(..body_len).unwrap_or_default();
+    reader.skip(body.len());
+    reader.take_crc_from(HEAD_LEN, "body")?;
+    reader.end()?;
+    decode_body(body).map_err(|e| Malformed { offset: e.offset + HEAD_LEN as u64, ..e })
+}
+
+/// Checks, by its first [`HEAD_LEN`] bytes, that a manifest of this length can be whole: before all of it is read.
+pub(crate) fn check_head(head: &[u8], len: u64) -> Result<(), Malformed> {
+    decode_head(&mut Reader::new(head), len).map(drop)
+}
+
+/// Takes the header off; returns the length of the body.
+fn decode_head(reader: &mut Reader<'_>, len: u64) -> Result<usize, Malformed> {
+    Reader::new(reader.rest()).take_magic(MAGIC, HEAD_LEN, "manifest")?;
     let head: Head = reader.take("header")?;
     reader.take_crc_from(0, "header")?;
     if head.flags != 0 {
         return Err(Malformed::new(12, "a flag that this version never sets"));
     }
-    if (reader.rest().len() as u64).checked_sub(4) != Some(head.body_len) {
-        return Err(reader.malformed(format!("{} bytes of body announced, not there", head.body_len)));
-    }
-    let (body, _) = reader.rest().split_at(reader.rest().len() - 4);
-    reader.skip(body.len());
-    reader.take_crc_from(HEAD_LEN, "body")?;
-    reader.end()?;
-    decode_body(body).map_err(|e| Malformed { offset: e.offset + HEAD_LEN as u64, ..e })
+    let whole = head.body_len.checked_add(HEAD_LEN as u64 + 4) == Some(len);
+    usize::try_from(head.body_len)
+        .ok()
+        .filter(|_| whole)
+        .ok_or_else(|| reader.malformed(format!("{} bytes of body announced, {len} in all", head.body_len)))
 }
 
 fn decode_body(body: &[u8]) -> Result<Manifest, Malformed> {
@@ -162,10 +168,7 @@ fn decode_files(reader: &mut Reader<'_>) -> Result<Vec<FileId>, Malformed> {
     Ok(files)
 }
 
-fn decode_states(
-    reader: &mut Reader<'_>,
-    files: &[FileId],
-) -> Result<BTreeMap<String, StateHandle>, Malformed> {
+fn decode_states(reader: &mut Reader<'_>, files: &[FileId]) -> Result<BTreeMap<String, StateHandle>, Malformed> {
     let count = reader.take_count(LEAST_STATE_LEN, "states")?;
     let mut states = BTreeMap::new();
     let mut used = BTreeSet::new();
@@ -186,11 +189,7 @@ fn decode_handle(reader: &mut Reader<'_>, files: &[FileId]) -> Result<StateHandl
         INLINE => {
             let handle = StateHandle::inline(reader.take_bytes("inline state")?);
             let crc: u32 = reader.take("checksum of an inline state")?;
-            if crc == handle.crc32() {
-                Ok(handle)
-            } else {
-                Err(reader.malformed("wrong checksum of an inline state"))
-            }
+            if crc == handle.crc32() { Ok(handle) } else { Err(reader.malformed("wrong checksum of an inline state")) }
         }
         IN_FILE => {
             let ExtentRecord { file, offset, len, crc } = reader.take("place of a state")?;
@@ -253,7 +252,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&damaged).is_err(), "bit {bit}");
+            assert_eq!(decode(&damaged).unwrap_err().newer, None, "bit {bit}");
         }
         for len in 0..bytes.len() {
             assert!(decode(&bytes[..len]).is_err() && decode(&vec![0; len]).is_err());
@@ -282,6 +281,8 @@ mod tests {
     fn newer_version_is_told_apart_from_damage() {
         let mut bytes = encode(&sample()).unwrap();
         bytes[8] = 2;
+        let crc = crc32fast::hash(&bytes[..HEAD_LEN - 4]);
+        bytes[HEAD_LEN - 4..HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(decode(&bytes).unwrap_err().newer, Some((2, VERSION)));
     }
 }

@@ -81,14 +81,13 @@ pub(crate) fn encode_header(store: StoreId, file: FileId) -> Vec<u8> {
 
 /// Which store and which file these first bytes belong to.
 pub(crate) fn decode_header(bytes: &[u8]) -> Result<(StoreId, FileId), Malformed> {
-    Reader::new(bytes).take_magic(HEADER_MAGIC, "data file")?;
+    Reader::new(bytes).take_magic(HEADER_MAGIC, bytes.len(), "data file")?;
     let mut reader = Reader::new(bytes);
     let header: Header = reader.take("header")?;
     reader.take_crc_from(0, "header")?;
     reader.end()?;
     let scope = scope_from(header.scope).filter(|_| header.flags == 0 && header.reserved == [0; 9]);
-    let scope =
-        scope.ok_or_else(|| Malformed::new(12, "a field has a value that this version never writes"))?;
+    let scope = scope.ok_or_else(|| Malformed::new(12, "a field has a value that this version never writes"))?;
     let Header { store, generation, lane, sequence, .. } = header;
     Ok((StoreId(store), FileId { scope, generation, lane, sequence }))
 }
@@ -96,9 +95,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<(StoreId, FileId), Malformed
 /// Checks that these first bytes are those of this file of this store.
 pub(crate) fn check_header(bytes: &[u8], store: StoreId, file: FileId) -> Result<(), Malformed> {
     match decode_header(bytes)? {
-        (found, _) if found != store => {
-            Err(Malformed::new(16, format!("it belongs to store {found}, not {store}")))
-        }
+        (found, _) if found != store => Err(Malformed::new(16, format!("it belongs to store {found}, not {store}"))),
         (_, found) if found != file => Err(Malformed::new(32, "it is another data file under this name")),
         _ => Ok(()),
     }

@@ -55,7 +55,8 @@ impl Checkpoint {
     /// A state as a slice: mapped from its file, or held in the manifest.
     ///
     /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
-    /// `Verify::Never`. The payload is aligned to at least 64 bytes in memory unless it travels inside the handle.
+    /// `Verify::Never`. On the real file system the bytes are aligned to at least 64 bytes in memory,
+    /// unless the state travels inside its handle.
     ///
     /// # Errors
     ///
@@ -83,8 +84,7 @@ impl Checkpoint {
             Place::File(extent) => extent,
         };
         let file = self.open(extent)?;
-        let mapping = file.map(extent.offset, extent.len)?;
-        self.verify_once(extent, || verify::slice(&file, extent, self.0.manifest.store, &mapping))?;
+        let mapping = self.noting_damage(file.map(extent.offset, extent.len))?;
         Ok(StateView::mapped(mapping, self.clone()))
     }
 
@@ -103,31 +103,41 @@ impl Checkpoint {
             Place::File(extent) => extent,
         };
         let file = self.open(extent)?;
-        self.verify_once(extent, || verify::file(&file, extent, self.0.manifest.store))?;
         Ok(StateReader::file(file, *extent, self.clone()))
     }
 
-    /// Opens the file of a state that this checkpoint refers to.
+    /// Opens the file of a state that this checkpoint refers to, and verifies the state on first use.
     fn open(&self, extent: &Extent) -> Result<VolumeFile> {
         if !self.0.hold.refers(extent) {
             let operation = format!("read state {} of checkpoint {}", StateHandle::file(*extent), self.id());
             return Err(Error::not_found(operation, "the checkpoint does not refer to it"));
         }
         let name = layout::segment(extent.file);
-        self.0.volume.open(&name).map_err(|error| {
+        let file = self.0.volume.open(&name).map_err(|error| {
             if error.is_not_found() {
                 return Malformed::new(0, "the data file is missing").at("open", &self.0.volume.path(&name));
             }
             error
-        })
+        });
+        self.noting_damage(file.and_then(|file| self.verify_once(&file, extent).map(|()| file)))
     }
 
-    fn verify_once(&self, extent: &Extent, verify: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Verification reads, also where a mapping follows: a bad sector is then an error, and not a SIGBUS.
+    fn verify_once(&self, file: &VolumeFile, extent: &Extent) -> Result<()> {
         if self.0.verify == Verify::Never || self.0.verified.lock().contains(extent) {
             return Ok(());
         }
-        verify()?;
+        verify::state(file, extent, self.0.manifest.store)?;
         self.0.verified.lock().insert(*extent);
         Ok(())
+    }
+
+    /// A checkpoint that was found to be damaged is skipped by `latest` and not counted by `prune` from now on.
+    fn noting_damage<T>(&self, read: Result<T>) -> Result<T> {
+        read.inspect_err(|error| {
+            if error.is_corrupt() {
+                self.0.hold.mark_damaged(self.id(), error);
+            }
+        })
     }
 }

@@ -11,7 +11,8 @@
 //! 1. the checkpoint must refer to the handle;
 //! 2. the file is opened; the range that the handle names must lie inside it, whatever else the file has;
 //! 3. on first use: the file's header must name this store and this file, the trailer this state, and the payload must
-//!    have the checksum of the handle. No byte is given out before;
+//!    have the checksum of the handle. No byte is given out before. Damage is remembered: `latest` skips the checkpoint
+//!    from then on, and `prune` does not count it;
 //! 4. [`view`]: the range is mapped. [`reader`]: it is read piece by piece.
 
 mod checkpoint;

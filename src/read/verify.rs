@@ -12,14 +12,8 @@ const OPERATION: &str = "verify";
 /// How much is read at a time.
 const PIECE: u64 = 256 * 1024;
 
-/// Checks a state whose payload is in memory.
-pub(super) fn slice(file: &VolumeFile, extent: &Extent, store: StoreId, payload: &[u8]) -> Result<()> {
-    check_frame(file, extent, store)?;
-    check_crc(file, extent, crc32fast::hash(payload))
-}
-
-/// Checks a state piece by piece.
-pub(super) fn file(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
+/// Checks a state piece by piece: header, trailer, checksum.
+pub(super) fn state(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
     check_frame(file, extent, store)?;
     let mut crc = crc32fast::Hasher::new();
     let mut piece = Vec::new();
@@ -39,16 +33,14 @@ fn check_frame(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()>
     let header = file.read(0, HEADER_LEN)?;
     check_header(&header, store, extent.file).map_err(|e| e.at(OPERATION, file.path()))?;
     let trailer = file.read(extent.end(), TRAILER_LEN)?;
-    check_trailer(&trailer, extent).map_err(|e| {
-        Malformed { offset: e.offset.saturating_add(extent.end()), ..e }.at(OPERATION, file.path())
-    })
+    check_trailer(&trailer, extent)
+        .map_err(|e| Malformed { offset: e.offset.saturating_add(extent.end()), ..e }.at(OPERATION, file.path()))
 }
 
 fn check_crc(file: &VolumeFile, extent: &Extent, found: u32) -> Result<()> {
     if found == extent.crc {
         return Ok(());
     }
-    let what =
-        format!("{} bytes from here have checksum {found:08x} instead of {:08x}", extent.len, extent.crc);
+    let what = format!("{} bytes from here have checksum {found:08x} instead of {:08x}", extent.len, extent.crc);
     Err(Malformed::new(extent.offset, what).at(OPERATION, file.path()))
 }

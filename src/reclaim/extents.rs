@@ -32,6 +32,8 @@ pub(super) struct Extents {
 #[derive(Debug, Default)]
 struct GroupRecord {
     holders: Vec<Holder>,
+    /// Whether it ever had a manifest: then everything it refers to is durable.
+    published: bool,
     extents: Vec<(FileId, u64)>,
 }
 
@@ -54,9 +56,10 @@ struct ExtentRecord {
 impl Extents {
     /// Adds a holder; the group begins to exist with its first one.
     pub(super) fn hold(&mut self, group: Group, holder: Holder) {
-        let holders = &mut self.groups.entry(group).or_default().holders;
-        if !holders.contains(&holder) {
-            holders.push(holder);
+        let record = self.groups.entry(group).or_default();
+        record.published |= holder == Holder::Manifest;
+        if !record.holders.contains(&holder) {
+            record.holders.push(holder);
         }
     }
 
@@ -65,18 +68,35 @@ impl Extents {
         let file = self.files.entry(extent.file).or_default();
         file.len = file.len.max(file_len);
         let record = file.extents.entry(extent.offset);
-        let record =
-            record.or_insert_with(|| ExtentRecord { len: extent.len, crc: extent.crc, groups: Vec::new() });
+        let record = record.or_insert_with(|| ExtentRecord { len: extent.len, crc: extent.crc, groups: Vec::new() });
         Self::link(&mut self.groups, record, group, extent);
     }
 
-    /// Lets a group refer to an extent that somebody refers to already; false if nobody does.
+    /// Lets a group refer to an extent that it refers to already, or that a published checkpoint does, and that the
+    /// file is long enough for; false otherwise. What another pending checkpoint wrote may never become durable.
     pub(super) fn refer(&mut self, group: Group, extent: &Extent) -> bool {
-        match Self::find(&mut self.files, extent) {
-            Some(record) => Self::link(&mut self.groups, record, group, extent),
-            None => return false,
+        let Some(file) = self.files.get_mut(&extent.file).filter(|file| extent.end() <= file.len) else {
+            return false;
+        };
+        let Some(record) = file.extents.get_mut(&extent.offset).filter(|record| record.is(extent)) else {
+            return false;
+        };
+        let groups = &self.groups;
+        let may = |other: &Group| *other == group || groups.get(other).is_some_and(|other| other.published);
+        if !record.groups.iter().any(may) {
+            return false;
         }
+        Self::link(&mut self.groups, record, group, extent);
         true
+    }
+
+    /// Lets a group refer to an extent that another one refers to.
+    pub(super) fn inherit(&mut self, group: Group, from: Group, extent: &Extent) {
+        let file = self.files.get_mut(&extent.file);
+        let record = file.and_then(|file| file.extents.get_mut(&extent.offset));
+        if let Some(record) = record.filter(|record| record.is(extent) && record.groups.contains(&from)) {
+            Self::link(&mut self.groups, record, group, extent);
+        }
     }
 
     /// Whether a group refers to exactly this extent.
@@ -102,17 +122,7 @@ impl Extents {
         extents.into_iter().filter_map(|(file, offset)| self.unlink(group, file, offset)).collect()
     }
 
-    fn find<'a>(files: &'a mut HashMap<FileId, FileRecord>, extent: &Extent) -> Option<&'a mut ExtentRecord> {
-        let record = files.get_mut(&extent.file)?.extents.get_mut(&extent.offset)?;
-        record.is(extent).then_some(record)
-    }
-
-    fn link(
-        groups: &mut HashMap<Group, GroupRecord>,
-        record: &mut ExtentRecord,
-        group: Group,
-        extent: &Extent,
-    ) {
+    fn link(groups: &mut HashMap<Group, GroupRecord>, record: &mut ExtentRecord, group: Group, extent: &Extent) {
         if !record.groups.contains(&group) {
             record.groups.push(group);
             groups.entry(group).or_default().extents.push((extent.file, extent.offset));
@@ -181,6 +191,19 @@ mod tests {
         assert!(extents.refers(Group(1), &extent(1, 64)));
         assert_eq!(extents.release(Group(1), Holder::Reader(4)).len(), 1);
         assert!(extents.release(Group(1), Holder::Reader(4)).is_empty());
+    }
+
+    #[test]
+    fn state_of_another_pending_checkpoint_or_beyond_its_file_cannot_be_referred_to() {
+        let mut extents = Extents::default();
+        extents.hold(Group(1), Holder::Pending);
+        extents.add(Group(1), &extent(1, 64), 100);
+        assert!(extents.refer(Group(1), &extent(1, 64)), "its own");
+        assert!(!extents.refer(Group(2), &extent(1, 64)), "it may never become durable");
+        extents.hold(Group(1), Holder::Manifest);
+        assert!(extents.refer(Group(2), &extent(1, 64)));
+        extents.add(Group(1), &extent(1, 96), 100);
+        assert!(!extents.refer(Group(2), &extent(1, 96)), "the file ends inside of it");
     }
 
     #[test]

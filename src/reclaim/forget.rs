@@ -61,10 +61,16 @@ pub(crate) fn forget(
     }
     sync_manifests(volume)?;
     drop(names);
-    let Swept { files, bytes, failures } = registry.unpublish(&report.checkpoints);
-    report.files = files;
-    report.bytes = bytes;
-    report.failures.extend(failures);
+    let dead = registry.unpublish(&report.checkpoints);
+    match identity.check_not_fenced("remove data files in") {
+        Ok(()) => {
+            let Swept { files, bytes, failures } = registry.sweep(&dead);
+            report.files = files;
+            report.bytes = bytes;
+            report.failures.extend(failures);
+        }
+        Err(error) => report.failures.push(error),
+    }
     Ok(report)
 }
 

@@ -17,7 +17,8 @@
 //! 2. if the newest checkpoint goes, raise the id floor durably: its id must not come back;
 //! 3. remove the manifests: a crash leaves each of them there or gone, and its data there;
 //! 4. sync `manifests/`: from here they are gone for good. A crash before may bring them back, with all their data;
-//! 5. drop the manifests from their groups; remove the dead files. A crash leaves orphans, which the next open removes.
+//! 5. refuse if the store is fenced: whoever took it over may refer to the data;
+//! 6. drop the manifests from their groups; remove the dead files. A crash leaves orphans, which the next open removes.
 //!
 //! Files are removed outside of every lock. One that cannot be removed is reported, remembered, and tried again.
 

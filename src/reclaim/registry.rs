@@ -1,12 +1,15 @@
 //! Which checkpoints are published, and who refers to which extent: the knowledge behind a lock.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::extents::{DeadFile, Extents, Group, Holder};
 use crate::{
-    disk::{layout, volume::Volume},
+    disk::{LockGuard, layout, volume::Volume},
     error::{Cause, Error, Result},
     handle::Extent,
     id::{CheckpointId, FileId},
@@ -15,8 +18,12 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Registry {
     volume: Arc<Volume>,
+    /// That of the open store.
+    generation: u64,
     state: Mutex<State>,
     manifests: Mutex<()>,
+    /// Held for as long as anybody writes or reads: a reader's files must not be cleaned up by another process.
+    _lock: Box<dyn LockGuard>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +31,8 @@ struct State {
     extents: Extents,
     published: BTreeMap<CheckpointId, Group>,
     damaged: BTreeMap<CheckpointId, Error>,
+    /// Published, and nobody knows what they refer to: their manifests could not be read.
+    unknown: BTreeSet<CheckpointId>,
     /// The highest id that was ever begun or found.
     id_floor: u64,
     /// Numbers for groups and readers.
@@ -55,9 +64,9 @@ impl State {
 
 impl Registry {
     /// Knows of no checkpoint yet, and that every id up to the floor was used.
-    pub(crate) fn new(volume: Arc<Volume>, id_floor: u64) -> Self {
-        let state = State { id_floor, ..State::default() };
-        Self { volume, state: Mutex::new(state), manifests: Mutex::default() }
+    pub(crate) fn new(volume: Arc<Volume>, lock: Box<dyn LockGuard>, generation: u64, id_floor: u64) -> Self {
+        let state = Mutex::new(State { id_floor, ..State::default() });
+        Self { volume, generation, state, manifests: Mutex::default(), _lock: lock }
     }
 
     /// Held by whoever changes names in `manifests/`, so that ids are published in order.
@@ -98,28 +107,32 @@ impl Registry {
             return Err(Error::new(operation, Cause::Conflict(id)));
         }
         match state.published.last_key_value() {
-            Some((last, _)) if *last > id => Err(Error::invalid(
-                operation,
-                format!("checkpoint {last} is committed already, and ids only grow"),
-            )),
+            Some((last, _)) if *last > id => {
+                Err(Error::invalid(operation, format!("checkpoint {last} is committed already, and ids only grow")))
+            }
             _ => Ok(()),
         }
     }
 
-    /// The group of the pending checkpoint is that of a published one from now on.
-    pub(crate) fn publish(&self, id: CheckpointId, pending: &Hold) {
+    /// Enters a checkpoint whose manifest was just published; the pending checkpoint refers to all of its extents.
+    pub(crate) fn publish<'a>(&self, id: CheckpointId, pending: &Hold, extents: impl Iterator<Item = &'a Extent>) {
         let mut state = self.state.lock();
-        state.extents.hold(pending.group, Holder::Manifest);
-        state.published.insert(id, pending.group);
+        let group = Group(state.number());
+        state.extents.hold(group, Holder::Manifest);
+        for extent in extents {
+            state.extents.inherit(group, pending.group, extent);
+        }
+        state.published.insert(id, group);
+    }
+
+    /// Enters a checkpoint that was found on disk and cannot be read: nobody knows what it refers to.
+    pub(crate) fn enter_unknown(&self, id: CheckpointId, damage: Error) {
+        self.enter(id, std::iter::empty(), Some(damage));
+        self.state.lock().unknown.insert(id);
     }
 
     /// Enters a checkpoint that was found on disk, with what is known of its extents and the lengths of their files.
-    pub(crate) fn enter(
-        &self,
-        id: CheckpointId,
-        extents: impl Iterator<Item = (Extent, u64)>,
-        damage: Option<Error>,
-    ) {
+    pub(crate) fn enter(&self, id: CheckpointId, extents: impl Iterator<Item = (Extent, u64)>, damage: Option<Error>) {
         let mut state = self.state.lock();
         let group = Group(state.number());
         state.extents.hold(group, Holder::Manifest);
@@ -140,7 +153,7 @@ impl Registry {
         Some(Hold { registry: Arc::clone(self), group, holder })
     }
 
-    /// Remembers that a checkpoint cannot be read.
+    /// Remembers that a checkpoint is damaged.
     pub(crate) fn mark_damaged(&self, id: CheckpointId, error: Error) {
         let mut state = self.state.lock();
         if state.published.contains_key(&id) {
@@ -151,6 +164,16 @@ impl Registry {
     /// What is wrong with a checkpoint, as far as is known.
     pub(crate) fn damage(&self, id: CheckpointId) -> Option<Error> {
         self.state.lock().damaged.get(&id).cloned()
+    }
+
+    /// The newest published id, or the newest below another.
+    pub(crate) fn newest_below(&self, bound: Option<CheckpointId>) -> Option<CheckpointId> {
+        let state = self.state.lock();
+        match bound {
+            Some(bound) => state.published.range(..bound).next_back(),
+            None => state.published.last_key_value(),
+        }
+        .map(|(id, _)| *id)
     }
 
     /// All published ids, ascending, damaged ones included.
@@ -168,27 +191,29 @@ impl Registry {
         self.state.lock().extents.knows(file)
     }
 
-    /// Takes back checkpoints whose manifests are gone for good, and removes what nobody else refers to.
-    pub(crate) fn unpublish(&self, ids: &[CheckpointId]) -> Swept {
+    /// Takes back checkpoints whose manifests are gone for good. Returns the files that nobody refers to any more.
+    pub(crate) fn unpublish(&self, ids: &[CheckpointId]) -> Vec<DeadFile> {
         let mut dead = Vec::new();
         let mut state = self.state.lock();
         for id in ids {
             state.damaged.remove(id);
+            state.unknown.remove(id);
             if let Some(group) = state.published.remove(id) {
                 dead.extend(state.extents.release(group, Holder::Manifest));
             }
         }
-        drop(state);
-        self.sweep(&dead)
+        dead
     }
 
-    /// Removes dead files. Once nobody knows what is durable, nothing is removed: the next open decides.
-    fn sweep(&self, dead: &[DeadFile]) -> Swept {
+    /// Removes dead files. Once nobody knows what is durable, nothing is removed; and while nobody knows what some
+    /// checkpoint refers to, nothing that is older than this open. The next open decides.
+    pub(crate) fn sweep(&self, dead: &[DeadFile]) -> Swept {
         let mut swept = Swept::default();
         if self.volume.is_poisoned() {
             return swept;
         }
-        for DeadFile { file, len } in dead {
+        let older_too = self.state.lock().unknown.is_empty();
+        for DeadFile { file, len } in dead.iter().filter(|dead| older_too || dead.file.generation == self.generation) {
             match self.volume.discard(&layout::segment(*file)) {
                 Ok(()) => {
                     swept.files += 1;
@@ -208,10 +233,7 @@ impl Hold {
     }
 
     /// Refers to extents that somebody refers to already; returns the first that nobody does.
-    pub(crate) fn refer<'a>(
-        &self,
-        extents: impl Iterator<Item = &'a Extent>,
-    ) -> std::result::Result<(), Extent> {
+    pub(crate) fn refer<'a>(&self, extents: impl Iterator<Item = &'a Extent>) -> std::result::Result<(), Extent> {
         let mut state = self.registry.state.lock();
         for extent in extents {
             if !state.extents.refer(self.group, extent) {
@@ -219,6 +241,11 @@ impl Hold {
             }
         }
         Ok(())
+    }
+
+    /// Remembers that the checkpoint was found to be damaged while it was read.
+    pub(crate) fn mark_damaged(&self, id: CheckpointId, error: &Error) {
+        self.registry.mark_damaged(id, error.clone());
     }
 
     /// Whether the group refers to exactly this extent.

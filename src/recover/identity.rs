@@ -1,17 +1,21 @@
 //! Which store this is: what its identity says, or what can still be known of it.
 
+use std::sync::Arc;
+
+use super::scan::{Found, scan};
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Malformed, Result},
-    format::{self, identity::Identity},
-    id::{CheckpointId, StoreId},
-    identity::read,
+    format::{
+        identity::Identity,
+        manifest::{HEAD_LEN, check_head, decode},
+    },
+    id::{LAST, StoreId},
+    identity::{IdentityFile, read},
 };
 
-use super::scan::Found;
-
-const REMEDY: &str =
-    "there are checkpoints here; Options::rebuild_identity(true) makes a new one from their manifests";
+const OPERATION: &str = "read store identity";
+const REMEDY: &str = "there are checkpoints, and Options::rebuild_identity(true) makes a new one from their manifests";
 
 /// Refuses a store of a newer version before anything is touched. Everything else is looked at under the lock.
 pub(super) fn refuse_newer(volume: &Volume) -> Result<()> {
@@ -21,22 +25,34 @@ pub(super) fn refuse_newer(volume: &Volume) -> Result<()> {
     }
 }
 
-/// The identity as it is on disk, and whether it was just made.
-pub(super) fn find(volume: &Volume, found: &Found, rebuild: bool) -> Result<(Identity, bool)> {
-    let error = match read(volume) {
-        Ok(identity) => return Ok((identity, false)),
-        Err(error) if error.is_not_found() && found.is_empty() => return Ok((fresh()?, true)),
-        Err(error) => error,
+/// Takes the store over: the identity with the next generation, and whether it was just made.
+pub(super) fn claim(volume: &Arc<Volume>, rebuild: bool) -> Result<(IdentityFile, bool)> {
+    let (identity, created) = match read(volume) {
+        Ok(identity) => (identity, false),
+        Err(error) => make(volume, error, rebuild)?,
     };
-    let lost = error.is_not_found() || error.is_corrupt();
-    if lost && rebuild {
-        return rebuilt(volume, found).map(|identity| (identity, false));
+    let generation = identity.generation.saturating_add(1);
+    if generation > LAST {
+        return Err(Malformed::new(0, "the last generation was used").at(OPERATION, &volume.path(layout::IDENTITY)));
     }
-    if error.is_not_found() {
-        return Err(Malformed::new(0, format!("the file is missing, and {REMEDY}"))
-            .at("read store identity", &volume.path(layout::IDENTITY)));
+    Ok((IdentityFile::take_over(volume, &Identity { generation, ..identity })?, created))
+}
+
+/// An identity where there is none: for an empty directory, or if it was asked for.
+fn make(volume: &Volume, error: Error, rebuild: bool) -> Result<(Identity, bool)> {
+    if !error.is_not_found() && !error.is_corrupt() {
+        return Err(error);
     }
-    Err(error)
+    let found = scan(volume)?;
+    if error.is_not_found() && found.is_empty() {
+        volume.sync_above_root()?;
+        return Ok((fresh()?, true));
+    }
+    if rebuild {
+        return Ok((rebuilt(volume, &found)?, false));
+    }
+    let what = format!("{error}; {REMEDY}");
+    Err(Malformed::new(0, what).at(OPERATION, &volume.path(layout::IDENTITY)))
 }
 
 fn fresh() -> Result<Identity> {
@@ -45,24 +61,17 @@ fn fresh() -> Result<Identity> {
     Ok(Identity { store: StoreId(id), generation: 0, id_floor: 0 })
 }
 
-/// The store's id is in every manifest; generations and ids are in the names.
+/// The store's id is in every manifest; generations are there and in the names of the files.
 fn rebuilt(volume: &Volume, found: &Found) -> Result<Identity> {
-    let manifests = found.manifests.iter().rev();
-    let mut readable = manifests.filter_map(|id| {
-        volume.parse(layout::manifest(*id), "read manifest", u64::MAX, format::manifest::decode).ok()
-    });
-    match readable.next() {
-        Some(manifest) => {
-            Ok(Identity { store: manifest.store, generation: manifest.generation, id_floor: 0 })
+    let mut identity = fresh()?;
+    for id in found.manifests.keys() {
+        let manifest = volume.parse(layout::manifest(*id), "read manifest", (HEAD_LEN, check_head), decode);
+        if let Ok(manifest) = manifest {
+            identity.store = manifest.store;
+            identity.generation = identity.generation.max(manifest.generation);
         }
-        None => fresh(),
     }
-}
-
-/// What this open writes: a generation above every one that was ever used, a floor that no known id is above.
-pub(super) fn next_generation(identity: Identity, found: &Found, floor: Option<CheckpointId>) -> Identity {
     let written = found.segments.keys().map(|file| file.generation).max().unwrap_or_default();
-    let generation = identity.generation.max(written).saturating_add(1);
-    let id_floor = identity.id_floor.max(floor.map_or(0, CheckpointId::get));
-    Identity { generation, id_floor, ..identity }
+    identity.generation = identity.generation.max(written);
+    Ok(identity)
 }

@@ -3,23 +3,26 @@
 //! # Who owns what
 //!
 //! Whoever opens a store for writing holds the lock of `piton.lock` from step 2 on, so that nobody else changes
-//! anything. Readers need no lock. Nothing is deleted before step 7.
+//! anything; the registry keeps it. Nothing is deleted before step 6.
 //!
 //! # Opening, step by step
 //!
 //! 1. the root: created if it is missing, each new directory synced into its parent. A store whose identity was
 //!    written by a newer version is refused here, untouched;
-//! 2. the lock; the directories;
-//! 3. [`scan`]: every name, sorted into ours, temporary, foreign;
-//! 4. [`identity`]: read, or made for an empty store. Damaged or lost while there are checkpoints, it is an error with
-//!    a remedy;
-//! 5. [`validate`]: every manifest is read as a whole, every file it names must be there and long enough; the registry
-//!    learns of each checkpoint, damaged ones included. States are verified on first use, not here;
-//! 6. the identity with a generation of our own is written, durably; then `manifests/` is synced, so that a checkpoint
-//!    that another process had renamed and not yet synced is really there before anybody relies on it (and one that
-//!    it had removed is really gone before its data goes). A crash up to here changes nothing that can be seen;
-//! 7. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
-//!    knows then what it names. A crash leaves some of them to the next open.
+//! 2. the lock; the directories that are missing;
+//! 3. [`identity`]: the identity is read and written again with the next generation, durably: from here on a stalled
+//!    writer finds out that it lost the store, and what it had published before is seen by the next step. For an empty
+//!    directory an identity is made (and everything above the root is synced first: an interrupted first open may have
+//!    left it unsynced). Damaged or lost while there are checkpoints, it is an error with a remedy;
+//! 4. [`scan`]: every name, sorted into ours, temporary, foreign. [`validate`]: every manifest is read as a whole, every
+//!    file it names must be there and long enough; the registry learns of each checkpoint, damaged ones included.
+//!    States are verified on first use, not here;
+//! 5. `manifests/` is synced, so that a checkpoint that another process had renamed and not yet synced is really there
+//!    before anybody relies on it (and one that it had removed is really gone before its data goes). A crash up to here
+//!    changes nothing that can be seen;
+//! 6. [`clean`]: temporary names, and data files that no manifest names. Not if there is any doubt: while a manifest
+//!    cannot be read nobody knows what it names, and a directory that vanished may have held manifests. A crash leaves
+//!    some of them to the next open.
 
 mod clean;
 mod identity;
@@ -69,28 +72,23 @@ pub(crate) struct Recovered {
 }
 
 pub(crate) fn open(options: &Options, root: PathBuf) -> Result<Recovered> {
-    let volume =
-        Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
+    let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
     root::ensure(&volume)?;
     identity::refuse_newer(&volume)?;
     let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
-    root::ensure_dirs(&volume)?;
+    let missing = root::ensure_dirs(&volume)?;
+    let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let found = scan::scan(&volume)?;
-    let (identity, created) = identity::find(&volume, &found, options.rebuild_identity)?;
-    let registry = Arc::new(Registry::new(Arc::clone(&volume), identity.id_floor));
-    let unreadable = validate::enter_all(&volume, &found, identity.store, &registry);
-    let identity = identity::next_generation(identity, &found, registry.id_floor());
-    let identity = Arc::new(IdentityFile::take_over(&volume, lock, identity)?);
+    let registry = Registry::new(Arc::clone(&volume), lock, identity.generation(), identity.id_floor());
+    let registry = Arc::new(registry);
+    let unreadable = validate::enter_all(&volume, &found, identity.store(), &registry)?;
     volume.sync_dir(layout::MANIFESTS)?;
-    let mut report = OpenReport {
-        created,
-        damaged: registry.damaged(),
-        foreign: found.foreign.clone(),
-        ..OpenReport::default()
-    };
-    match unreadable {
+    let doubt = unreadable.or(missing.filter(|_| !created));
+    let mut report =
+        OpenReport { created, damaged: registry.damaged(), foreign: found.foreign.clone(), ..OpenReport::default() };
+    match doubt {
         Some(error) => report.cleanup_skipped = Some(error),
         None => clean::clean(&volume, &found, &registry, &mut report),
     }
-    Ok(Recovered { volume, identity, registry, report })
+    Ok(Recovered { volume, identity: Arc::new(identity), registry, report })
 }

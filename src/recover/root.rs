@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     disk::{layout, volume::Volume},
-    error::{Error, Result},
+    error::{Error, Malformed, Result},
 };
 
 /// Creates the root and whatever of its ancestors is missing, durably.
@@ -27,11 +27,17 @@ pub(super) fn ensure(volume: &Volume) -> Result<()> {
     Ok(())
 }
 
-/// Creates the directories under the root that are missing, durably.
-pub(super) fn ensure_dirs(volume: &Volume) -> Result<()> {
-    let mut created = false;
+/// Creates the directories under the root that are missing, durably. Returns that one was, as an error: whether it is
+/// one depends on what else is there.
+pub(super) fn ensure_dirs(volume: &Volume) -> Result<Option<Error>> {
+    let mut missing = None;
     for dir in layout::DIRS {
-        created |= volume.ensure_dir(Path::new(dir))?;
+        if volume.ensure_dir(Path::new(dir))? {
+            missing = Some(Malformed::new(0, "the directory was missing").at("open", &volume.path(dir)));
+        }
     }
-    if created { volume.sync_dir("") } else { Ok(()) }
+    if missing.is_some() {
+        volume.sync_dir("")?;
+    }
+    Ok(missing)
 }

@@ -1,7 +1,7 @@
 //! Every name in the store, sorted into ours, temporary and foreign.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -13,8 +13,8 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Ascending.
-    pub(super) manifests: Vec<CheckpointId>,
+    /// With what is under their names: a manifest that is no regular file is one that cannot be read.
+    pub(super) manifests: BTreeMap<CheckpointId, FileKind>,
     /// With their lengths.
     pub(super) segments: HashMap<FileId, u64>,
     pub(super) temps: Vec<PathBuf>,
@@ -59,13 +59,11 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
     }
     let dir = Path::new(layout::MANIFESTS);
     for entry in volume.list(dir)? {
-        let id = layout::parse_manifest(&entry.name);
-        found.sort(dir, &entry, |found| {
-            found.manifests.extend(id);
-            id.is_some()
-        });
+        match layout::parse_manifest(&entry.name) {
+            Some(id) => found.manifests.extend([(id, entry.metadata.kind)]),
+            None => found.sort(dir, &entry, |_| false),
+        }
     }
-    found.manifests.sort_unstable();
     found.foreign.sort_unstable();
     Ok(found)
 }

@@ -1,10 +1,7 @@
 //! The promises of [`Disk`] and [`DiskFile`], as tests that every disk must pass.
 //!
 //! Durability cannot be tested from outside: a disk that forgets to sync passes. Everything else can.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a kit of tests: a promise that is not kept is a panic that names it"
-)]
+#![expect(clippy::unwrap_used, reason = "a kit of tests: a promise that is not kept is a panic that names it")]
 
 use std::{
     collections::BTreeSet,
@@ -29,18 +26,12 @@ type Test = fn(&dyn Disk, &Path);
 
 /// The tests: what each claims, and the function that panics if it is not so.
 pub const TESTS: &[(&str, Test)] = &[
-    (
-        "directory_is_created_once_and_its_parent_must_exist",
-        directory_is_created_once_and_its_parent_must_exist,
-    ),
+    ("directory_is_created_once_and_its_parent_must_exist", directory_is_created_once_and_its_parent_must_exist),
     ("list_has_every_name_with_kind_and_length", list_has_every_name_with_kind_and_length),
     ("temporary_names_are_new_and_of_the_promised_form", temporary_names_are_new_and_of_the_promised_form),
     ("written_bytes_are_read_back_and_gaps_are_zeros", written_bytes_are_read_back_and_gaps_are_zeros),
     ("reads_end_where_the_file_ends", reads_end_where_the_file_ends),
-    (
-        "mapping_is_exactly_the_range_and_never_beyond_the_file",
-        mapping_is_exactly_the_range_and_never_beyond_the_file,
-    ),
+    ("mapping_is_exactly_the_range_and_never_beyond_the_file", mapping_is_exactly_the_range_and_never_beyond_the_file),
     ("rename_replaces_whole_files", rename_replaces_whole_files),
     ("rename_new_never_replaces_and_one_of_many_wins", rename_new_never_replaces_and_one_of_many_wins),
     ("removed_file_stays_readable_for_who_has_it_open", removed_file_stays_readable_for_who_has_it_open),

@@ -1,6 +1,13 @@
 //! What one pending checkpoint has written, and what of it still waits for a sync.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 
@@ -39,12 +46,13 @@ pub(crate) struct Batch {
     id: CheckpointId,
     settings: Arc<WriteSettings>,
     hold: Hold,
+    /// Set under the lock of `state`, looked at without it by writers between their writes.
+    closed: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    closed: bool,
     writers: usize,
     unsynced: Vec<VolumeFile>,
     dirs: BTreeSet<Scope>,
@@ -65,8 +73,7 @@ impl WriteSettings {
     /// Refuses what no store can be opened with.
     pub(crate) fn check(options: &Options) -> Result<()> {
         if options.inline_threshold > MAX_INLINE_THRESHOLD {
-            let why =
-                format!("{} bytes are above the largest, {MAX_INLINE_THRESHOLD}", options.inline_threshold);
+            let why = format!("{} bytes are above the largest, {MAX_INLINE_THRESHOLD}", options.inline_threshold);
             return Err(Error::invalid("set inline_threshold", why));
         }
         Ok(())
@@ -87,7 +94,7 @@ impl WriteSettings {
 
 impl Batch {
     pub(crate) fn new(id: CheckpointId, settings: Arc<WriteSettings>, hold: Hold) -> Self {
-        Self { id, settings, hold, state: Mutex::default() }
+        Self { id, settings, hold, closed: AtomicBool::new(false), state: Mutex::default() }
     }
 
     pub(crate) fn id(&self) -> CheckpointId {
@@ -110,7 +117,7 @@ impl Batch {
     pub(super) fn open_writer(self: &Arc<Self>) -> Result<OpenWriter> {
         self.settings.volume.check_writable("write a state in")?;
         let mut state = self.state.lock();
-        self.check_open(&state)?;
+        self.check_open()?;
         state.writers += 1;
         Ok(OpenWriter(Arc::clone(self)))
     }
@@ -131,7 +138,7 @@ impl Batch {
 
     fn register(&self, unsynced: Option<VolumeFile>, extent: &Extent, file_len: u64) -> Result<()> {
         let mut state = self.state.lock();
-        self.check_open(&state)?;
+        self.check_open()?;
         state.unsynced.extend(unsynced);
         if self.settings.durability != Durability::PerState {
             state.dirs.insert(extent.file.scope);
@@ -140,8 +147,9 @@ impl Batch {
         Ok(())
     }
 
-    fn check_open(&self, state: &State) -> Result<()> {
-        if state.closed {
+    /// Fails once the pending checkpoint has ended.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
             let why = "the pending checkpoint was aborted or committed";
             return Err(Error::invalid(format!("write a state of checkpoint {}", self.id), why));
         }
@@ -155,14 +163,14 @@ impl Batch {
             let why = format!("{} of its writers are still open: finish or drop them first", state.writers);
             return Err(Error::invalid(format!("commit checkpoint {}", self.id), why));
         }
-        state.closed = true;
+        self.closed.store(true, Ordering::Release);
         Ok(Unsynced { files: std::mem::take(&mut state.unsynced), dirs: std::mem::take(&mut state.dirs) })
     }
 
     /// Ends writing for an abort: writers that are still open fail from now on.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
-        state.closed = true;
+        self.closed.store(true, Ordering::Release);
         state.unsynced.clear();
     }
 }

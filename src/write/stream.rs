@@ -90,8 +90,7 @@ impl StateWriter {
             return Ok(StateHandle::inline(&self.buffer));
         }
         self.spill()?;
-        let mut segment =
-            self.segment.take().ok_or_else(|| Error::invalid("finish a state", "it has no file"))?;
+        let mut segment = self.segment.take().ok_or_else(|| Error::invalid("finish a state", "it has no file"))?;
         let extent = segment.complete(self.ticket.batch().id())?;
         if self.settings().durability == Durability::PerState {
             segment.sync()?;
@@ -123,7 +122,8 @@ impl StateWriter {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        step(self).inspect_err(|error| {
+        let open = self.ticket.batch().check_open();
+        open.and_then(|()| step(self)).inspect_err(|error| {
             self.failed = Some(error.clone());
             self.segment = None;
             self.buffer = Vec::new();

@@ -1,4 +1,6 @@
 //! The tests of the public face, one folder a path; the pages under `docs/` say which rules they hold.
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
+#![expect(clippy::disallowed_methods, reason = "tests look at files and damage them")]
 
 mod support;
 

@@ -68,7 +68,7 @@ pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
 fn new_state(pending: &piton::PendingCheckpoint, round: u64, n: u64) -> Result<(StateHandle, Vec<u8>)> {
     let len = [40 + n, 0, 300 + n, 1500 + n, 100][usize::try_from(n % 5).unwrap()];
     let bytes = bytes(round * 100 + n, usize::try_from(len).unwrap());
-    let scope = if n % 2 == 0 { Scope::Shared } else { Scope::Exclusive };
+    let scope = if n.is_multiple_of(2) { Scope::Shared } else { Scope::Exclusive };
     Ok((pending.write(scope, &bytes)?, bytes))
 }
 
@@ -88,14 +88,10 @@ fn prune(store: &Store, notes: &mut Notes) -> Result<()> {
 /// What is there is what was promised, and nothing else; what nobody can know becomes known.
 pub(crate) fn check(store: &Store, notes: &mut Notes) {
     let report = store.open_report();
-    assert!(
-        report.damaged.is_empty() && report.foreign.is_empty() && report.failures.is_empty(),
-        "{report:?}"
-    );
+    assert!(report.damaged.is_empty() && report.foreign.is_empty() && report.failures.is_empty(), "{report:?}");
     let ids = store.checkpoint_ids();
     for id in &ids {
-        let known =
-            [&notes.committed, &notes.asked, &notes.forgetting].into_iter().find_map(|notes| notes.get(id));
+        let known = [&notes.committed, &notes.asked, &notes.forgetting].into_iter().find_map(|notes| notes.get(id));
         let content = known.unwrap_or_else(|| panic!("checkpoint {id} was never given to commit"));
         let checkpoint = store.checkpoint(*id).unwrap();
         let read: Content = read_states(&checkpoint).unwrap().into_iter().collect();
@@ -121,11 +117,7 @@ impl Notes {
 pub(crate) fn check_works(disk: &SimDisk, store: Store, notes: &mut Notes) {
     drop(store);
     let store = open(disk).unwrap();
-    assert!(
-        store.open_report().removed.is_empty(),
-        "the second open found {:?}",
-        store.open_report().removed
-    );
+    assert!(store.open_report().removed.is_empty(), "the second open found {:?}", store.open_report().removed);
     check(&store, notes);
     step(&store, CHECKPOINTS + 1, notes).unwrap();
     check(&store, notes);

@@ -69,9 +69,8 @@ fn content(disk: &SimDisk, path: &str) -> Option<Vec<u8>> {
 fn power_cut_loses_unsynced_bytes_and_keeps_synced_ones() {
     assert_eq!(content(&half_synced().cut_power(Survival::Nothing), "/f").unwrap(), b"synced");
     assert_eq!(content(&half_synced().cut_power(Survival::Everything), "/f").unwrap(), b"syncedunsynced");
-    let random: BTreeSet<_> = (0..100)
-        .map(|seed| content(&half_synced().cut_power(Survival::Random(seed)), "/f").unwrap())
-        .collect();
+    let random: BTreeSet<_> =
+        (0..100).map(|seed| content(&half_synced().cut_power(Survival::Random(seed)), "/f").unwrap()).collect();
     assert!(random.iter().all(|bytes| b"syncedunsynced".starts_with(bytes) && bytes.len() >= 6));
     assert!(random.len() > 5, "lost, kept and torn writes all happen: {random:?}");
 }

@@ -23,7 +23,7 @@ fn reader_stays_within_its_state_and_counts_exactly() {
                 SeekFrom::Start(len + 1),
                 SeekFrom::End(1),
                 SeekFrom::Current(1),
-                SeekFrom::End(-(len as i64) - 1),
+                SeekFrom::End(-1 - len.cast_signed()),
             ] {
                 assert_eq!(reader.seek(outside).unwrap_err().kind(), ErrorKind::InvalidInput);
                 assert_eq!(reader.stream_position().unwrap(), len, "a refused seek moves nothing");

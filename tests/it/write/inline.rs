@@ -13,8 +13,7 @@ use crate::support::{ROOT, bytes};
 fn state_is_inline_by_its_length_alone_however_its_writes_were_cut() {
     for threshold in [0, 1, 20, 1024, 1 << 20] {
         for buffer in [0, 7, 1024, 1 << 20] {
-            let store =
-                Options::memory().inline_threshold(threshold).write_buffer(buffer).open(ROOT).unwrap();
+            let store = Options::memory().inline_threshold(threshold).write_buffer(buffer).open(ROOT).unwrap();
             let pending = store.begin(store.next_id()).unwrap();
             for len in [0, 1, threshold.saturating_sub(1), threshold, threshold + 1, threshold + 9] {
                 for cut in [1, 7, len.max(1)] {

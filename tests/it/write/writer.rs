@@ -58,7 +58,7 @@ fn panicking_writer_thread_leaves_no_file_and_the_checkpoint_can_be_committed() 
     let panicked = thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let mut writer = pending.writer(Scope::Shared).unwrap();
-            writer.write_all(&[1; 3_000_000]).unwrap();
+            writer.write_all(&vec![1; 3_000_000]).unwrap();
             panic!("the engine's own bug");
         });
         thread.join().is_err()
@@ -96,8 +96,7 @@ fn checksum_covers_what_the_file_accepted_after_short_and_interrupted_writes() {
     let store = open(&disk).unwrap();
     let state = bytes(3, 100_000);
     let next = disk.calls();
-    for (call, fault) in
-        [(2, Fault::ShortWrite), (4, Fault::ShortWrite), (5, Fault::Error(4)), (6, Fault::ShortWrite)]
+    for (call, fault) in [(2, Fault::ShortWrite), (4, Fault::ShortWrite), (5, Fault::Error(4)), (6, Fault::ShortWrite)]
     {
         disk.fail(next + call, fault);
     }
@@ -126,7 +125,7 @@ fn writer_that_outlives_its_checkpoint_fails_and_leaves_nothing() {
     let store = open(&disk).unwrap();
     let pending = store.begin(store.next_id()).unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
-    writer.write_all(&[1; 2_000_000]).unwrap();
+    writer.write_all(&vec![1; 2_000_000]).unwrap();
     drop(pending);
     let error = writer.finish().unwrap_err();
     assert!(error.is_invalid() && error.to_string().contains("aborted"), "{error}");
@@ -140,8 +139,7 @@ fn many_threads_write_one_checkpoint() {
         let pending = store.begin(store.next_id()).unwrap();
         let written = thread::scope(|scope| {
             let worker = |worker: u64| {
-                let write =
-                    |n: u64| pending.write(Scope::Shared, &bytes(worker * 1000 + n, 900 + 300 * n as usize));
+                let write = |n: u64| pending.write(Scope::Shared, &bytes(worker * 1000 + n, 900 + 300 * n as usize));
                 (0..20).map(|n| write(n).unwrap()).collect::<Vec<_>>()
             };
             let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || worker(n))).collect();
