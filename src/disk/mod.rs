@@ -5,6 +5,7 @@
 //! | `os` | [`OsDisk`]: the real file system |
 //! | `memory` | [`MemoryDisk`]: a file system in memory, for small jobs and tests |
 //! | `sim` | `SimDisk` (feature `testing`): a live and a durable image; calls fail and the power goes as told |
+//! | `durable` | what of it survives a power cut |
 //! | `tree` | the directories and files that `memory` and `sim` are made of |
 //! | `map` | [`Mapping`]: bytes of a file in memory; the only `unsafe` |
 //! | `layout` | every name that the store makes or parses |
@@ -15,6 +16,8 @@
 
 use std::{ffi::OsString, fmt, io, path::Path};
 
+#[cfg(feature = "testing")]
+pub(crate) mod durable;
 pub(crate) mod layout;
 mod map;
 mod memory;

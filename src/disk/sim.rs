@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use super::{
     DirEntry, Disk, DiskFile, Lock, Mapping, Metadata,
+    durable::{Chance, DurableDir, DurableFile, Fault, Survival},
     memory::Locks,
-    tree::{Content, Names, Node, NodeId, ROOT, Tree, write_into},
+    tree::{Content, Names, Node, NodeId, ROOT, Tree},
 };
 
 /// A disk in memory that keeps a live and a durable image, and fails as told.
@@ -47,31 +48,6 @@ pub struct SimDisk {
     locks: Locks,
 }
 
-/// What becomes of unsynced bytes and names when the power is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survival {
-    /// Everything unsynced is lost.
-    Nothing,
-    /// Everything unsynced survives.
-    Everything,
-    /// Each unsynced write is lost, kept or torn, each unsynced name lost or kept, as this seed has it.
-    Random(u64),
-}
-
-/// How a call goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It fails with this error code of the operating system and does nothing. A sync that fails so leaves the bytes or
-    /// names marked clean: no later sync makes them durable.
-    Error(i32),
-    /// It takes effect, and fails with this error code nevertheless.
-    ErrorAfter(i32),
-    /// A write accepts half of what was offered; any other call is not affected.
-    ShortWrite,
-    /// The power goes: this call and every later one fails.
-    PowerCut,
-}
-
 /// The kinds of calls, for [`SimDisk::count`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is the call of `Disk` or `DiskFile` of that name")]
@@ -101,22 +77,8 @@ struct State {
     calls: u64,
     counts: BTreeMap<Call, u64>,
     faults: BTreeMap<u64, Fault>,
+    faults_by_kind: BTreeMap<(Call, u64), Fault>,
     powered: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-struct DurableFile {
-    synced: Vec<u8>,
-    /// Writes that a failed sync left behind: no later sync reaches them.
-    doomed: Vec<(u64, Vec<u8>)>,
-    unsynced: Vec<(u64, Vec<u8>)>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct DurableDir {
-    synced: Names,
-    doomed: Vec<(OsString, Option<NodeId>)>,
-    unsynced: Vec<(OsString, Option<NodeId>)>,
 }
 
 impl SimDisk {
@@ -128,8 +90,8 @@ impl SimDisk {
     }
 
     fn of(tree: Tree, files: HashMap<NodeId, DurableFile>, dirs: HashMap<NodeId, DurableDir>) -> Self {
-        let (calls, counts, faults) = (0, BTreeMap::new(), BTreeMap::new());
-        let state = State { tree, files, dirs, calls, counts, faults, powered: true };
+        let (counts, faults, faults_by_kind) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let state = State { tree, files, dirs, calls: 0, counts, faults, faults_by_kind, powered: true };
         Self { state: Arc::new(Mutex::new(state)), locks: Locks::default() }
     }
 
@@ -148,6 +110,13 @@ impl SimDisk {
     /// Lets the call with this number go wrong; the first call of a disk has number 1.
     pub fn fail(&self, call: u64, fault: Fault) {
         self.state.lock().faults.insert(call, fault);
+    }
+
+    /// Lets the n-th call of a kind, counted from now on and from 1, go wrong.
+    pub fn fail_nth(&self, call: Call, nth: u64, fault: Fault) {
+        let mut state = self.state.lock();
+        let number = state.counts.get(&call).copied().unwrap_or_default() + nth;
+        state.faults_by_kind.insert((call, number), fault);
     }
 
     /// Cuts the power: every later call on this disk fails. Returns the disk as it comes up again.
@@ -199,7 +168,7 @@ impl SimDisk {
         let (id, content) = state.tree.find_file(path)?;
         content.change(change);
         let synced = content.bytes();
-        state.files.insert(id, DurableFile { synced, ..DurableFile::default() });
+        state.files.insert(id, DurableFile::synced(synced));
         Ok(())
     }
 
@@ -209,8 +178,10 @@ impl SimDisk {
             return Err(no_power());
         }
         state.calls += 1;
-        *state.counts.entry(call).or_default() += 1;
-        match state.faults.get(&state.calls).copied() {
+        let count = state.counts.entry(call).or_default();
+        *count += 1;
+        let fault = state.faults_by_kind.get(&(call, *count)).or_else(|| state.faults.get(&state.calls));
+        match fault.copied() {
             Some(Fault::PowerCut) => {
                 state.powered = false;
                 Err(no_power())
@@ -255,10 +226,10 @@ fn all_synced(tree: &Tree) -> (HashMap<NodeId, DurableFile>, HashMap<NodeId, Dur
     for (id, node) in tree.nodes() {
         match node {
             Node::File(content) => {
-                files.insert(id, DurableFile { synced: content.bytes(), ..DurableFile::default() });
+                files.insert(id, DurableFile::synced(content.bytes()));
             }
             Node::Dir(names) => {
-                dirs.insert(id, DurableDir { synced: names.clone(), ..DurableDir::default() });
+                dirs.insert(id, DurableDir::synced(names.clone()));
             }
         }
     }
@@ -268,7 +239,7 @@ fn all_synced(tree: &Tree) -> (HashMap<NodeId, DurableFile>, HashMap<NodeId, Dur
 impl State {
     /// Notes that a name in a directory changed.
     fn note(&mut self, dir: NodeId, name: &OsStr, now: Option<NodeId>) {
-        self.dirs.entry(dir).or_default().unsynced.push((name.to_owned(), now));
+        self.dirs.entry(dir).or_default().note(name.to_owned(), now);
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
@@ -379,7 +350,7 @@ impl DiskFile for SimFile {
         let accepted = if fault == Some(Fault::ShortWrite) { bytes.len().div_ceil(2) } else { bytes.len() };
         let bytes = bytes.get(..accepted).unwrap_or_default();
         self.content.write_at(bytes, offset)?;
-        state.files.entry(self.node).or_default().unsynced.push((offset, bytes.to_vec()));
+        state.files.entry(self.node).or_default().note(offset, bytes.to_vec());
         match fault {
             Some(Fault::ErrorAfter(code)) => Err(io::Error::from_raw_os_error(code)),
             _ => Ok(accepted),
@@ -398,111 +369,5 @@ impl DiskFile for SimFile {
 
     fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
         self.disk.call(Call::Map, |_| self.content.map(offset, len))
-    }
-}
-
-impl DurableFile {
-    fn sync(&mut self, fault: Option<Fault>) -> io::Result<()> {
-        let unsynced = std::mem::take(&mut self.unsynced);
-        if let Some(Fault::Error(code)) = fault {
-            self.doomed.extend(unsynced);
-            return Err(io::Error::from_raw_os_error(code));
-        }
-        for (offset, bytes) in unsynced {
-            write_into(&mut self.synced, &bytes, offset)?;
-        }
-        match fault {
-            Some(Fault::ErrorAfter(code)) => Err(io::Error::from_raw_os_error(code)),
-            _ => Ok(()),
-        }
-    }
-
-    fn survivor(&self, chance: &mut Chance) -> Vec<u8> {
-        let mut bytes = self.synced.clone();
-        for (offset, written) in self.doomed.iter().chain(&self.unsynced) {
-            let kept = chance.prefix(written.len());
-            // In memory a write into a run of bytes that was written before cannot fail.
-            let _ = write_into(&mut bytes, written.get(..kept).unwrap_or_default(), *offset);
-        }
-        bytes
-    }
-}
-
-impl DurableDir {
-    fn sync(&mut self, fault: Option<Fault>) -> io::Result<()> {
-        let unsynced = std::mem::take(&mut self.unsynced);
-        if let Some(Fault::Error(code)) = fault {
-            self.doomed.extend(unsynced);
-            return Err(io::Error::from_raw_os_error(code));
-        }
-        for (name, now) in unsynced {
-            self.doomed.retain(|(doomed, _)| *doomed != name);
-            set(&mut self.synced, name, now);
-        }
-        match fault {
-            Some(Fault::ErrorAfter(code)) => Err(io::Error::from_raw_os_error(code)),
-            _ => Ok(()),
-        }
-    }
-
-    fn survivor(&self, chance: &mut Chance) -> Names {
-        let mut names = self.synced.clone();
-        for (name, now) in self.doomed.iter().chain(&self.unsynced) {
-            if chance.keep() {
-                set(&mut names, name.clone(), *now);
-            }
-        }
-        names
-    }
-}
-
-fn set(names: &mut Names, name: OsString, now: Option<NodeId>) {
-    match now {
-        Some(id) => names.insert(name, id),
-        None => names.remove(&name),
-    };
-}
-
-/// What is kept and what is lost.
-#[derive(Debug)]
-struct Chance {
-    survival: Survival,
-    state: u64,
-}
-
-impl Chance {
-    fn of(survival: Survival) -> Self {
-        let state = if let Survival::Random(seed) = survival { seed } else { 0 };
-        Self { survival, state }
-    }
-
-    /// splitmix64: <https://prng.di.unimi.it/splitmix64.c>.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn keep(&mut self) -> bool {
-        match self.survival {
-            Survival::Nothing => false,
-            Survival::Everything => true,
-            Survival::Random(_) => self.next().is_multiple_of(2),
-        }
-    }
-
-    /// How many bytes of a write survive.
-    fn prefix(&mut self, len: usize) -> usize {
-        match self.survival {
-            Survival::Nothing => 0,
-            Survival::Everything => len,
-            Survival::Random(_) => match self.next() % 3 {
-                0 => 0,
-                1 => len,
-                _ => usize::try_from(self.next() % (len as u64 + 1)).unwrap_or(len),
-            },
-        }
     }
 }

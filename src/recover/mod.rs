@@ -7,13 +7,13 @@
 //!
 //! # Opening, step by step
 //!
-//! 1. the root: created if it is missing, each new directory synced into its parent. A store whose identity was
+//! 1. the root: created if it is missing. A store whose identity was
 //!    written by a newer version is refused here, untouched;
 //! 2. the lock; the directories that are missing;
 //! 3. [`identity`]: the identity is read and written again with the next generation, durably: from here on a stalled
-//!    writer finds out that it lost the store, and what it had published before is seen by the next step. For an empty
-//!    directory an identity is made (and everything above the root is synced first: an interrupted first open may have
-//!    left it unsynced). Damaged or lost while there are checkpoints, it is an error with a remedy;
+//!    writer finds out that it lost the store, and what it had published before is seen by the next step. The sync
+//!    of the root behind it covers the directories of step 2, too. For an empty directory an identity is made, after
+//!    everything above the root was synced: this open or an interrupted one may have created it. Damaged or lost while there are checkpoints, it is an error with a remedy;
 //! 4. [`scan`]: every name, sorted into ours, temporary, foreign. [`validate`]: every manifest is read as a whole, every
 //!    file it names must be there and long enough; the registry learns of each checkpoint, damaged ones included.
 //!    States are verified on first use, not here;

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Malformed, Result},
 };
 
-/// Creates the root and whatever of its ancestors is missing, durably.
+/// Creates the root and whatever of its ancestors is missing. They become durable with the first identity.
 pub(super) fn ensure(volume: &Volume) -> Result<()> {
     let root = volume.root();
     let mut missing = Vec::new();
@@ -22,12 +22,11 @@ pub(super) fn ensure(volume: &Volume) -> Result<()> {
     }
     for dir in missing.into_iter().rev() {
         volume.ensure_dir(dir)?;
-        volume.sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
     }
     Ok(())
 }
 
-/// Creates the directories under the root that are missing, durably. Returns that one was, as an error: whether it is
+/// Creates the directories under the root that are missing. They become durable with the identity. Returns that one was, as an error: whether it is
 /// one depends on what else is there.
 pub(super) fn ensure_dirs(volume: &Volume) -> Result<Option<Error>> {
     let mut missing = None;
@@ -35,9 +34,6 @@ pub(super) fn ensure_dirs(volume: &Volume) -> Result<Option<Error>> {
         if volume.ensure_dir(Path::new(dir))? {
             missing = Some(Malformed::new(0, "the directory was missing").at("open", &volume.path(dir)));
         }
-    }
-    if missing.is_some() {
-        volume.sync_dir("")?;
     }
     Ok(missing)
 }

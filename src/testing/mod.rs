@@ -12,7 +12,10 @@
 
 pub mod conformance;
 
-pub use crate::disk::sim::{Call, Fault, SimDisk, Survival};
+pub use crate::disk::{
+    durable::{Fault, Survival},
+    sim::{Call, SimDisk},
+};
 use crate::{error::Result, format};
 
 /// Parses bytes as each of the formats, for fuzzing: whatever they are, this returns. A manifest that parses is

@@ -4,7 +4,12 @@
 
 mod support;
 
+mod commit;
 mod crash;
 mod disk;
+mod format;
+mod house;
 mod read;
+mod reclaim;
+mod recover;
 mod write;

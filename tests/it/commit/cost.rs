@@ -1,0 +1,60 @@
+//! What a checkpoint costs in syncs.
+
+use piton::{
+    Manifest, Options, Scope, Store,
+    testing::{Call, SimDisk, Survival},
+};
+
+use crate::support::{ROOT, bytes, read_states};
+
+fn syncs(disk: &SimDisk) -> (u64, u64) {
+    (disk.count(Call::SyncData), disk.count(Call::SyncDir))
+}
+
+/// Commits `new` states, of which half are exclusive, and reuses all shared ones of the checkpoint before.
+fn commit(store: &Store, new: u64) {
+    let pending = store.begin(store.next_id()).unwrap();
+    let mut manifest = Manifest::builder();
+    for (name, handle) in store.latest().unwrap().iter().flat_map(|latest| latest.manifest().states()) {
+        if !handle.is_inline() {
+            manifest = manifest.state(name.clone(), handle.clone());
+        }
+    }
+    for n in 0..new {
+        let scope = if n.is_multiple_of(2) { Scope::Shared } else { Scope::Exclusive };
+        let id = pending.id();
+        manifest = manifest.state(format!("{id}-{n}"), pending.write(scope, &bytes(n, 4096)).unwrap());
+        manifest = manifest.state(format!("{id}-{n}-inline"), pending.write(scope, &bytes(n, 100)).unwrap());
+    }
+    pending.commit(manifest).unwrap();
+}
+
+#[test]
+fn new_states_cost_one_file_sync_each_and_a_checkpoint_one_more_and_three_directory_syncs() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    for new in [1, 2, 20, 63, 64, 65, 200, 0] {
+        let (files, dirs) = syncs(&disk);
+        commit(&store, new);
+        let after = syncs(&disk);
+        assert_eq!(after.0 - files, new + 1, "file syncs for {new} new states");
+        assert_eq!(after.1 - dirs, 1 + new.min(2), "directory syncs for {new} new states");
+    }
+    let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open(ROOT).unwrap();
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap().len(), 1 + 2 + 20 + 63 + 64 + 65 + 200);
+}
+
+#[test]
+fn beginning_reusing_and_reading_sync_nothing() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    commit(&store, 10);
+    let before = syncs(&disk);
+    let latest = store.latest().unwrap().unwrap();
+    read_states(&latest).unwrap();
+    let handles: Vec<_> = latest.manifest().states().map(|(_, handle)| handle.clone()).collect();
+    let pending = store.begin(store.next_id()).unwrap();
+    assert_eq!(pending.reuse(&handles).unwrap(), handles);
+    drop(pending);
+    assert_eq!(syncs(&disk), before);
+}

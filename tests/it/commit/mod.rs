@@ -1,0 +1,5 @@
+//! What a commit accepts, refuses and costs.
+
+mod cost;
+mod fence;
+mod rules;

@@ -1,0 +1,111 @@
+//! The bytes of version 1, as they were written once. What is fenced off here: a change that reads new files and not
+//! the old ones, or writes the same content in another form.
+
+use std::path::{Path, PathBuf};
+
+use piton::{Manifest, Options, Scope, Store, testing};
+use proptest::prelude::*;
+
+use crate::support::{bytes, read_states};
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+}
+
+fn copy_fixture(to: &Path) {
+    for name in ["piton.store", "manifests", "shared", "exclusive"] {
+        let from = fixture().join(name);
+        if from.is_file() {
+            std::fs::copy(&from, to.join(name)).unwrap();
+            continue;
+        }
+        std::fs::create_dir(to.join(name)).unwrap();
+        for entry in std::fs::read_dir(&from).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(name).join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// What the fixture was made with. Run with `PITON_WRITE_FIXTURE=<new directory>` to write it anew, which is only right
+/// while version 1 was never released.
+fn write_fixture(root: &Path) {
+    let store = Options::new().open(root).unwrap();
+    for n in 1..=2 {
+        let pending = store.begin(store.next_id()).unwrap();
+        let mut manifest =
+            Manifest::builder().timestamp_ms(1_700_000_000_000 + n).metadata("note", format!("round {n}"));
+        if let Some(first) = store.latest().unwrap() {
+            manifest = manifest.state("shared", first.manifest().state("shared").unwrap().clone());
+        } else {
+            manifest = manifest.state("shared", pending.write(Scope::Shared, &bytes(1, 2000)).unwrap());
+        }
+        let exclusive = pending.write(Scope::Exclusive, &bytes(10 + n, 1100)).unwrap();
+        let inline = pending.write(Scope::Exclusive, b"inline").unwrap();
+        let empty = pending.write(Scope::Exclusive, b"").unwrap();
+        pending.commit(manifest.state("exclusive", exclusive).state("inline", inline).state("", empty)).unwrap();
+    }
+}
+
+#[test]
+fn store_of_version_1_is_read() {
+    if let Some(root) = std::env::var_os("PITON_WRITE_FIXTURE") {
+        write_fixture(root.as_ref());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    copy_fixture(dir.path());
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.open_report().damaged.is_empty() && store.open_report().foreign.is_empty());
+    assert_eq!(store.generation(), 2);
+    for n in 1..=2 {
+        let checkpoint = store.checkpoint(piton::CheckpointId::new(n).unwrap()).unwrap();
+        let manifest = checkpoint.manifest();
+        assert_eq!((manifest.timestamp_ms(), manifest.generation()), (1_700_000_000_000 + n, 1));
+        assert_eq!(manifest.metadata("note"), Some(format!("round {n}").as_bytes()));
+        let states = read_states(&checkpoint).unwrap();
+        let expected = [
+            (String::new(), Vec::new()),
+            ("exclusive".to_owned(), bytes(10 + n, 1100)),
+            ("inline".to_owned(), b"inline".to_vec()),
+            ("shared".to_owned(), bytes(1, 2000)),
+        ];
+        assert_eq!(states, expected);
+    }
+}
+
+#[test]
+fn manifests_of_version_1_have_the_same_bytes_when_written_again() {
+    for n in 1..=2 {
+        let bytes = std::fs::read(fixture().join(format!("manifests/{n:020}.manifest"))).unwrap();
+        assert_eq!(testing::parse_anything(&bytes).unwrap(), Some(bytes));
+    }
+}
+
+#[test]
+fn names_and_lengths_of_a_store_written_now_are_those_of_version_1() {
+    let dir = tempfile::tempdir().unwrap();
+    write_fixture(dir.path());
+    let names = |root: &Path| {
+        let mut names: Vec<_> = walkdir::WalkDir::new(root)
+            .min_depth(1)
+            .into_iter()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_type().is_file() && entry.file_name() != "piton.lock")
+            .map(|entry| (entry.path().strip_prefix(root).unwrap().to_owned(), entry.metadata().unwrap().len()))
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(dir.path()), names(&fixture()));
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_bytes_are_parsing_returns_and_a_manifest_has_one_form(mut bytes in prop::collection::vec(any::<u8>(), 0..200), magic in 0..4_usize) {
+        let magics: [&[u8]; 4] = [b"", b"PITONMAN\x01\0\0\0", b"PITONSTO\x01\0\0\0", b"PITONSEG\x01\0\0\0"];
+        bytes.splice(0..0, magics[magic].iter().copied());
+        if let Ok(again) = testing::parse_anything(&bytes) {
+            prop_assert_eq!(again, Some(bytes));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The house itself: rooms, arrows, sizes. What is fenced off here: an import that turns the map into a knot.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Which rooms a room may import; ARCHITECTURE.md draws the same.
+const ARROWS: [(&str, &[&str]); 16] = [
+    ("id", &[]),
+    ("error", &["id"]),
+    ("handle", &["error", "id"]),
+    ("manifest", &["handle", "id"]),
+    ("format", &["error", "handle", "id", "manifest"]),
+    ("disk", &["error", "id"]),
+    ("options", &["disk"]),
+    ("identity", &["disk", "error", "format", "id"]),
+    ("reclaim", &["disk", "error", "handle", "id", "identity"]),
+    ("write", &["disk", "error", "format", "handle", "id", "options", "reclaim"]),
+    ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
+    ("recover", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options", "reclaim"]),
+    (
+        "commit",
+        &["disk", "error", "format", "handle", "id", "identity", "manifest", "options", "read", "reclaim", "write"],
+    ),
+    ("store", &["commit", "disk", "error", "id", "identity", "options", "read", "reclaim", "recover", "write"]),
+    ("testing", &["disk", "error", "format"]),
+    (
+        "lib",
+        &[
+            "commit", "disk", "error", "handle", "id", "manifest", "options", "read", "reclaim", "recover", "store",
+            "testing", "write",
+        ],
+    ),
+];
+
+/// Lines of a file without its tests.
+const LONGEST_FILE: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file, by its path under `src`.
+fn sources() -> Vec<(PathBuf, String)> {
+    walkdir::WalkDir::new(root().join("src"))
+        .into_iter()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| (entry.path().strip_prefix(root().join("src")).unwrap().to_owned(), entry.path().to_owned()))
+        .map(|(name, path)| (name, fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+/// The folder or file directly under `src`.
+fn room(path: &Path) -> String {
+    path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// The code of a file: no comments, and nothing from its tests on.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The rooms that a file names: `crate::room`, and each `room` of `use crate::{room::..., ...}`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0_usize;
+            let mut start = true;
+            let mut name = String::new();
+            for c in group.chars() {
+                match c {
+                    '}' if depth == 0 => break,
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => start = true,
+                    c if start && (c.is_alphanumeric() || c == '_') => name.push(c),
+                    ':' if depth == 0 && start => start = false,
+                    _ => {}
+                }
+                if (!start || c == ',') && !name.is_empty() {
+                    rooms.insert(std::mem::take(&mut name));
+                }
+            }
+        } else {
+            rooms.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    rooms
+}
+
+#[test]
+fn imports_of_a_group_are_all_seen() {
+    let code = "use crate::{\n    disk::{layout, volume::Volume},\n    error::Result,\n    id::{A, B},\n};\nuse crate::read::C;";
+    assert_eq!(imports(code), ["disk", "error", "id", "read"].map(str::to_owned).into());
+}
+
+#[test]
+fn rooms_import_only_what_the_map_allows() {
+    for (path, text) in sources() {
+        let room = room(&path);
+        let allowed = ARROWS.iter().find(|(name, _)| *name == room);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{} is in no room of the map", path.display()));
+        for import in imports(&code(&text)) {
+            let own = import == room || import == "Error" || import == "Result";
+            assert!(own || allowed.contains(&import.as_str()), "{} imports {import}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_module_is_on_the_map() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for (path, _) in sources() {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let name = if file == "mod.rs" { format!("{}/", room(&path)) } else { file.to_owned() };
+        assert!(map.contains(&format!("`{name}`")), "ARCHITECTURE.md does not mention `{name}` of {}", path.display());
+    }
+}
+
+#[test]
+fn every_name_on_the_map_exists() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let files: BTreeSet<_> = sources().into_iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
+    for name in map
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| !name.contains('/') && Path::new(name).extension().is_some_and(|end| end == "rs"))
+    {
+        assert!(files.contains(std::ffi::OsStr::new(name)), "{name} is on the map and not in the house");
+    }
+}
+
+#[test]
+fn no_file_is_a_god() {
+    for (path, text) in sources() {
+        let lines = text.split("#[cfg(test)]\nmod tests").next().unwrap().lines().count();
+        assert!(lines <= LONGEST_FILE, "{} has {lines} lines", path.display());
+    }
+}

@@ -1,0 +1,171 @@
+//! Forgetting and pruning: what goes is exactly what nobody refers to, and what stays stays readable.
+
+use std::path::Path;
+
+use piton::{
+    Checkpoint, CheckpointId, Manifest, Options, Scope, Store,
+    disk::{Disk, MemoryDisk},
+    testing::{Call, Fault, SimDisk},
+};
+
+use crate::support::{ROOT, bytes, commit_states, on_every_disk, open, read_states};
+
+fn id(number: u64) -> CheckpointId {
+    CheckpointId::new(number).unwrap()
+}
+
+/// Commits a checkpoint that reuses every state of the one before, and has a new one.
+fn commit_on_top(store: &Store) -> Checkpoint {
+    let pending = store.begin(store.next_id()).unwrap();
+    let mut manifest = Manifest::builder();
+    if let Some(latest) = store.latest().unwrap() {
+        for (name, handle) in latest.manifest().states() {
+            let kept = pending.reuse(std::slice::from_ref(handle)).unwrap().remove(0);
+            manifest = manifest.state(name.clone(), kept);
+        }
+    }
+    let n = pending.id().get();
+    let new = pending.write(Scope::Shared, &bytes(n, 4000)).unwrap();
+    pending.commit(manifest.state(n.to_string(), new)).unwrap()
+}
+
+#[test]
+fn forgetting_in_any_order_leaves_the_others_readable_and_in_the_end_nothing() {
+    for order in [[1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3], [3, 1, 4, 2]] {
+        on_every_disk(|options, root| {
+            let store = options.clone().open(root).unwrap();
+            (0..4).for_each(|_| drop(commit_on_top(&store)));
+            let mut left = vec![1, 2, 3, 4];
+            let (mut files, mut freed) = (0, 0);
+            for gone in order {
+                let reclaimed = store.forget(id(gone)).unwrap();
+                assert_eq!(reclaimed.checkpoints, [id(gone)]);
+                (files, freed) = (files + reclaimed.files, freed + reclaimed.bytes);
+                left.retain(|other| *other != gone);
+                assert_eq!(store.checkpoint_ids(), left.iter().copied().map(id).collect::<Vec<_>>());
+                for other in &left {
+                    for (name, read) in read_states(&store.checkpoint(id(*other)).unwrap()).unwrap() {
+                        assert!(read == bytes(name.parse().unwrap(), 4000), "{name} of {other} after {order:?}");
+                    }
+                }
+            }
+            assert_eq!((files, freed), (4, 4 * (64 + 4000 + 48)), "{order:?}");
+            drop(store);
+            assert!(options.open(root).unwrap().open_report().removed.is_empty());
+        });
+    }
+}
+
+#[test]
+fn unknown_checkpoint_is_not_found_and_nothing_happens() {
+    let store = open(&MemoryDisk::new()).unwrap();
+    commit_on_top(&store);
+    assert!(store.forget(id(9)).unwrap_err().is_not_found());
+    assert!(store.checkpoint(id(9)).unwrap_err().is_not_found());
+    assert_eq!(store.checkpoint_ids(), [id(1)]);
+}
+
+#[test]
+fn prune_keeps_the_newest_and_never_the_last_one_goes() {
+    let store = open(&MemoryDisk::new()).unwrap();
+    (0..5).for_each(|_| drop(commit_on_top(&store)));
+    assert_eq!(store.prune(9).unwrap().checkpoints, []);
+    assert_eq!(store.prune(3).unwrap().checkpoints, [id(1), id(2)]);
+    assert_eq!(store.prune(0).unwrap().checkpoints, [id(3), id(4)]);
+    assert_eq!(store.checkpoint_ids(), [id(5)]);
+}
+
+#[test]
+fn retention_after_each_commit_keeps_what_was_asked_for() {
+    on_every_disk(|options, root| {
+        let store = options.retain(2).open(root).unwrap();
+        (0..5).for_each(|_| drop(commit_on_top(&store)));
+        assert_eq!(store.checkpoint_ids(), [id(4), id(5)]);
+        assert_eq!(store.last_retention().checkpoints, [id(3)]);
+        assert_eq!(read_states(&store.checkpoint(id(4)).unwrap()).unwrap().len(), 4);
+    });
+}
+
+#[test]
+fn failed_retention_is_a_report_and_the_next_commit_makes_up_for_it() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).retain(1).open(ROOT).unwrap();
+    commit_states(&store, &[bytes(1, 4000)]).unwrap();
+    disk.fail_nth(Call::Remove, 1, Fault::Error(13));
+    commit_states(&store, &[bytes(2, 4000)]).unwrap();
+    let report = store.last_retention();
+    assert!(report.checkpoints.is_empty() && report.failures[0].raw_os_error() == Some(13), "{report:?}");
+    assert_eq!(store.checkpoint_ids(), [id(1), id(2)]);
+    commit_states(&store, &[bytes(3, 4000)]).unwrap();
+    assert_eq!(store.checkpoint_ids(), [id(3)]);
+}
+
+#[test]
+fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    drop(commit_states(&store, &[bytes(1, 4000)]).unwrap());
+    drop(commit_states(&store, &[bytes(2, 4000)]).unwrap());
+    disk.fail_nth(Call::Remove, 2, Fault::Error(5));
+    let reclaimed = store.prune(1).unwrap();
+    assert_eq!((reclaimed.checkpoints.len(), reclaimed.files, reclaimed.failures.len()), (1, 0, 1));
+    let files = || disk.list(&Path::new(ROOT).join("shared")).unwrap().len();
+    assert_eq!(files(), 2);
+    assert!(store.prune(1).unwrap().failures.is_empty());
+    assert_eq!(files(), 1);
+}
+
+#[test]
+fn damaged_checkpoints_do_not_count_as_kept_and_go() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (0..5).for_each(|_| drop(commit_states(&store, &[bytes(store.next_id().get(), 4000)]).unwrap()));
+    drop(store);
+    disk.damage(&Path::new(ROOT).join("manifests/00000000000000000005.manifest"), Vec::clear).unwrap();
+    let store = open(&disk).unwrap();
+    // The fourth is found to be damaged by reading it.
+    let fourth = store.latest().unwrap().unwrap();
+    let name = disk.list(&Path::new(ROOT).join("shared")).unwrap().into_iter().map(|entry| entry.name).nth(3).unwrap();
+    disk.damage(&Path::new(ROOT).join("shared").join(name), |bytes| bytes[100] ^= 1).unwrap();
+    assert!(fourth.read(fourth.manifest().state("0").unwrap()).unwrap_err().is_corrupt());
+    drop(fourth);
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+    let reclaimed = store.prune(2).unwrap();
+    assert_eq!(reclaimed.checkpoints, [id(1), id(4), id(5)]);
+    assert_eq!(store.checkpoint_ids(), [id(2), id(3)]);
+    assert_eq!(store.next_id(), id(6));
+}
+
+#[test]
+fn prune_removes_nothing_while_no_checkpoint_is_valid() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (0..2).for_each(|_| drop(commit_on_top(&store)));
+    drop(store);
+    for n in 1..=2 {
+        let name = format!("manifests/{n:020}.manifest");
+        disk.damage(&Path::new(ROOT).join(name), |bytes| bytes.truncate(20)).unwrap();
+    }
+    let store = open(&disk).unwrap();
+    assert!(store.latest().unwrap_err().is_corrupt(), "that is not an empty store");
+    assert!(store.prune(1).unwrap().checkpoints.is_empty());
+    assert_eq!(store.checkpoint_ids(), [id(1), id(2)]);
+}
+
+#[test]
+fn what_an_unreadable_manifest_may_name_is_not_swept() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    drop(commit_on_top(&store));
+    drop(commit_on_top(&store));
+    drop(store);
+    let manifest = Path::new(ROOT).join("manifests/00000000000000000002.manifest");
+    disk.damage(&manifest, |bytes| bytes[0] ^= 1).unwrap();
+    let store = open(&disk).unwrap();
+    drop(commit_states(&store, &[bytes(3, 4000)]).unwrap());
+    assert_eq!(store.forget(id(1)).unwrap().files, 0, "the second checkpoint reuses its state");
+    drop(store);
+    disk.damage(&manifest, |bytes| bytes[0] ^= 1).unwrap();
+    let store = open(&disk).unwrap();
+    assert_eq!(read_states(&store.checkpoint(id(2)).unwrap()).unwrap().len(), 2);
+}

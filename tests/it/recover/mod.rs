@@ -1,0 +1,4 @@
+//! Opening: what is found, what is refused, what is cleaned up, and what is left alone.
+
+mod damage;
+mod open;

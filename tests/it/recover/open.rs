@@ -1,0 +1,167 @@
+//! Creating, foreign names, leftovers, refusals.
+
+use std::{ffi::OsString, path::Path};
+
+use piton::{
+    Options, Store,
+    disk::Disk,
+    testing::{Fault, SimDisk, Survival},
+};
+
+use crate::support::{ROOT, bytes, commit_states, on_every_disk, open, read_states};
+
+#[test]
+fn store_is_created_with_everything_above_it_and_found_again() {
+    on_every_disk(|options, root| {
+        let root = root.join("a/b/c");
+        let store = options.clone().open(&root).unwrap();
+        assert!(store.open_report().created && store.root() == root);
+        assert!(store.latest().unwrap().is_none());
+        let (id, generation) = (store.id(), store.generation());
+        let manifest = commit_states(&store, &[bytes(1, 5000)]).unwrap().manifest().clone();
+        drop(store);
+        let store = options.open(&root).unwrap();
+        assert!(!store.open_report().created);
+        assert_eq!((store.id(), store.generation()), (id, generation + 1));
+        assert_eq!(store.latest().unwrap().unwrap().manifest(), &manifest);
+    });
+}
+
+#[test]
+fn new_store_is_durable_up_to_the_root_also_after_an_interrupted_first_open() {
+    let root = "/deep/er/state";
+    let calls = {
+        let disk = SimDisk::new();
+        Options::new().disk(disk.clone()).open(root).unwrap();
+        disk.calls()
+    };
+    for call in 1..=calls {
+        let disk = SimDisk::new();
+        disk.fail(call, Fault::PowerCut);
+        let _ = Options::new().disk(disk.clone()).open(root);
+        let disk = disk.kill();
+        let store = Options::new().disk(disk.clone()).open(root).unwrap();
+        commit_states(&store, &[bytes(1, 5000)]).unwrap();
+        let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open(root).unwrap();
+        assert_eq!(store.checkpoint_ids().len(), 1, "killed at call {call}");
+    }
+}
+
+#[test]
+fn foreign_names_are_reported_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let foreign = ["notes.txt", "shared/README", "shared/1-2-3.seg", "manifests/7.manifest", "exclusive/.tmp-x"];
+    for name in foreign {
+        std::fs::write(dir.path().join(name), b"theirs").unwrap();
+    }
+    std::fs::create_dir(dir.path().join("shared/00000001-000-0000000009.seg")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join("shared/00000001-000-0000000008.seg")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.open_report().foreign.len(), foreign.len() + 2);
+    assert!(store.open_report().removed.is_empty() && store.open_report().cleanup_skipped.is_none());
+    for name in foreign {
+        assert_eq!(std::fs::read(dir.path().join(name)).unwrap(), b"theirs");
+    }
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+}
+
+#[test]
+fn leftovers_of_a_killed_process_are_removed_and_named() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    pending.write(piton::Scope::Shared, &bytes(1, 5000)).unwrap();
+    let mut writer = pending.writer(piton::Scope::Exclusive).unwrap();
+    std::io::Write::write_all(&mut writer, &bytes(2, 2_000_000)).unwrap();
+    let store = open(&disk.kill()).unwrap();
+    let removed: Vec<OsString> = store.open_report().removed.iter().map(|name| name.clone().into_os_string()).collect();
+    assert_eq!(removed.len(), 2, "{removed:?}");
+    assert!(removed[0].to_str().unwrap().starts_with("exclusive/.tmp-"));
+    assert_eq!(removed[1], "shared/00000001-000-0000000001.seg");
+}
+
+#[test]
+fn nothing_is_cleaned_up_when_a_directory_has_vanished() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    drop(store);
+    let manifests = dir.path().join("manifests");
+    std::fs::rename(&manifests, dir.path().join("elsewhere")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let skipped = store.open_report().cleanup_skipped.clone().unwrap();
+    assert_eq!(skipped.path(), Some(manifests.as_path()));
+    drop(store);
+    std::fs::remove_dir(&manifests).unwrap();
+    std::fs::rename(dir.path().join("elsewhere"), &manifests).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    read_states(&store.latest().unwrap().unwrap()).unwrap();
+}
+
+#[test]
+fn root_that_is_a_file_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    for root in [file.clone(), file.join("below")] {
+        let error = Store::open(&root).unwrap_err();
+        assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+    }
+    assert_eq!(std::fs::read(file).unwrap(), b"x");
+}
+
+#[test]
+fn directory_that_is_a_link_or_a_file_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let shared = dir.path().join("shared");
+    std::fs::remove_dir(&shared).unwrap();
+    std::os::unix::fs::symlink("/tmp", &shared).unwrap();
+    assert_eq!(Store::open(dir.path()).unwrap_err().path(), Some(shared.as_path()));
+}
+
+#[test]
+fn lock_file_that_is_a_link_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let precious = dir.path().join("precious");
+    std::fs::write(&precious, b"not a lock").unwrap();
+    std::fs::create_dir(dir.path().join("store")).unwrap();
+    let lock = dir.path().join("store/piton.lock");
+    std::os::unix::fs::symlink(&precious, &lock).unwrap();
+    assert_eq!(Store::open(dir.path().join("store")).unwrap_err().path(), Some(lock.as_path()));
+    assert_eq!(std::fs::read(precious).unwrap(), b"not a lock");
+}
+
+#[test]
+fn store_of_a_newer_format_is_refused_and_untouched() {
+    let disk = SimDisk::new();
+    commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap();
+    disk.damage(&Path::new(ROOT).join("piton.store"), |bytes| {
+        bytes[8] = 9;
+        let crc = crc32fast::hash(&bytes[..48]);
+        bytes[48..].copy_from_slice(&crc.to_le_bytes());
+    })
+    .unwrap();
+    let before = disk.list(Path::new(ROOT)).unwrap();
+    let error = open(&disk).unwrap_err();
+    assert!(error.is_newer_format() && error.to_string().contains("version 9"), "{error}");
+    assert_eq!(disk.list(Path::new(ROOT)).unwrap(), before);
+}
+
+#[test]
+fn manifest_that_cannot_be_read_for_want_of_rights_fails_the_open_and_is_no_damage() {
+    let disk = SimDisk::new();
+    commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap();
+    let opens = {
+        let twin = SimDisk::new();
+        commit_states(&open(&twin).unwrap(), &[bytes(1, 5000)]).unwrap();
+        let before = twin.count(piton::testing::Call::Open);
+        open(&twin).unwrap();
+        twin.count(piton::testing::Call::Open) - before
+    };
+    disk.fail_nth(piton::testing::Call::Open, opens, Fault::Error(13));
+    let error = open(&disk).unwrap_err();
+    assert!(error.raw_os_error() == Some(13) && error.path().unwrap().ends_with("00000000000000000001.manifest"));
+    assert!(open(&disk).unwrap().damaged().is_empty());
+}
