@@ -65,13 +65,17 @@ const LEAST_METADATA_LEN: usize = 16;
 
 /// The bytes of a manifest; `None` if its states are in more files than can be counted in 32 bits.
 pub(crate) fn encode(manifest: &Manifest) -> Option<Vec<u8>> {
-    let body = encode_body(manifest)?;
+    encode_body(manifest).map(|body| frame(&body))
+}
+
+/// Header, body, checksum.
+pub(crate) fn frame(body: &[u8]) -> Vec<u8> {
     let mut writer = Writer::with_capacity(HEAD_LEN + body.len() + 4);
     writer.put(Head { magic: MAGIC, version: VERSION, flags: 0, body_len: body.len() as u64 });
     writer.put_crc_from(0);
-    writer.put_raw(&body);
+    writer.put_raw(body);
     writer.put_crc_from(HEAD_LEN);
-    Some(writer.finish())
+    writer.finish()
 }
 
 fn encode_body(manifest: &Manifest) -> Option<Vec<u8>> {
@@ -266,11 +270,7 @@ mod tests {
         for at in HEAD_LEN..bytes.len() - 12 {
             let mut body = bytes[HEAD_LEN..bytes.len() - 4].to_vec();
             body[at - HEAD_LEN..at - HEAD_LEN + 8].fill(0xff);
-            let mut writer = Writer::default();
-            writer.put_raw(&bytes[..HEAD_LEN]);
-            writer.put_raw(&body);
-            writer.put_crc_from(HEAD_LEN);
-            let hostile = writer.finish();
+            let hostile = frame(&body);
             if let Ok(manifest) = decode(&hostile) {
                 assert_eq!(encode(&manifest).unwrap(), hostile, "byte {at}: another form of one manifest");
             }

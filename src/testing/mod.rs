@@ -18,6 +18,13 @@ pub use crate::disk::{
 };
 use crate::{error::Result, format};
 
+/// The file of a manifest whose body these bytes are, with header and checksums that are right: for fuzzing what lies
+/// behind them.
+#[must_use]
+pub fn manifest_around(body: &[u8]) -> Vec<u8> {
+    format::manifest::frame(body)
+}
+
 /// Parses bytes as each of the formats, for fuzzing: whatever they are, this returns. A manifest that parses is
 /// returned as the bytes that it has when written again, which must be the same.
 ///
