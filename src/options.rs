@@ -127,8 +127,9 @@ impl Options {
         self
     }
 
-    /// After each commit, forgets all but the newest `checkpoints`, like [`Store::prune`](crate::Store::prune); at
-    /// least one. By default nothing is forgotten by itself.
+    /// After each commit, forgets all but the newest `checkpoints`, as [`Store::prune`](crate::Store::prune) does, but
+    /// without a sync of its own: the next commit makes it durable, and then the data goes. At least one stays. By
+    /// default nothing is forgotten by itself.
     #[must_use]
     pub fn retain(mut self, checkpoints: usize) -> Self {
         self.retain = NonZeroUsize::new(checkpoints).or(Some(NonZeroUsize::MIN));

@@ -235,14 +235,15 @@ impl Store {
         forget::forget(&self.0.volume, &self.0.registry, &self.0.identity, ids)
     }
 
-    /// What the automatic retention ([`Options::retain`]) did after the last commit.
+    /// What the automatic retention ([`Options::retain`]) did after the last commit: which checkpoints went, and which
+    /// data of those that went with the commit before.
     #[must_use]
     pub fn last_retention(&self) -> Reclaimed {
         self.0.publisher.last_retention.lock().clone()
     }
 
-    /// Closes this clone of the store: remembers durably which ids attempts have had, and removes what could not be
-    /// removed before. Dropping a store closes it too, but keeps quiet about failures and may give the ids of aborted
+    /// Closes this clone of the store: remembers durably which ids attempts have had, completes the last automatic
+    /// retention, and removes what could not be removed before. Dropping a store closes it too, but keeps quiet about failures and may give the ids of aborted
     /// attempts out again.
     ///
     /// # Errors
@@ -250,9 +251,10 @@ impl Store {
     /// Those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
         self.0.volume.check_writable("close")?;
+        let leftovers = self.forget_all(&[])?.failures;
         if let Some(floor) = self.0.registry.id_floor() {
             self.0.identity.raise_floor(floor)?;
         }
-        self.0.volume.retry_leftovers().into_iter().next().map_or(Ok(()), Err)
+        leftovers.into_iter().next().map_or(Ok(()), Err)
     }
 }

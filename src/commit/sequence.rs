@@ -20,7 +20,7 @@ use crate::{
     read::Checkpoint,
     reclaim::{
         forget::{self, Reclaimed},
-        registry::Registry,
+        registry::{Registry, Retired},
     },
     write::batch::{Batch, Unsynced},
 };
@@ -46,17 +46,18 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     let bytes = encode(&manifest)?;
     sync_data(&unsynced)?;
     sync_dirs(&publisher.volume, &unsynced)?;
-    let checkpoint = {
+    let (checkpoint, retired) = {
         let _names = publisher.registry.lock_manifests();
         publisher.admit(id)?;
         publisher.identity.check_not_fenced(&operation("commit", id))?;
         let temp = write_manifest(&publisher.volume, &bytes)?;
         publish(&publisher.volume, temp, id, &bytes)?;
+        let retired = publisher.registry.take_retired();
         publisher.reach_commit_point(id)?;
         publisher.registry.publish(id, batch.hold(), manifest.content.handles().filter_map(StateHandle::extent));
-        publisher.open(manifest)?
+        (publisher.open(manifest)?, retired)
     };
-    publisher.apply_retention();
+    publisher.apply_retention(retired);
     Ok(checkpoint)
 }
 
@@ -85,15 +86,20 @@ impl Publisher {
         Ok(Checkpoint::new(manifest, Arc::clone(&self.volume), self.verify, hold))
     }
 
-    /// Step 8, second half: the checkpoint is committed whatever happens here.
-    fn apply_retention(&self) {
+    /// Step 8, second half: the checkpoint is committed whatever happens here. The sync of step 7 made durable what the
+    /// last retention removed, so that its data can go; what goes now waits for the next commit.
+    fn apply_retention(&self, retired: Retired) {
+        let mut report = Reclaimed { failures: self.volume.retry_leftovers(), ..Reclaimed::default() };
+        forget::sweep(&self.registry, retired, &mut report);
         if let Some(keep) = self.retain {
-            let plan = forget::plan_prune(&self.registry, keep.get());
-            let report = forget::forget(&self.volume, &self.registry, &self.identity, &plan);
+            let ids = forget::plan_prune(&self.registry, keep.get());
+            let (volume, registry, identity) = (&self.volume, &self.registry, &self.identity);
             // What could not be forgotten now is planned again by the next commit.
-            *self.last_retention.lock() =
-                report.unwrap_or_else(|error| Reclaimed { failures: vec![error], ..Reclaimed::default() });
+            if let Err(error) = forget::forget_with_next_commit(volume, registry, identity, &ids, &mut report) {
+                report.failures.push(error);
+            }
         }
+        *self.last_retention.lock() = report;
     }
 }
 

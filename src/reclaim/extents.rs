@@ -13,6 +13,8 @@ pub(crate) struct Group(pub(super) u64);
 pub(crate) enum Holder {
     Pending,
     Manifest,
+    /// A manifest that was removed, and may come back until the removal is durable.
+    Removed,
     Reader(u64),
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::registry::{Registry, Swept};
+use super::registry::{Registry, Retired, Swept};
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Result},
     id::CheckpointId,
     identity::IdentityFile,
 };
+
+const OPERATION: &str = "forget checkpoints in";
 
 /// What forgetting and pruning did.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +40,8 @@ pub(crate) fn plan_prune(registry: &Registry, keep: usize) -> Vec<CheckpointId> 
     ids.into_iter().filter(goes).collect()
 }
 
-/// Forgets these checkpoints. A manifest that cannot be removed is a failure in the report, and its checkpoint stays.
+/// Forgets these checkpoints, durably. A manifest that cannot be removed is a failure in the report, and its checkpoint
+/// stays.
 pub(crate) fn forget(
     volume: &Volume,
     registry: &Registry,
@@ -46,12 +49,53 @@ pub(crate) fn forget(
     ids: &[CheckpointId],
 ) -> Result<Reclaimed> {
     let mut report = Reclaimed { failures: volume.retry_leftovers(), ..Reclaimed::default() };
-    if ids.is_empty() {
+    let names = registry.lock_manifests();
+    remove_manifests(volume, registry, identity, ids, &mut report)?;
+    let retired = registry.take_retired();
+    if retired.is_empty() {
         return Ok(report);
     }
-    let names = registry.lock_manifests();
-    volume.check_writable("forget checkpoints in")?;
-    identity.check_not_fenced("forget checkpoints in")?;
+    sync_manifests(volume)?;
+    drop(names);
+    match identity.check_not_fenced(OPERATION) {
+        Ok(()) => sweep(registry, retired, &mut report),
+        Err(error) => report.failures.push(error),
+    }
+    Ok(report)
+}
+
+/// Steps 1 to 3 alone: the next sync of `manifests/` makes it durable, and only then the data may go.
+pub(crate) fn forget_with_next_commit(
+    volume: &Volume,
+    registry: &Registry,
+    identity: &IdentityFile,
+    ids: &[CheckpointId],
+    report: &mut Reclaimed,
+) -> Result<()> {
+    let _names = registry.lock_manifests();
+    remove_manifests(volume, registry, identity, ids, report)
+}
+
+/// Step 6, for checkpoints whose removal is durable.
+pub(crate) fn sweep(registry: &Registry, retired: Retired, report: &mut Reclaimed) {
+    let Swept { files, bytes, failures } = registry.sweep(&registry.settle(retired));
+    report.files += files;
+    report.bytes += bytes;
+    report.failures.extend(failures);
+}
+
+fn remove_manifests(
+    volume: &Volume,
+    registry: &Registry,
+    identity: &IdentityFile,
+    ids: &[CheckpointId],
+    report: &mut Reclaimed,
+) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    volume.check_writable(OPERATION)?;
+    identity.check_not_fenced(OPERATION)?;
     keep_id_used(registry, identity, ids)?;
     for id in ids {
         match volume.remove(&layout::manifest(*id)) {
@@ -59,19 +103,8 @@ pub(crate) fn forget(
             Err(error) => report.failures.push(error),
         }
     }
-    sync_manifests(volume)?;
-    drop(names);
-    let dead = registry.unpublish(&report.checkpoints);
-    match identity.check_not_fenced("remove data files in") {
-        Ok(()) => {
-            let Swept { files, bytes, failures } = registry.sweep(&dead);
-            report.files = files;
-            report.bytes = bytes;
-            report.failures.extend(failures);
-        }
-        Err(error) => report.failures.push(error),
-    }
-    Ok(report)
+    registry.retire(&report.checkpoints);
+    Ok(())
 }
 
 /// Step 2: only the newest manifest tells which ids were used.

@@ -20,6 +20,10 @@
 //! 5. refuse if the store is fenced: whoever took it over may refer to the data;
 //! 6. drop the manifests from their groups; remove the dead files. A crash leaves orphans, which the next open removes.
 //!
+//! Automatic retention does 1 to 3 after a commit, and leaves the sync to the commit point of the next one, which costs
+//! nothing more: the data stays for one commit longer. Were a removal to share the sync of the commit it follows from,
+//! a power cut could keep the removal and lose the commit.
+//!
 //! Files are removed outside of every lock. One that cannot be removed is reported, remembered, and tried again.
 
 mod extents;

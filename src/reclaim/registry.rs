@@ -33,6 +33,8 @@ struct State {
     damaged: BTreeMap<CheckpointId, Error>,
     /// Published, and nobody knows what they refer to: their manifests could not be read.
     unknown: BTreeSet<CheckpointId>,
+    /// Their manifests were removed, and may come back until the removal is durable.
+    retired: Vec<(CheckpointId, Group)>,
     /// The highest id that was ever begun or found.
     id_floor: u64,
     /// Numbers for groups and readers.
@@ -45,6 +47,16 @@ pub(crate) struct Hold {
     registry: Arc<Registry>,
     group: Group,
     holder: Holder,
+}
+
+/// Checkpoints whose manifests were removed before a sync of `manifests/`.
+#[derive(Debug)]
+pub(crate) struct Retired(Vec<(CheckpointId, Group)>);
+
+impl Retired {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What became of files that nobody refers to.
@@ -191,16 +203,33 @@ impl Registry {
         self.state.lock().extents.knows(file)
     }
 
-    /// Takes back checkpoints whose manifests are gone for good. Returns the files that nobody refers to any more.
-    pub(crate) fn unpublish(&self, ids: &[CheckpointId]) -> Vec<DeadFile> {
-        let mut dead = Vec::new();
+    /// Takes back checkpoints whose manifests were removed. Until that is durable, they may come back: what they refer
+    /// to stays.
+    pub(crate) fn retire(&self, ids: &[CheckpointId]) {
         let mut state = self.state.lock();
         for id in ids {
             state.damaged.remove(id);
-            state.unknown.remove(id);
             if let Some(group) = state.published.remove(id) {
-                dead.extend(state.extents.release(group, Holder::Manifest));
+                state.extents.hold(group, Holder::Removed);
+                state.extents.release(group, Holder::Manifest);
+                state.retired.push((*id, group));
             }
+        }
+    }
+
+    /// The checkpoints whose removal the next sync of `manifests/` makes durable. Taken before it, and given back to
+    /// [`settle`](Self::settle) after it.
+    pub(crate) fn take_retired(&self) -> Retired {
+        Retired(std::mem::take(&mut self.state.lock().retired))
+    }
+
+    /// These checkpoints are gone for good: returns the files that nobody refers to any more.
+    pub(crate) fn settle(&self, retired: Retired) -> Vec<DeadFile> {
+        let mut dead = Vec::new();
+        let mut state = self.state.lock();
+        for (id, group) in retired.0 {
+            state.unknown.remove(&id);
+            dead.extend(state.extents.release(group, Holder::Removed));
         }
         dead
     }

@@ -2,6 +2,7 @@
 
 use piton::{
     Manifest, Options, Scope, Store,
+    disk::Disk,
     testing::{Call, SimDisk, Survival},
 };
 
@@ -42,6 +43,24 @@ fn new_states_cost_one_file_sync_each_and_a_checkpoint_one_more_and_three_direct
     }
     let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open(ROOT).unwrap();
     assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap().len(), 1 + 2 + 20 + 63 + 64 + 65 + 200);
+}
+
+#[test]
+fn automatic_retention_costs_no_sync() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).retain(2).open(ROOT).unwrap();
+    for round in 0..6 {
+        let (files, dirs) = syncs(&disk);
+        let pending = store.begin(store.next_id()).unwrap();
+        let state = pending.write(Scope::Shared, &bytes(round, 4096)).unwrap();
+        pending.commit(Manifest::builder().state("s", state)).unwrap();
+        assert_eq!(syncs(&disk), (files + 2, dirs + 2), "round {round}");
+        // Two retained, and one whose removal the next commit makes durable.
+        let files = disk.list("/state/shared".as_ref()).unwrap().len() as u64;
+        assert_eq!(files, (round + 1).min(3));
+    }
+    store.close().unwrap();
+    assert_eq!(disk.list("/state/shared".as_ref()).unwrap().len(), 2);
 }
 
 #[test]

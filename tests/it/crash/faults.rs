@@ -5,15 +5,15 @@ use piton::{
     testing::{Fault, SimDisk},
 };
 
-use super::workload::{CHECKPOINTS, Notes, check, check_works, open, step};
+use super::workload::{CHECKPOINTS, Notes, check, check_works, step};
 
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 /// Opens until it works; a fault hits once.
-fn open_again(disk: &SimDisk) -> Store {
-    open(disk).or_else(|error| assert_typed(&error).then(|| open(disk)).unwrap()).unwrap()
+fn open_again(disk: &SimDisk, notes: &Notes) -> Store {
+    notes.open(disk).or_else(|error| assert_typed(&error).then(|| notes.open(disk)).unwrap()).unwrap()
 }
 
 /// An error that says what failed and why, with its cause.
@@ -26,7 +26,7 @@ fn assert_typed(error: &Error) -> bool {
 /// reopened.
 fn run_past_errors(disk: &SimDisk, notes: &mut Notes) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut store = open_again(disk);
+    let mut store = open_again(disk, notes);
     for round in 1..=CHECKPOINTS {
         if let Err(error) = step(&store, round, notes) {
             assert_typed(&error);
@@ -36,7 +36,7 @@ fn run_past_errors(disk: &SimDisk, notes: &mut Notes) -> Vec<Error> {
             drop(again);
             if must_reopen {
                 drop(store);
-                store = open_again(disk);
+                store = open_again(disk, notes);
             }
             check_ids_are_known(&store, notes);
             errors.push(error);
@@ -53,19 +53,23 @@ fn check_ids_are_known(store: &Store, notes: &mut Notes) {
 }
 
 fn sweep(fault: Fault) -> u64 {
+    [None, Some(2)].into_iter().map(|retain| sweep_with(fault, retain)).sum()
+}
+
+fn sweep_with(fault: Fault, retain: Option<usize>) -> u64 {
     let calls = {
         let disk = SimDisk::new();
-        assert!(run_past_errors(&disk, &mut Notes::default()).is_empty());
+        assert!(run_past_errors(&disk, &mut Notes::new(retain)).is_empty());
         disk.calls()
     };
     let mut failed = 0;
     for call in 1..=calls {
         let disk = SimDisk::new();
         disk.fail(call, fault);
-        let mut notes = Notes::default();
+        let mut notes = Notes::new(retain);
         let errors = run_past_errors(&disk, &mut notes);
         failed += errors.len() as u64;
-        let store = open(&disk).unwrap_or_else(|e| panic!("call {call}, {fault:?}: {e}, after {errors:?}"));
+        let store = notes.open(&disk).unwrap_or_else(|e| panic!("call {call}, {fault:?}: {e}, after {errors:?}"));
         check(&store, &mut notes);
         check_works(&disk, store, &mut notes);
     }

@@ -2,81 +2,94 @@
 
 use piton::testing::{Fault, SimDisk, Survival};
 
-use super::workload::{Notes, check, check_works, open, run};
+use super::workload::{Notes, check, check_works, run};
 
-const SURVIVALS: [Survival; 6] = [
+/// Without and with automatic retention.
+const RETENTIONS: [Option<usize>; 2] = [None, Some(2)];
+
+const SURVIVALS: [Survival; 8] = [
     Survival::Nothing,
     Survival::Everything,
     Survival::Random(1),
     Survival::Random(2),
     Survival::Random(3),
     Survival::Random(4),
+    Survival::Random(5),
+    Survival::Random(6),
 ];
 
 /// A disk on which the workload ran until this call, and what it noted.
-fn run_until(call: u64) -> (SimDisk, Notes) {
+fn run_until(call: u64, retain: Option<usize>) -> (SimDisk, Notes) {
     let disk = SimDisk::new();
     disk.fail(call, Fault::PowerCut);
-    let mut notes = Notes::default();
-    if let Ok(store) = open(&disk) {
+    let mut notes = Notes::new(retain);
+    if let Ok(store) = notes.open(&disk) {
         let _ = run(&store, &mut notes);
     }
     (disk, notes)
 }
 
-fn calls_of_the_workload() -> u64 {
+fn calls_of_the_workload(retain: Option<usize>) -> u64 {
     let disk = SimDisk::new();
-    run(&open(&disk).unwrap(), &mut Notes::default()).unwrap();
+    let mut notes = Notes::new(retain);
+    run(&notes.open(&disk).unwrap(), &mut notes).unwrap();
     let calls = disk.calls();
     assert!(calls > 400, "{calls} calls: the sweep would be too small to mean anything");
     calls
 }
 
+/// Runs a test with each number of calls and each retention.
+fn after_every_call(test: impl Fn(u64, Option<usize>)) {
+    for retain in RETENTIONS {
+        (1..=calls_of_the_workload(retain) + 1).for_each(|call| test(call, retain));
+    }
+}
+
 #[test]
 fn power_cut_after_any_call_loses_no_committed_checkpoint_and_shows_no_other() {
-    for call in 1..=calls_of_the_workload() + 1 {
+    after_every_call(|call, retain| {
         for survival in SURVIVALS {
-            let (disk, mut notes) = run_until(call);
+            let (disk, mut notes) = run_until(call, retain);
             let disk = disk.cut_power(survival);
-            let store = open(&disk).unwrap_or_else(|e| panic!("call {call}, {survival:?}: {e}"));
+            let store = notes.open(&disk).unwrap_or_else(|e| panic!("call {call}, {survival:?}: {e}"));
             check(&store, &mut notes);
             check_works(&disk, store, &mut notes);
         }
-    }
+    });
 }
 
 #[test]
 fn checkpoint_that_was_seen_after_a_kill_survives_a_power_cut() {
-    for call in 1..=calls_of_the_workload() + 1 {
-        let (disk, mut notes) = run_until(call);
+    after_every_call(|call, retain| {
+        let (disk, mut notes) = run_until(call, retain);
         let disk = disk.kill();
-        let store = open(&disk).unwrap();
+        let store = notes.open(&disk).unwrap();
         check(&store, &mut notes);
         let seen = store.checkpoint_ids();
         let disk = disk.cut_power(Survival::Nothing);
-        let store = open(&disk).unwrap();
+        let store = notes.open(&disk).unwrap();
         assert_eq!(store.checkpoint_ids(), seen, "call {call}");
         check(&store, &mut notes);
         check_works(&disk, store, &mut notes);
-    }
+    });
 }
 
 #[test]
 fn power_cut_while_opening_after_a_power_cut_loses_nothing_either() {
-    let calls = calls_of_the_workload();
-    for call in (1..=calls).step_by(23) {
+    for call in (1..=calls_of_the_workload(None)).step_by(23) {
         let opening = {
-            let disk = run_until(call).0.cut_power(Survival::Random(call));
-            open(&disk).unwrap();
+            let (disk, notes) = run_until(call, None);
+            let disk = disk.cut_power(Survival::Random(call));
+            notes.open(&disk).unwrap();
             disk.calls()
         };
         for second in 1..=opening {
-            let (disk, mut notes) = run_until(call);
+            let (disk, mut notes) = run_until(call, None);
             let disk = disk.cut_power(Survival::Random(call));
             disk.fail(second, Fault::PowerCut);
-            let _ = open(&disk);
+            let _ = notes.open(&disk);
             let disk = disk.cut_power(Survival::Random(second));
-            let store = open(&disk).unwrap();
+            let store = notes.open(&disk).unwrap();
             check(&store, &mut notes);
             check_works(&disk, store, &mut notes);
         }

@@ -16,8 +16,10 @@ pub(crate) struct Notes {
     committed: BTreeMap<CheckpointId, Content>,
     /// Given to commit, which did not return success.
     asked: BTreeMap<CheckpointId, Content>,
-    /// Given to forget, which did not return success.
+    /// Given to forget, which did not return success; or left to the automatic retention, which promises nothing.
     forgetting: BTreeMap<CheckpointId, Content>,
+    /// What the automatic retention keeps.
+    pub(crate) retain: Option<usize>,
 }
 
 pub(crate) const CHECKPOINTS: u64 = 6;
@@ -25,8 +27,15 @@ const STATES: u64 = 20;
 const ABORTED: u64 = 3;
 const PRUNE_AFTER: u64 = 5;
 
-pub(crate) fn open(disk: &SimDisk) -> Result<Store> {
-    Options::new().disk(disk.clone()).inline_threshold(64).write_buffer(512).open(ROOT)
+impl Notes {
+    pub(crate) fn new(retain: Option<usize>) -> Self {
+        Self { retain, ..Self::default() }
+    }
+
+    pub(crate) fn open(&self, disk: &SimDisk) -> Result<Store> {
+        let options = Options::new().disk(disk.clone()).inline_threshold(64).write_buffer(512);
+        self.retain.map_or(options.clone(), |keep| options.retain(keep)).open(ROOT)
+    }
 }
 
 /// Runs the workload until something goes wrong.
@@ -61,6 +70,9 @@ pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
     notes.asked.insert(id, content);
     pending.commit(manifest)?;
     notes.committed.extend(notes.asked.remove(&id).map(|content| (id, content)));
+    while notes.retain.is_some_and(|keep| notes.committed.len() > keep) {
+        notes.forgetting.extend(notes.committed.pop_first());
+    }
     if round == PRUNE_AFTER { prune(store, notes) } else { Ok(()) }
 }
 
@@ -115,8 +127,9 @@ impl Notes {
 
 /// The store takes a checkpoint, gives it back, and has nothing left to clean.
 pub(crate) fn check_works(disk: &SimDisk, store: Store, notes: &mut Notes) {
-    drop(store);
-    let store = open(disk).unwrap();
+    // With automatic retention the last removal waits for a commit, or for this.
+    store.close().unwrap();
+    let store = notes.open(disk).unwrap();
     assert!(store.open_report().removed.is_empty(), "the second open found {:?}", store.open_report().removed);
     check(&store, notes);
     step(&store, CHECKPOINTS + 1, notes).unwrap();
