@@ -192,6 +192,13 @@ impl Error {
         self.indeterminate
     }
 
+    /// The store refuses to write until it is reopened: any of `is_poisoned`, `is_fenced` and `is_indeterminate`. After
+    /// every other error the next attempt may succeed.
+    #[must_use]
+    pub fn needs_reopen(&self) -> bool {
+        self.is_poisoned() || self.is_fenced() || self.is_indeterminate()
+    }
+
     /// The caller asked for something that can never work; the message says what and why.
     #[must_use]
     pub fn is_invalid(&self) -> bool {

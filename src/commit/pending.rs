@@ -80,6 +80,9 @@ impl PendingCheckpoint {
     /// Keeps states of earlier checkpoints for this one, whatever happens to those, and returns the handles to use from
     /// now on, in order.
     ///
+    /// `commit` does the same for every handle in the manifest. Calling this before is worth it when the earlier
+    /// checkpoint might be forgotten meanwhile, and tells early which states are gone.
+    ///
     /// # Errors
     ///
     /// `is_not_found` if nobody refers to one of the states any more; the message has its handle. Those before it in
