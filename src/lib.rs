@@ -77,3 +77,8 @@ pub use reclaim::forget::Reclaimed;
 pub use recover::OpenReport;
 pub use store::Store;
 pub use write::StateWriter;
+
+/// The code of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

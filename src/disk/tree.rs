@@ -40,6 +40,7 @@ pub(super) struct Tree {
 }
 
 impl Content {
+    #[cfg(feature = "testing")]
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         Self(Arc::new(RwLock::new(bytes)))
     }
