@@ -232,7 +232,7 @@ impl Store {
     }
 
     fn forget_all(&self, ids: &[CheckpointId]) -> Result<Reclaimed> {
-        forget::forget(&self.0.volume, &self.0.registry, &self.0.identity, ids)
+        forget::forget(&self.0.registry, &self.0.identity, ids)
     }
 
     /// What the automatic retention ([`Options::retain`]) did after the last commit: which checkpoints went, and which

@@ -93,9 +93,8 @@ impl Publisher {
         forget::sweep(&self.registry, retired, &mut report);
         if let Some(keep) = self.retain {
             let ids = forget::plan_prune(&self.registry, keep.get());
-            let (volume, registry, identity) = (&self.volume, &self.registry, &self.identity);
             // What could not be forgotten now is planned again by the next commit.
-            if let Err(error) = forget::forget_with_next_commit(volume, registry, identity, &ids, &mut report) {
+            if let Err(error) = forget::forget_with_next_commit(&self.registry, &self.identity, &ids, &mut report) {
                 report.failures.push(error);
             }
         }

@@ -42,20 +42,15 @@ pub(crate) fn plan_prune(registry: &Registry, keep: usize) -> Vec<CheckpointId> 
 
 /// Forgets these checkpoints, durably. A manifest that cannot be removed is a failure in the report, and its checkpoint
 /// stays.
-pub(crate) fn forget(
-    volume: &Volume,
-    registry: &Registry,
-    identity: &IdentityFile,
-    ids: &[CheckpointId],
-) -> Result<Reclaimed> {
-    let mut report = Reclaimed { failures: volume.retry_leftovers(), ..Reclaimed::default() };
+pub(crate) fn forget(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<Reclaimed> {
+    let mut report = Reclaimed { failures: registry.volume().retry_leftovers(), ..Reclaimed::default() };
     let names = registry.lock_manifests();
-    remove_manifests(volume, registry, identity, ids, &mut report)?;
+    remove_manifests(registry, identity, ids, &mut report)?;
     let retired = registry.take_retired();
     if retired.is_empty() {
         return Ok(report);
     }
-    sync_manifests(volume)?;
+    sync_manifests(registry.volume())?;
     drop(names);
     match identity.check_not_fenced(OPERATION) {
         Ok(()) => sweep(registry, retired, &mut report),
@@ -66,14 +61,13 @@ pub(crate) fn forget(
 
 /// Steps 1 to 3 alone: the next sync of `manifests/` makes it durable, and only then the data may go.
 pub(crate) fn forget_with_next_commit(
-    volume: &Volume,
     registry: &Registry,
     identity: &IdentityFile,
     ids: &[CheckpointId],
     report: &mut Reclaimed,
 ) -> Result<()> {
     let _names = registry.lock_manifests();
-    remove_manifests(volume, registry, identity, ids, report)
+    remove_manifests(registry, identity, ids, report)
 }
 
 /// Step 6, for checkpoints whose removal is durable.
@@ -85,7 +79,6 @@ pub(crate) fn sweep(registry: &Registry, retired: Retired, report: &mut Reclaime
 }
 
 fn remove_manifests(
-    volume: &Volume,
     registry: &Registry,
     identity: &IdentityFile,
     ids: &[CheckpointId],
@@ -94,6 +87,7 @@ fn remove_manifests(
     if ids.is_empty() {
         return Ok(());
     }
+    let volume = registry.volume();
     volume.check_writable(OPERATION)?;
     identity.check_not_fenced(OPERATION)?;
     keep_id_used(registry, identity, ids)?;

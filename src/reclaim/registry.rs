@@ -81,6 +81,10 @@ impl Registry {
         Self { volume, generation, state, manifests: Mutex::default(), _lock: lock }
     }
 
+    pub(crate) fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
     /// Held by whoever changes names in `manifests/`, so that ids are published in order.
     pub(crate) fn lock_manifests(&self) -> MutexGuard<'_, ()> {
         self.manifests.lock()
