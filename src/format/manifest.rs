@@ -278,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn file_in_the_table_that_no_state_is_in_is_refused() {
+        let extent = |sequence| {
+            let file = FileId { scope: Scope::Shared, generation: 1, lane: 0, sequence };
+            StateHandle::file(Extent { file, offset: 64, len: 9, crc: 5 })
+        };
+        let content = Manifest::builder().state("a", extent(1)).state("b", extent(2));
+        let mut body = encode_body(&Manifest { content, ..sample() }).unwrap();
+        assert!(decode(&frame(&body)).is_ok());
+        // Behind the second name and kind: the index, which the first state has, too.
+        let at = body.windows(3).position(|window| window == [b'b', IN_FILE, 1]).unwrap() + 2;
+        body[at] = 0;
+        assert!(decode(&frame(&body)).unwrap_err().what.contains("no state is in"));
+    }
+
+    #[test]
     fn newer_version_is_told_apart_from_damage() {
         let mut bytes = encode(&sample()).unwrap();
         bytes[8] = 2;

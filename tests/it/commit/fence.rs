@@ -35,10 +35,10 @@ fn stalled_writer_is_fenced_and_cannot_publish_forget_or_close() {
 }
 
 #[test]
-fn writer_that_is_taken_over_while_it_publishes_does_not_report_success() {
+fn commit_whose_last_look_at_the_identity_fails_reports_no_success() {
     let disk = SimDisk::new();
     let first = open(&disk).unwrap();
-    // The take-over falls between the fence check and the commit point: the identity cannot be read after it.
+    // The first look is before the manifest is published, the second behind the sync of its directory.
     disk.fail_nth(Call::Open, 2, Fault::Error(5));
     let error = commit_states(&first, &[bytes(1, 5000)]).unwrap_err();
     assert!(error.is_indeterminate(), "{error}");

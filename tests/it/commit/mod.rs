@@ -2,4 +2,5 @@
 
 mod cost;
 mod fence;
+mod interleave;
 mod rules;

@@ -153,6 +153,18 @@ fn prune_removes_nothing_while_no_checkpoint_is_valid() {
 }
 
 #[test]
+fn once_the_unreadable_checkpoint_is_forgotten_sweeping_goes_on() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=3).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
+    drop(store);
+    disk.damage(&Path::new(ROOT).join("manifests/00000000000000000002.manifest"), Vec::clear).unwrap();
+    let store = open(&disk).unwrap();
+    store.forget(id(2)).unwrap();
+    assert_eq!(store.forget(id(1)).unwrap().files, 1);
+}
+
+#[test]
 fn what_an_unreadable_manifest_may_name_is_not_swept() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();

@@ -150,6 +150,19 @@ fn damaged_identity_is_named_and_can_be_made_again_from_the_manifests() {
 }
 
 #[test]
+fn rebuilt_identity_is_above_the_generation_of_every_data_file() {
+    let fixture = Fixture::new();
+    // Three generations without a checkpoint; the last one leaves a file behind.
+    (0..2).for_each(|_| drop(fixture.open().unwrap()));
+    let left = fixture.path("shared/00000009-000-0000000001.seg");
+    std::fs::copy(fixture.newest_data(), &left).unwrap();
+    std::fs::remove_file(fixture.path("piton.store")).unwrap();
+    let store = Options::new().rebuild_identity(true).open(fixture.dir.path()).unwrap();
+    assert_eq!(store.generation(), 10);
+    assert_eq!(store.open_report().removed, [Path::new("shared/00000009-000-0000000001.seg")]);
+}
+
+#[test]
 fn damaged_or_removed_lock_file_hurts_nobody() {
     for (_, damage) in DAMAGES {
         let fixture = Fixture::new();

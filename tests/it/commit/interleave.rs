@@ -1,0 +1,231 @@
+//! What others do in the middle of a commit or of forgetting: a disk that calls back at a chosen call.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use piton::{
+    CheckpointId, Manifest, Options, Scope, Store,
+    disk::{DirEntry, Disk, DiskFile, Lock, Mapping, Metadata},
+    testing::SimDisk,
+};
+
+use crate::support::{ROOT, bytes, commit_states, read_states};
+
+type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// Runs a hook, once, before the next sync of file data or of a directory with this name.
+#[derive(Clone)]
+struct HookedDisk {
+    disk: SimDisk,
+    before_data_sync: Hook,
+    before_sync_of_manifests: Hook,
+}
+
+struct HookedFile {
+    file: Box<dyn DiskFile>,
+    hook: Hook,
+}
+
+fn run(hook: &Hook) {
+    let hook = hook.lock().unwrap().take();
+    if let Some(hook) = hook {
+        hook();
+    }
+}
+
+impl HookedDisk {
+    fn new() -> Self {
+        Self { disk: SimDisk::new(), before_data_sync: Hook::default(), before_sync_of_manifests: Hook::default() }
+    }
+
+    fn open(&self) -> Store {
+        Options::new().disk(self.clone()).open(ROOT).unwrap()
+    }
+
+    fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        Box::new(HookedFile { file, hook: Arc::clone(&self.before_data_sync) })
+    }
+}
+
+impl std::fmt::Debug for HookedDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl std::fmt::Debug for HookedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl Disk for HookedDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.disk.list(path)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.disk.metadata(path)
+    }
+
+    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+        self.disk.create_temp(dir).map(|(name, file)| (name, self.file(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open(path).map(|file| self.file(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename_new(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if path.ends_with("manifests") {
+            run(&self.before_sync_of_manifests);
+        }
+        self.disk.sync_dir(path)
+    }
+
+    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+        self.disk.try_lock(path, owner)
+    }
+}
+
+impl DiskFile for HookedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        run(&self.hook);
+        self.file.sync_data()
+    }
+
+    fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
+        self.file.map(offset, len)
+    }
+}
+
+fn set(hook: &Hook, what: impl FnOnce() + Send + 'static) {
+    *hook.lock().unwrap() = Some(Box::new(what));
+}
+
+/// Another process takes the store over: its lock was lost.
+fn take_over(disk: &HookedDisk) -> Store {
+    disk.disk.break_locks();
+    disk.open()
+}
+
+#[test]
+fn lower_id_is_refused_when_a_higher_one_is_committed_while_it_syncs() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let lower = store.begin(store.next_id()).unwrap();
+    let handle = lower.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    let higher = store.begin(store.next_id()).unwrap();
+    set(&disk.before_data_sync, move || drop(higher.commit(Manifest::builder()).unwrap()));
+    let error = lower.commit(Manifest::builder().state("s", handle)).unwrap_err();
+    assert!(error.is_invalid() && !error.is_indeterminate(), "{error}");
+    assert_eq!(store.checkpoint_ids(), [CheckpointId::new(2).unwrap()]);
+}
+
+#[test]
+fn lower_id_is_refused_before_anything_is_synced() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let lower = store.begin(store.next_id()).unwrap();
+    lower.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    commit_states(&store, &[]).unwrap();
+    let syncs = disk.disk.count(piton::testing::Call::SyncData);
+    assert!(lower.commit(Manifest::builder()).unwrap_err().is_invalid());
+    assert_eq!(disk.disk.count(piton::testing::Call::SyncData), syncs);
+}
+
+#[test]
+fn taken_over_before_the_manifest_is_published_a_commit_is_fenced() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let pending = store.begin(store.next_id()).unwrap();
+    let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    let other = disk.clone();
+    set(&disk.before_data_sync, move || drop(take_over(&other)));
+    let error = pending.commit(Manifest::builder().state("s", handle)).unwrap_err();
+    assert!(error.is_fenced() && !error.is_indeterminate(), "{error}");
+    drop(store);
+    assert!(disk.open().checkpoint_ids().is_empty());
+}
+
+#[test]
+fn taken_over_before_the_commit_point_a_commit_reports_no_success_and_nothing_is_broken() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let other = disk.clone();
+    set(&disk.before_sync_of_manifests, move || drop(take_over(&other)));
+    let error = commit_states(&store, &[bytes(1, 5000)]).unwrap_err();
+    assert!(error.is_indeterminate() && error.is_fenced(), "{error}");
+    drop(store);
+    // The successor saw the manifest, because it scanned after it was published.
+    let store = disk.open();
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
+fn taken_over_while_it_forgets_a_writer_leaves_the_data_alone() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    drop(commit_states(&store, &[bytes(1, 5000)]).unwrap());
+    drop(commit_states(&store, &[bytes(2, 5000)]).unwrap());
+    let other = disk.clone();
+    set(&disk.before_sync_of_manifests, move || drop(take_over(&other)));
+    let reclaimed = store.prune(1).unwrap();
+    assert_eq!((reclaimed.checkpoints.len(), reclaimed.files), (1, 0));
+    assert!(reclaimed.failures[0].is_fenced(), "{reclaimed:?}");
+}
+
+#[test]
+fn writer_fails_fast_once_its_checkpoint_has_ended() {
+    let store = HookedDisk::new().open();
+    let pending = store.begin(store.next_id()).unwrap();
+    let mut writer = pending.writer(Scope::Shared).unwrap();
+    drop(pending);
+    let error = io::Write::write_all(&mut writer, b"too late").unwrap_err();
+    assert!(error.to_string().contains("aborted"), "{error}");
+}
+
+#[test]
+fn file_that_the_ended_checkpoint_does_not_take_is_removed() {
+    let disk = HookedDisk::new();
+    let store = Options::new().disk(disk.clone()).durability(piton::Durability::PerState).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let mut writer = pending.writer(Scope::Shared).unwrap();
+    io::Write::write_all(&mut writer, &bytes(1, 5000)).unwrap();
+    // The abort falls between the check and the hand-over: into the sync of the whole file.
+    set(&disk.before_data_sync, move || drop(pending));
+    assert!(writer.finish().unwrap_err().is_invalid());
+    assert!(disk.disk.list("/state/shared".as_ref()).unwrap().is_empty());
+}
