@@ -175,17 +175,25 @@ impl Store {
     /// or reading found other damage: a data file that is missing, too short, or has wrong bytes.
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
         let hold = self.0.registry.open(id);
-        let hold =
-            hold.ok_or_else(|| Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint"))?;
+        let hold = hold.ok_or_else(|| no_such_checkpoint("open", id))?;
         if let Some(damage) = self.0.registry.damage(id) {
             return Err(damage);
         }
-        let manifest = recover::load(&self.0.volume, self.id(), id).inspect_err(|error| {
-            if error.is_corrupt() {
-                self.0.registry.mark_damaged(id, error.clone());
-            }
-        })?;
+        let manifest = recover::load(&self.0.volume, self.id(), id);
+        let manifest = manifest.map_err(|error| self.damaged_or_forgotten(id, error))?;
         Ok(Checkpoint::new(manifest, Arc::clone(&self.0.volume), self.0.verify, hold))
+    }
+
+    /// Why a manifest could not be read: somebody may be forgetting the checkpoint, who removes the manifest first.
+    fn damaged_or_forgotten(&self, id: CheckpointId, error: Error) -> Error {
+        let _names = self.0.registry.lock_manifests();
+        if !self.0.registry.is_published(id) {
+            return no_such_checkpoint("open", id);
+        }
+        if error.is_corrupt() {
+            self.0.registry.mark_damaged(id, error.clone());
+        }
+        error
     }
 
     /// The ids of all checkpoints, ascending, damaged ones included.
@@ -208,8 +216,8 @@ impl Store {
     /// `is_not_found` if there is none. Errors of the file system; the checkpoint is still there then, unless the error
     /// `is_indeterminate`.
     pub fn forget(&self, id: CheckpointId) -> Result<Reclaimed> {
-        if !self.0.registry.ids().contains(&id) {
-            return Err(Error::not_found(format!("forget checkpoint {id}"), "there is no such checkpoint"));
+        if !self.0.registry.is_published(id) {
+            return Err(no_such_checkpoint("forget", id));
         }
         let report = self.forget_all(&[id])?;
         match report.failures.first() {
@@ -257,4 +265,8 @@ impl Store {
         }
         leftovers.into_iter().next().map_or(Ok(()), Err)
     }
+}
+
+fn no_such_checkpoint(operation: &str, id: CheckpointId) -> Error {
+    Error::not_found(format!("{operation} checkpoint {id}"), "there is no such checkpoint")
 }

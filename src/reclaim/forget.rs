@@ -54,7 +54,10 @@ pub(crate) fn forget(registry: &Registry, identity: &IdentityFile, ids: &[Checkp
     drop(names);
     match identity.check_not_fenced(OPERATION) {
         Ok(()) => sweep(registry, retired, &mut report),
-        Err(error) => report.failures.push(error),
+        Err(error) => {
+            report.failures.push(error);
+            registry.give_back(retired);
+        }
     }
     Ok(report)
 }
@@ -91,7 +94,8 @@ fn remove_manifests(
     volume.check_writable(OPERATION)?;
     identity.check_not_fenced(OPERATION)?;
     keep_id_used(registry, identity, ids)?;
-    for id in ids {
+    // Somebody else may have forgotten one of them since.
+    for id in ids.iter().filter(|id| registry.is_published(**id)) {
         match volume.remove(&layout::manifest(*id)) {
             Ok(()) => report.checkpoints.push(*id),
             Err(error) => report.failures.push(error),

@@ -37,6 +37,8 @@ struct State {
     retired: Vec<(CheckpointId, Group)>,
     /// The highest id that was ever begun or found.
     id_floor: u64,
+    /// The highest id that was ever committed, as far as is known; its checkpoint may be gone.
+    committed: u64,
     /// Numbers for groups and readers.
     next: u64,
 }
@@ -77,7 +79,7 @@ impl State {
 impl Registry {
     /// Knows of no checkpoint yet, and that every id up to the floor was used.
     pub(crate) fn new(volume: Arc<Volume>, lock: Box<dyn LockGuard>, generation: u64, id_floor: u64) -> Self {
-        let state = Mutex::new(State { id_floor, ..State::default() });
+        let state = Mutex::new(State { id_floor, committed: id_floor, ..State::default() });
         Self { volume, generation, state, manifests: Mutex::default(), _lock: lock }
     }
 
@@ -116,18 +118,17 @@ impl Registry {
         Ok(Hold { registry: Arc::clone(self), group, holder: Holder::Pending })
     }
 
-    /// Fails unless the id is above every published one.
+    /// Fails unless the id is above every one that was ever committed.
     pub(crate) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
         let state = self.state.lock();
         if state.published.contains_key(&id) {
             return Err(Error::new(operation, Cause::Conflict(id)));
         }
-        match state.published.last_key_value() {
-            Some((last, _)) if *last > id => {
-                Err(Error::invalid(operation, format!("checkpoint {last} is committed already, and ids only grow")))
-            }
-            _ => Ok(()),
+        if id.get() <= state.committed {
+            let why = format!("checkpoint {} was committed already, and ids only grow", state.committed);
+            return Err(Error::invalid(operation, why));
         }
+        Ok(())
     }
 
     /// Enters a checkpoint whose manifest was just published; the pending checkpoint refers to all of its extents.
@@ -139,6 +140,7 @@ impl Registry {
             state.extents.inherit(group, pending.group, extent);
         }
         state.published.insert(id, group);
+        state.committed = state.committed.max(id.get());
     }
 
     /// Enters a checkpoint that was found on disk and cannot be read: nobody knows what it refers to.
@@ -158,6 +160,7 @@ impl Registry {
         state.published.insert(id, group);
         state.damaged.extend(damage.map(|error| (id, error)));
         state.id_floor = state.id_floor.max(id.get());
+        state.committed = state.committed.max(id.get());
     }
 
     /// Keeps a published checkpoint for a reader.
@@ -169,7 +172,11 @@ impl Registry {
         Some(Hold { registry: Arc::clone(self), group, holder })
     }
 
-    /// Remembers that a checkpoint is damaged.
+    pub(crate) fn is_published(&self, id: CheckpointId) -> bool {
+        self.state.lock().published.contains_key(&id)
+    }
+
+    /// Remembers that a checkpoint is damaged. One that was forgotten meanwhile is not.
     pub(crate) fn mark_damaged(&self, id: CheckpointId, error: Error) {
         let mut state = self.state.lock();
         if state.published.contains_key(&id) {
@@ -225,6 +232,11 @@ impl Registry {
     /// [`settle`](Self::settle) after it.
     pub(crate) fn take_retired(&self) -> Retired {
         Retired(std::mem::take(&mut self.state.lock().retired))
+    }
+
+    /// It is still not certain that they are gone for good.
+    pub(crate) fn give_back(&self, retired: Retired) {
+        self.state.lock().retired.extend(retired.0);
     }
 
     /// These checkpoints are gone for good: returns the files that nobody refers to any more.

@@ -26,8 +26,8 @@ pub(super) fn ensure(volume: &Volume) -> Result<()> {
     Ok(())
 }
 
-/// Creates the directories under the root that are missing. They become durable with the identity. Returns that one was, as an error: whether it is
-/// one depends on what else is there.
+/// Creates the directories under the root that are missing. They become durable with the identity. Returns that one was
+/// missing, as an error: whether it is one depends on what else is there.
 pub(super) fn ensure_dirs(volume: &Volume) -> Result<Option<Error>> {
     let mut missing = None;
     for dir in layout::DIRS {

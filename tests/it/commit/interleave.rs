@@ -17,12 +17,13 @@ use crate::support::{ROOT, bytes, commit_states, read_states};
 
 type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
-/// Runs a hook, once, before the next sync of file data or of a directory with this name.
+/// Runs a hook, once, before the next call of a kind.
 #[derive(Clone)]
 struct HookedDisk {
     disk: SimDisk,
     before_data_sync: Hook,
     before_sync_of_manifests: Hook,
+    before_open_of_a_manifest: Hook,
 }
 
 struct HookedFile {
@@ -39,7 +40,12 @@ fn run(hook: &Hook) {
 
 impl HookedDisk {
     fn new() -> Self {
-        Self { disk: SimDisk::new(), before_data_sync: Hook::default(), before_sync_of_manifests: Hook::default() }
+        Self {
+            disk: SimDisk::new(),
+            before_data_sync: Hook::default(),
+            before_sync_of_manifests: Hook::default(),
+            before_open_of_a_manifest: Hook::default(),
+        }
     }
 
     fn open(&self) -> Store {
@@ -81,6 +87,9 @@ impl Disk for HookedDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        if path.extension().is_some_and(|extension| extension == "manifest") {
+            run(&self.before_open_of_a_manifest);
+        }
         self.disk.open(path).map(|file| self.file(file))
     }
 
@@ -205,6 +214,17 @@ fn taken_over_while_it_forgets_a_writer_leaves_the_data_alone() {
     let reclaimed = store.prune(1).unwrap();
     assert_eq!((reclaimed.checkpoints.len(), reclaimed.files), (1, 0));
     assert!(reclaimed.failures[0].is_fenced(), "{reclaimed:?}");
+}
+
+#[test]
+fn newest_checkpoint_that_is_forgotten_while_it_is_opened_is_replaced_by_its_successor() {
+    let disk = HookedDisk::new();
+    let store = Options::new().disk(disk.clone()).retain(1).open(ROOT).unwrap();
+    let first = commit_states(&store, &[]).unwrap().id();
+    let other = store.clone();
+    set(&disk.before_open_of_a_manifest, move || drop(commit_states(&other, &[]).unwrap()));
+    assert_eq!(store.latest().unwrap().unwrap().id(), first.next());
+    assert!(store.damaged().is_empty() && store.checkpoint(first).unwrap_err().is_not_found());
 }
 
 #[test]

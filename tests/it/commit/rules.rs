@@ -26,6 +26,15 @@ fn id_is_committed_once_and_ids_only_grow() {
 }
 
 #[test]
+fn id_below_a_committed_one_is_refused_also_when_that_was_forgotten() {
+    let store = open(&MemoryDisk::new()).unwrap();
+    let lower = store.begin(store.next_id()).unwrap();
+    let higher = commit_states(&store, &[]).unwrap().id();
+    store.forget(higher).unwrap();
+    assert!(lower.commit(Manifest::builder()).unwrap_err().is_invalid());
+}
+
+#[test]
 fn id_of_the_newest_checkpoint_does_not_come_back_after_it_was_forgotten() {
     on_every_disk(|options, root| {
         let store = options.clone().open(root).unwrap();

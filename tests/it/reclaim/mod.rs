@@ -1,6 +1,9 @@
 //! Forgetting and pruning: what goes is exactly what nobody refers to, and what stays stays readable.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use piton::{
     Checkpoint, CheckpointId, Manifest, Options, Scope, Store,
@@ -83,6 +86,29 @@ fn retention_after_each_commit_keeps_what_was_asked_for() {
         assert_eq!(store.checkpoint_ids(), [id(4), id(5)]);
         assert_eq!(store.last_retention().checkpoints, [id(3)]);
         assert_eq!(read_states(&store.checkpoint(id(4)).unwrap()).unwrap().len(), 4);
+    });
+}
+
+#[test]
+fn there_is_a_newest_checkpoint_at_every_moment_while_others_come_and_go() {
+    on_every_disk(|options, root| {
+        let store = options.retain(1).open(root).unwrap();
+        drop(commit_states(&store, &[bytes(0, 2000)]).unwrap());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (1..200).for_each(|n| drop(commit_states(&store, &[bytes(n, 2000)]).unwrap()));
+                done.store(true, Ordering::Relaxed);
+            });
+            let mut last = 0;
+            while !done.load(Ordering::Relaxed) {
+                let latest = store.latest().unwrap().unwrap();
+                assert!(latest.id().get() >= last);
+                last = latest.id().get();
+                assert_eq!(read_states(&latest).unwrap()[0].1, bytes(last - 1, 2000));
+            }
+        });
+        assert!(store.damaged().is_empty());
     });
 }
 
