@@ -123,6 +123,16 @@ impl Error {
         Self::new(operation, Cause::NotFound(what))
     }
 
+    /// Says what to do about damage.
+    pub(crate) fn with_remedy(self, remedy: &str) -> Self {
+        match (&self.inner.cause, &self.inner.path) {
+            (Cause::Corrupt(Malformed { offset, what, .. }), Some(path)) => {
+                Malformed::new(*offset, format!("{what}; {remedy}")).at(self.inner.operation.clone(), path)
+            }
+            _ => self,
+        }
+    }
+
     /// Marks that the operation may or may not have taken effect.
     pub(crate) fn indeterminate(mut self) -> Self {
         self.indeterminate = true;

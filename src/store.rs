@@ -64,8 +64,9 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// `is_locked` if somebody else has it open for writing; the message names the process. `is_newer_format`, before
-    /// anything was touched. `is_corrupt` if the identity is damaged; see [`rebuild_identity`](Self::rebuild_identity).
+    /// `is_invalid` if an option is. `is_locked` if somebody else has it open for writing; the message names the process.
+    /// `is_newer_format`, before anything was touched. `is_corrupt` if the identity is damaged, see
+    /// [`rebuild_identity`](Self::rebuild_identity), or if one of the store's directories has vanished.
     /// Errors of the file system. A damaged checkpoint is no error: see [`Store::open_report`].
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
         let root = root.as_ref();
@@ -147,7 +148,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`. Errors
+    /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`.
+    /// `is_newer_format` if a newer version of this crate wrote the newest one: it is not damaged, only not for us. Errors
     /// of the file system other than a bad medium.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
         let mut damage = None;
@@ -209,11 +211,12 @@ impl Store {
     }
 
     /// Forgets a checkpoint, durably: it is gone when this returns, and so is the data that nothing else refers to.
-    /// What an open [`Checkpoint`] refers to goes when that is dropped.
+    /// What an open [`Checkpoint`] refers to goes when that is dropped. What a checkpoint referred to that could not be
+    /// read goes at the next open.
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none. Errors of the file system; the checkpoint is still there then, unless the error
+    /// `is_not_found` if there is none. `is_poisoned`, `is_fenced`. Errors of the file system; the checkpoint is still there then, unless the error
     /// `is_indeterminate`.
     pub fn forget(&self, id: CheckpointId) -> Result<Reclaimed> {
         if !self.0.registry.is_published(id) {
@@ -251,12 +254,13 @@ impl Store {
     }
 
     /// Closes this clone of the store: remembers durably which ids attempts have had, completes the last automatic
-    /// retention, and removes what could not be removed before. Dropping a store closes it too, but keeps quiet about failures and may give the ids of aborted
-    /// attempts out again.
+    /// retention, and removes what could not be removed before. Dropping a store without this only gives back the lock:
+    /// data of the last automatic retention stays until the next open, which removes it, and ids of aborted attempts may
+    /// be given out again.
     ///
     /// # Errors
     ///
-    /// Those of the file system. Committed checkpoints are not affected.
+    /// `is_poisoned`, `is_fenced`, and those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
         self.0.volume.check_writable("close")?;
         let leftovers = self.forget_all(&[])?.failures;

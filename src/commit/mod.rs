@@ -8,17 +8,18 @@
 //!
 //! # The commit, step by step
 //!
-//! 1. refuse if the store is poisoned or fenced, a writer of this pending checkpoint is still open, or the id is not
+//! 1. refuse if the store is poisoned, a writer of this pending checkpoint is still open, or the id is not
 //!    above every committed one;
 //! 2. check that everything the manifest names is referred to by this pending checkpoint, or can be;
 //! 3. sync the data of every file written and not yet synced;
 //! 4. sync the directories that gained files. A crash up to here leaves orphans;
-//! 5. write the manifest under a temporary name, sync it. A crash leaves the temporary name and orphans;
+//! 5. refuse if the store is fenced, or 1 is no longer so; write the manifest under a temporary name, sync it. A crash leaves the temporary name and orphans;
 //! 6. rename it to its final name, if nobody has that name: else it is a conflict, and the first one stays. If the call
 //!    fails, the name tells what it did;
 //! 7. sync `manifests/`: **the commit point**; then look once more whether the store is still ours. A crash between 6 and here leaves the checkpoint committed or not at all;
 //!    an error between 6 and here is indeterminate and poisons the store;
-//! 8. the published manifest holds everything it names, and the pending checkpoint lets go; then retention, which can only fail into a report.
+//! 8. the published manifest holds everything it names; then retention, which can only fail into a report. At last the
+//!    pending checkpoint lets go, and what it wrote and the manifest does not name is removed.
 //!
 //! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
 

@@ -85,7 +85,8 @@ impl PendingCheckpoint {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if nobody refers to one of the states any more; the message has its handle. Those before it in
+    /// `is_not_found` if no published checkpoint refers to one of the states any more, or if it is known to be damaged;
+    /// the message has its handle. Those before it in
     /// the slice are kept.
     pub fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
         sequence::resolve(&self.batch, handles.iter(), "reuse states for")?;
@@ -94,14 +95,15 @@ impl PendingCheckpoint {
 
     /// Publishes the checkpoint, all or none.
     ///
-    /// When it returns, the checkpoint and everything it refers to are durable (with `Durability::None`: visible). The
+    /// When it returns, the checkpoint and everything it refers to are durable (with `Durability::None`: visible; what
+    /// was first committed so in an earlier session stays as little durable as it was). The
     /// returned [`Checkpoint`] keeps it readable for as long as it is held. Automatic retention ran as well; what it
     /// could not remove is tried again at the next sweep.
     ///
     /// # Errors
     ///
     /// - `is_invalid`: a writer is still open, or the id is not above every committed one. Nothing was published.
-    /// - `is_not_found`: the manifest names a state that nobody refers to. Nothing was published.
+    /// - `is_not_found`: the manifest names a state that no checkpoint refers to, or a damaged one. Nothing was published.
     /// - `is_conflict`: the id exists already, published by somebody else. The first one stays.
     /// - `is_no_space` and other errors of the file system: nothing was published, unless also
     /// - `is_indeterminate`: the checkpoint may or may not be there, and the store refuses to write until it is

@@ -93,6 +93,9 @@ impl Publisher {
         forget::sweep(&self.registry, retired, &mut report);
         if let Some(keep) = self.retain {
             let ids = forget::plan_prune(&self.registry, keep.get());
+            if ids.is_empty() {
+                return *self.last_retention.lock() = report;
+            }
             // What could not be forgotten now is planned again by the next commit.
             if let Err(error) = forget::forget_with_next_commit(&self.registry, &self.identity, &ids, &mut report) {
                 report.failures.push(error);
@@ -110,7 +113,7 @@ fn operation(what: &str, id: CheckpointId) -> String {
 pub(super) fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>, what: &str) -> Result<()> {
     batch.hold().refer(handles.filter_map(StateHandle::extent)).map_err(|unknown| {
         let operation = format!("{what} checkpoint {}: state {}", batch.id(), StateHandle::file(unknown));
-        Error::not_found(operation, "no checkpoint refers to it; write it anew")
+        Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
     })
 }
 

@@ -169,12 +169,13 @@ impl Volume {
         })
     }
 
-    /// Makes the names of the root and of everything above it durable, as far as the directories may be read.
+    /// Makes the names of the root and of everything above it durable, as far as these directories can be synced: most of
+    /// them are not ours.
     pub(crate) fn sync_above_root(&self) -> Result<()> {
         let above = self.root.ancestors().skip(1).take_while(|_| self.syncs);
         for dir in above {
             match self.disk.sync_dir(dir) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) if cannot_be_synced(error.kind()) => {}
                 synced => synced.map_err(|e| Error::io("sync directory", dir, e))?,
             }
         }
@@ -290,4 +291,10 @@ impl VolumeFile {
             _ => Error::io("map", &self.path, error),
         })
     }
+}
+
+/// Somebody else's directory, or a file system that syncs no directories.
+fn cannot_be_synced(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }

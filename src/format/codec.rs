@@ -80,8 +80,8 @@ impl<'a> Reader<'a> {
 
     /// The next record of fixed width.
     pub(crate) fn take<T: Decode<()>>(&mut self, what: &str) -> Parsed<T> {
-        let (record, used) =
-            bincode::decode_from_slice(self.rest(), CONFIG).map_err(|e| self.malformed(format!("{what}: {e}")))?;
+        let (record, used) = bincode::decode_from_slice(self.rest(), CONFIG)
+            .map_err(|_| self.malformed(format!("{what}: cut short")))?;
         self.at += used;
         Ok(record)
     }

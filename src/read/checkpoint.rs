@@ -60,7 +60,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if this checkpoint does not refer to the state. `is_corrupt`, with the file, if the file is
+    /// `is_not_found` if this checkpoint does not refer to the state (an inline handle is its own state, and is always
+    /// answered). `is_corrupt`, with the file, if the file is
     /// missing or too short, or the bytes are not those that were written. Errors of the file system.
     ///
     /// # Examples
@@ -84,7 +85,7 @@ impl Checkpoint {
             Place::File(extent) => extent,
         };
         let file = self.open(extent)?;
-        let mapping = self.noting_damage(file.map(extent.offset, extent.len))?;
+        let mapping = self.noting_damage(extent, file.map(extent.offset, extent.len))?;
         Ok(StateView::mapped(mapping, self.clone()))
     }
 
@@ -119,7 +120,7 @@ impl Checkpoint {
             }
             error
         });
-        self.noting_damage(file.and_then(|file| self.verify_once(&file, extent).map(|()| file)))
+        self.noting_damage(extent, file.and_then(|file| self.verify_once(&file, extent).map(|()| file)))
     }
 
     /// Verification reads, also where a mapping follows: a bad sector is then an error, and not a SIGBUS.
@@ -132,11 +133,12 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// A checkpoint that was found to be damaged is skipped by `latest` and not counted by `prune` from now on.
-    fn noting_damage<T>(&self, read: Result<T>) -> Result<T> {
+    /// Every checkpoint with a state that was found to be damaged is skipped by `latest` and not counted by `prune` from
+    /// now on, and the state cannot be reused.
+    fn noting_damage<T>(&self, extent: &Extent, read: Result<T>) -> Result<T> {
         read.inspect_err(|error| {
             if error.is_corrupt() {
-                self.0.hold.mark_damaged(self.id(), error);
+                self.0.hold.mark_damaged(extent, error);
             }
         })
     }

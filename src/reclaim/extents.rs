@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{handle::Extent, id::FileId};
+use crate::{format::segment::TRAILER_LEN, handle::Extent, id::FileId};
 
 /// One attempt at a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +51,8 @@ struct FileRecord {
 struct ExtentRecord {
     len: u64,
     crc: u32,
+    /// Its bytes were found to be damaged.
+    bad: bool,
     /// A handful: the retained checkpoints at most.
     groups: Vec<Group>,
 }
@@ -70,17 +72,21 @@ impl Extents {
         let file = self.files.entry(extent.file).or_default();
         file.len = file.len.max(file_len);
         let record = file.extents.entry(extent.offset);
-        let record = record.or_insert_with(|| ExtentRecord { len: extent.len, crc: extent.crc, groups: Vec::new() });
+        let record =
+            record.or_insert_with(|| ExtentRecord { len: extent.len, crc: extent.crc, bad: false, groups: Vec::new() });
         Self::link(&mut self.groups, record, group, extent);
     }
 
-    /// Lets a group refer to an extent that it refers to already, or that a published checkpoint does, and that the
-    /// file is long enough for; false otherwise. What another pending checkpoint wrote may never become durable.
+    /// Lets a group refer to an extent that it refers to already, or that a published checkpoint does, that the file is
+    /// long enough for, and that is not known to be damaged; false otherwise. What another pending checkpoint wrote may
+    /// never become durable.
     pub(super) fn refer(&mut self, group: Group, extent: &Extent) -> bool {
-        let Some(file) = self.files.get_mut(&extent.file).filter(|file| extent.end() <= file.len) else {
+        let needed = extent.end().saturating_add(TRAILER_LEN);
+        let Some(file) = self.files.get_mut(&extent.file).filter(|file| needed <= file.len) else {
             return false;
         };
-        let Some(record) = file.extents.get_mut(&extent.offset).filter(|record| record.is(extent)) else {
+        let Some(record) = file.extents.get_mut(&extent.offset).filter(|record| record.is(extent) && !record.bad)
+        else {
             return false;
         };
         let groups = &self.groups;
@@ -105,6 +111,16 @@ impl Extents {
     pub(super) fn refers(&self, group: Group, extent: &Extent) -> bool {
         let record = self.files.get(&extent.file).and_then(|file| file.extents.get(&extent.offset));
         record.is_some_and(|record| record.is(extent) && record.groups.contains(&group))
+    }
+
+    /// Remembers that the bytes of an extent are damaged. Returns the groups that refer to it.
+    pub(super) fn mark_bad(&mut self, extent: &Extent) -> Vec<Group> {
+        let file = self.files.get_mut(&extent.file);
+        let record = file.and_then(|file| file.extents.get_mut(&extent.offset)).filter(|record| record.is(extent));
+        record.map_or_else(Vec::new, |record| {
+            record.bad = true;
+            record.groups.clone()
+        })
     }
 
     /// Whether anybody refers to anything in this file.
@@ -184,8 +200,8 @@ mod tests {
     fn repeated_and_unknown_notifications_change_nothing() {
         let mut extents = Extents::default();
         extents.hold(Group(1), Holder::Pending);
-        extents.add(Group(1), &extent(1, 64), 100);
-        extents.add(Group(1), &extent(1, 64), 100);
+        extents.add(Group(1), &extent(1, 64), 120);
+        extents.add(Group(1), &extent(1, 64), 120);
         extents.hold(Group(1), Holder::Reader(4));
         assert!(extents.release(Group(9), Holder::Pending).is_empty());
         assert!(extents.release(Group(1), Holder::Pending).is_empty());
@@ -199,12 +215,12 @@ mod tests {
     fn state_of_another_pending_checkpoint_or_beyond_its_file_cannot_be_referred_to() {
         let mut extents = Extents::default();
         extents.hold(Group(1), Holder::Pending);
-        extents.add(Group(1), &extent(1, 64), 100);
+        extents.add(Group(1), &extent(1, 64), 120);
         assert!(extents.refer(Group(1), &extent(1, 64)), "its own");
         assert!(!extents.refer(Group(2), &extent(1, 64)), "it may never become durable");
         extents.hold(Group(1), Holder::Manifest);
         assert!(extents.refer(Group(2), &extent(1, 64)));
-        extents.add(Group(1), &extent(1, 96), 100);
+        extents.add(Group(1), &extent(1, 96), 119);
         assert!(!extents.refer(Group(2), &extent(1, 96)), "the file ends inside of it");
     }
 
@@ -212,7 +228,7 @@ mod tests {
     fn extent_of_another_length_or_checksum_is_another_extent() {
         let mut extents = Extents::default();
         extents.hold(Group(1), Holder::Manifest);
-        extents.add(Group(1), &extent(1, 64), 100);
+        extents.add(Group(1), &extent(1, 64), 120);
         for other in [Extent { len: 7, ..extent(1, 64) }, Extent { crc: 2, ..extent(1, 64) }, extent(1, 65)] {
             assert!(!extents.refer(Group(2), &other) && !extents.refers(Group(1), &other));
         }

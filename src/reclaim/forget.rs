@@ -45,6 +45,7 @@ pub(crate) fn plan_prune(registry: &Registry, keep: usize) -> Vec<CheckpointId> 
 pub(crate) fn forget(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<Reclaimed> {
     let mut report = Reclaimed { failures: registry.volume().retry_leftovers(), ..Reclaimed::default() };
     let names = registry.lock_manifests();
+    admit(registry, identity)?;
     remove_manifests(registry, identity, ids, &mut report)?;
     let retired = registry.take_retired();
     if retired.is_empty() {
@@ -70,7 +71,14 @@ pub(crate) fn forget_with_next_commit(
     report: &mut Reclaimed,
 ) -> Result<()> {
     let _names = registry.lock_manifests();
+    admit(registry, identity)?;
     remove_manifests(registry, identity, ids, report)
+}
+
+/// Step 1.
+fn admit(registry: &Registry, identity: &IdentityFile) -> Result<()> {
+    registry.volume().check_writable(OPERATION)?;
+    identity.check_not_fenced(OPERATION)
 }
 
 /// Step 6, for checkpoints whose removal is durable.
@@ -87,12 +95,7 @@ fn remove_manifests(
     ids: &[CheckpointId],
     report: &mut Reclaimed,
 ) -> Result<()> {
-    if ids.is_empty() {
-        return Ok(());
-    }
     let volume = registry.volume();
-    volume.check_writable(OPERATION)?;
-    identity.check_not_fenced(OPERATION)?;
     keep_id_used(registry, identity, ids)?;
     // Somebody else may have forgotten one of them since.
     for id in ids.iter().filter(|id| registry.is_published(**id)) {

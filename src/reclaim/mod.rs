@@ -3,9 +3,9 @@
 //! # Who owns what
 //!
 //! [`extents`] counts nothing: it holds, for each run of bytes in a data file, the *set* of groups that refer to it, and
-//! for each group the set of those who hold it. A group is one attempt at a checkpoint. Its holders are the pending
-//! checkpoint, then the published manifest, and every open [`Checkpoint`](crate::Checkpoint). When its last holder goes,
-//! the group goes; a file that no group refers to is dead. Because these are sets, a notification may come twice, late
+//! for each group the set of those who hold it. A pending checkpoint has a group, held by it alone; publishing makes
+//! another one, of what the manifest names, held by the manifest, by every open [`Checkpoint`](crate::Checkpoint), and,
+//! once the manifest was removed, by that fact until it is durable. When its last holder goes, the group goes; a file that no group refers to is dead. Because these are sets, a notification may come twice, late
 //! or in any order. Nothing of this is on disk: `recover` builds it from the manifests.
 //!
 //! [`registry`] is that knowledge behind a lock, together with which checkpoints are published. Whoever changes a

@@ -288,9 +288,13 @@ impl Hold {
         Ok(())
     }
 
-    /// Remembers that the checkpoint was found to be damaged while it was read.
-    pub(crate) fn mark_damaged(&self, id: CheckpointId, error: &Error) {
-        self.registry.mark_damaged(id, error.clone());
+    /// Remembers that a state was found to be damaged while it was read: for every checkpoint that refers to it.
+    pub(crate) fn mark_damaged(&self, extent: &Extent, error: &Error) {
+        let mut state = self.registry.state.lock();
+        let groups = state.extents.mark_bad(extent);
+        let ids = state.published.iter().filter(|(_, group)| groups.contains(group)).map(|(id, _)| *id);
+        let damaged: Vec<_> = ids.map(|id| (id, error.clone())).collect();
+        state.damaged.extend(damaged);
     }
 
     /// Whether the group refers to exactly this extent.

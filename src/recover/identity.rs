@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::scan::{Found, scan};
+use super::{
+    root,
+    scan::{Found, scan},
+};
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Malformed, Result},
@@ -16,6 +19,8 @@ use crate::{
 
 const OPERATION: &str = "read store identity";
 const REMEDY: &str = "there are checkpoints, and Options::rebuild_identity(true) makes a new one from their manifests";
+const REMEDY_WITHOUT_CHECKPOINTS: &str =
+    "there are no checkpoints, and Options::rebuild_identity(true) makes a new one";
 
 /// Refuses a store of a newer version before anything is touched. Everything else is looked at under the lock.
 pub(super) fn refuse_newer(volume: &Volume) -> Result<()> {
@@ -29,8 +34,11 @@ pub(super) fn refuse_newer(volume: &Volume) -> Result<()> {
 pub(super) fn claim(volume: &Arc<Volume>, rebuild: bool) -> Result<(IdentityFile, bool)> {
     let (identity, created) = match read(volume) {
         Ok(identity) => (identity, false),
-        Err(error) => make(volume, error, rebuild)?,
+        Err(error) if error.is_not_found() || error.is_corrupt() => make(volume, error, rebuild)?,
+        Err(error) => return Err(error),
     };
+    root::check_dirs(volume)?;
+    volume.sync_above_root()?;
     let generation = identity.generation.saturating_add(1);
     if generation > LAST {
         return Err(Malformed::new(0, "the last generation was used").at(OPERATION, &volume.path(layout::IDENTITY)));
@@ -38,21 +46,23 @@ pub(super) fn claim(volume: &Arc<Volume>, rebuild: bool) -> Result<(IdentityFile
     Ok((IdentityFile::take_over(volume, &Identity { generation, ..identity })?, created))
 }
 
-/// An identity where there is none: for an empty directory, or if it was asked for.
+/// An identity where there is none: for a directory in which nothing was ever written, or if it was asked for.
 fn make(volume: &Volume, error: Error, rebuild: bool) -> Result<(Identity, bool)> {
-    if !error.is_not_found() && !error.is_corrupt() {
-        return Err(error);
+    if error.is_not_found() {
+        root::make_dirs(volume)?;
+    } else {
+        root::check_dirs(volume)?;
     }
     let found = scan(volume)?;
     if error.is_not_found() && found.is_empty() {
-        volume.sync_above_root()?;
         return Ok((fresh()?, true));
     }
     if rebuild {
         return Ok((rebuilt(volume, &found)?, false));
     }
-    let what = format!("{error}; {REMEDY}");
-    Err(Malformed::new(0, what).at(OPERATION, &volume.path(layout::IDENTITY)))
+    let missing = Malformed::new(0, "the file is missing").at(OPERATION, &volume.path(layout::IDENTITY));
+    let error = if error.is_not_found() { missing } else { error };
+    Err(error.with_remedy(if found.is_empty() { REMEDY_WITHOUT_CHECKPOINTS } else { REMEDY }))
 }
 
 fn fresh() -> Result<Identity> {

@@ -7,22 +7,22 @@
 //!
 //! # Opening, step by step
 //!
-//! 1. the root: created if it is missing. A store whose identity was
-//!    written by a newer version is refused here, untouched;
-//! 2. the lock; the directories that are missing;
+//! 1. the root: created if it is missing. A store whose identity was written by a newer version is refused here,
+//!    untouched;
+//! 2. the lock;
 //! 3. [`identity`]: the identity is read and written again with the next generation, durably: from here on a stalled
-//!    writer finds out that it lost the store, and what it had published before is seen by the next step. The sync
-//!    of the root behind it covers the directories of step 2, too. For an empty directory an identity is made, after
-//!    everything above the root was synced: this open or an interrupted one may have created it. Damaged or lost while there are checkpoints, it is an error with a remedy;
+//!    writer finds out that it lost the store, and what it had published before is seen by the next step. Where there is
+//!    none and nothing was ever written, one is made, after the directories were made and synced. Everything above the
+//!    root is synced as well: this open or an interrupted one may have created it. An identity that is damaged, or
+//!    lost while there are checkpoints, and a directory that has vanished are errors with a remedy;
 //! 4. [`scan`]: every name, sorted into ours, temporary, foreign. [`validate`]: every manifest is read as a whole, every
 //!    file it names must be there and long enough; the registry learns of each checkpoint, damaged ones included.
 //!    States are verified on first use, not here;
 //! 5. `manifests/` is synced, so that a checkpoint that another process had renamed and not yet synced is really there
 //!    before anybody relies on it (and one that it had removed is really gone before its data goes). A crash up to here
 //!    changes nothing that can be seen;
-//! 6. [`clean`]: temporary names, and data files that no manifest names. Not if there is any doubt: while a manifest
-//!    cannot be read nobody knows what it names, and a directory that vanished may have held manifests. A crash leaves
-//!    some of them to the next open.
+//! 6. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
+//!    knows then what it names. A crash leaves some of them to the next open.
 
 mod clean;
 mod identity;
@@ -49,8 +49,8 @@ use crate::{
 pub struct OpenReport {
     /// Whether the store is new.
     pub created: bool,
-    /// Checkpoints that cannot be read, ascending, and why. They are skipped by `latest`, and stay until they are
-    /// forgotten or pruned.
+    /// Checkpoints that cannot be read, ascending, and why. They stay until they are forgotten or pruned. `latest` skips
+    /// damaged ones, but not one that a newer version wrote.
     pub damaged: Vec<(CheckpointId, Error)>,
     /// Leftovers of crashed processes that were removed: temporary files, data that no checkpoint refers to.
     pub removed: Vec<PathBuf>,
@@ -76,17 +76,15 @@ pub(crate) fn open(options: &Options, root: PathBuf) -> Result<Recovered> {
     root::ensure(&volume)?;
     identity::refuse_newer(&volume)?;
     let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
-    let missing = root::ensure_dirs(&volume)?;
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let found = scan::scan(&volume)?;
     let registry = Registry::new(Arc::clone(&volume), lock, identity.generation(), identity.id_floor());
     let registry = Arc::new(registry);
     let unreadable = validate::enter_all(&volume, &found, identity.store(), &registry)?;
     volume.sync_dir(layout::MANIFESTS)?;
-    let doubt = unreadable.or(missing.filter(|_| !created));
     let mut report =
         OpenReport { created, damaged: registry.damaged(), foreign: found.foreign.clone(), ..OpenReport::default() };
-    match doubt {
+    match unreadable {
         Some(error) => report.cleanup_skipped = Some(error),
         None => clean::clean(&volume, &found, &registry, &mut report),
     }

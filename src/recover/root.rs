@@ -1,21 +1,23 @@
 //! The root and the directories under it.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use crate::{
-    disk::{layout, volume::Volume},
+    disk::{FileKind, layout, volume::Volume},
     error::{Error, Malformed, Result},
 };
 
-/// Creates the root and whatever of its ancestors is missing. They become durable with the first identity.
+const OPERATION: &str = "open store in";
+
+/// Creates the root and whatever of its ancestors is missing. They become durable with the identity.
 pub(super) fn ensure(volume: &Volume) -> Result<()> {
     let root = volume.root();
     let mut missing = Vec::new();
     for dir in root.ancestors() {
         match volume.metadata(dir)? {
             None => missing.push(dir),
-            Some(found) if found.kind == crate::disk::FileKind::File => {
-                return Err(Error::io("open store in", dir, std::io::ErrorKind::NotADirectory.into()));
+            Some(found) if found.kind == FileKind::File => {
+                return Err(Error::io(OPERATION, dir, ErrorKind::NotADirectory.into()));
             }
             Some(_) => break,
         }
@@ -26,14 +28,24 @@ pub(super) fn ensure(volume: &Volume) -> Result<()> {
     Ok(())
 }
 
-/// Creates the directories under the root that are missing. They become durable with the identity. Returns that one was
-/// missing, as an error: whether it is one depends on what else is there.
-pub(super) fn ensure_dirs(volume: &Volume) -> Result<Option<Error>> {
-    let mut missing = None;
+/// Creates the directories under the root, durably: they are there before an identity is.
+pub(super) fn make_dirs(volume: &Volume) -> Result<()> {
+    layout::DIRS.iter().try_for_each(|dir| volume.ensure_dir(Path::new(dir)).map(drop))?;
+    volume.sync_dir("")
+}
+
+/// Where there is an identity there are the directories: one that is missing has vanished, and its files with it.
+pub(super) fn check_dirs(volume: &Volume) -> Result<()> {
     for dir in layout::DIRS {
-        if volume.ensure_dir(Path::new(dir))? {
-            missing = Some(Malformed::new(0, "the directory was missing").at("open", &volume.path(dir)));
+        let path = volume.path(dir);
+        match volume.metadata(dir)? {
+            Some(found) if found.kind == FileKind::Dir => {}
+            Some(_) => return Err(Error::io(OPERATION, &path, ErrorKind::NotADirectory.into())),
+            None => {
+                let what = "the directory is missing; bring it back, or create it if it was empty";
+                return Err(Malformed::new(0, what).at(OPERATION, &path));
+            }
         }
     }
-    Ok(missing)
+    Ok(())
 }

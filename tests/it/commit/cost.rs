@@ -12,8 +12,11 @@ fn syncs(disk: &SimDisk) -> (u64, u64) {
     (disk.count(Call::SyncData), disk.count(Call::SyncDir))
 }
 
-/// Commits `new` states, of which half are exclusive, and reuses all shared ones of the checkpoint before.
-fn commit(store: &Store, new: u64) {
+/// How many files of one pending checkpoint stay open to be synced at the commit.
+const MAX_UNSYNCED: u64 = 64;
+
+/// Commits `new` states, of which half are exclusive, and names all of the checkpoint before that are in files.
+fn commit(store: &Store, disk: &SimDisk, new: u64) {
     let pending = store.begin(store.next_id()).unwrap();
     let mut manifest = Manifest::builder();
     for (name, handle) in store.latest().unwrap().iter().flat_map(|latest| latest.manifest().states()) {
@@ -27,7 +30,10 @@ fn commit(store: &Store, new: u64) {
         manifest = manifest.state(format!("{id}-{n}"), pending.write(scope, &bytes(n, 4096)).unwrap());
         manifest = manifest.state(format!("{id}-{n}-inline"), pending.write(scope, &bytes(n, 100)).unwrap());
     }
+    let synced = disk.count(Call::SyncData);
     pending.commit(manifest).unwrap();
+    let at_commit = disk.count(Call::SyncData) - synced;
+    assert_eq!(at_commit, 1 + new.min(MAX_UNSYNCED), "a checkpoint must not use up the descriptors");
 }
 
 #[test]
@@ -36,7 +42,7 @@ fn new_states_cost_one_file_sync_each_and_a_checkpoint_one_more_and_three_direct
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
     for new in [1, 2, 20, 63, 64, 65, 200, 0] {
         let (files, dirs) = syncs(&disk);
-        commit(&store, new);
+        commit(&store, &disk, new);
         let after = syncs(&disk);
         assert_eq!(after.0 - files, new + 1, "file syncs for {new} new states");
         assert_eq!(after.1 - dirs, 1 + new.min(2), "directory syncs for {new} new states");
@@ -67,7 +73,7 @@ fn automatic_retention_costs_no_sync() {
 fn beginning_reusing_and_reading_sync_nothing() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
-    commit(&store, 10);
+    commit(&store, &disk, 10);
     let before = syncs(&disk);
     let latest = store.latest().unwrap().unwrap();
     read_states(&latest).unwrap();

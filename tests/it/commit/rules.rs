@@ -169,6 +169,7 @@ fn failure_at_the_commit_point_is_indeterminate_and_poisons_and_its_data_stays()
         let poisoned = store.begin(store.next_id()).unwrap_err();
         assert!(poisoned.to_string().contains("Input/output error"), "the first cause is kept: {poisoned}");
         assert!(store.forget(store.checkpoint_ids()[0]).unwrap_err().is_poisoned());
+        assert!(store.prune(1).unwrap_err().is_poisoned());
         drop(store);
         let store = open(&disk).unwrap();
         assert_eq!(store.checkpoint_ids().len(), if there { 2 } else { 1 });

@@ -1,5 +1,7 @@
 //! Every call fails once, in every way: a typed error or success, and everything works again afterwards.
 
+use std::io;
+
 use piton::{
     Error, Store,
     testing::{Fault, SimDisk},
@@ -12,31 +14,37 @@ const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 /// Opens until it works; a fault hits once.
-fn open_again(disk: &SimDisk, notes: &Notes) -> Store {
-    notes.open(disk).or_else(|error| assert_typed(&error).then(|| notes.open(disk)).unwrap()).unwrap()
+fn open_again(disk: &SimDisk, notes: &Notes, fault: Fault) -> Store {
+    notes.open(disk).unwrap_or_else(|error| {
+        assert_is(&error, fault);
+        notes.open(disk).unwrap()
+    })
 }
 
-/// An error that says what failed and why, with its cause.
-fn assert_typed(error: &Error) -> bool {
-    assert!(std::error::Error::source(error).is_some() && !error.to_string().is_empty());
-    true
+/// An error whose cause, or whose cause's cause, is what the disk said.
+fn assert_is(error: &Error, fault: Fault) {
+    let (Fault::Error(code) | Fault::ErrorAfter(code)) = fault else { panic!("nothing failed, and yet: {error}") };
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let told = causes.any(|cause| cause.downcast_ref().and_then(io::Error::raw_os_error) == Some(code));
+    assert!(told, "{error} does not tell of error {code}");
+    assert!(code != ENOSPC || error.is_no_space() || error.is_poisoned(), "{error}");
 }
 
 /// Runs the whole workload past errors, as an engine would: a failed checkpoint is given up, and a store that says so is
 /// reopened.
-fn run_past_errors(disk: &SimDisk, notes: &mut Notes) -> Vec<Error> {
+fn run_past_errors(disk: &SimDisk, notes: &mut Notes, fault: Fault) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut store = open_again(disk, notes);
+    let mut store = open_again(disk, notes, fault);
     for round in 1..=CHECKPOINTS {
         if let Err(error) = step(&store, round, notes) {
-            assert_typed(&error);
+            assert_is(&error, fault);
             let again = store.begin(store.next_id());
             let must_reopen = error.is_indeterminate() || again.as_ref().is_err_and(Error::is_poisoned);
             assert!(must_reopen || again.is_ok(), "{error}, then {again:?}");
             drop(again);
             if must_reopen {
                 drop(store);
-                store = open_again(disk, notes);
+                store = open_again(disk, notes, fault);
             }
             check_ids_are_known(&store, notes);
             errors.push(error);
@@ -59,7 +67,7 @@ fn sweep(fault: Fault) -> u64 {
 fn sweep_with(fault: Fault, retain: Option<usize>) -> u64 {
     let calls = {
         let disk = SimDisk::new();
-        assert!(run_past_errors(&disk, &mut Notes::new(retain)).is_empty());
+        assert!(run_past_errors(&disk, &mut Notes::new(retain), fault).is_empty());
         disk.calls()
     };
     let mut failed = 0;
@@ -67,7 +75,7 @@ fn sweep_with(fault: Fault, retain: Option<usize>) -> u64 {
         let disk = SimDisk::new();
         disk.fail(call, fault);
         let mut notes = Notes::new(retain);
-        let errors = run_past_errors(&disk, &mut notes);
+        let errors = run_past_errors(&disk, &mut notes, fault);
         failed += errors.len() as u64;
         let store = notes.open(&disk).unwrap_or_else(|e| panic!("call {call}, {fault:?}: {e}, after {errors:?}"));
         check(&store, &mut notes);

@@ -142,6 +142,17 @@ fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() 
 }
 
 #[test]
+fn data_file_that_could_not_be_removed_is_removed_by_the_next_commit() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
+    disk.fail_nth(Call::Remove, 2, Fault::Error(5));
+    assert_eq!(store.prune(1).unwrap().failures.len(), 1);
+    commit_states(&store, &[]).unwrap();
+    assert_eq!(disk.list(&Path::new(ROOT).join("shared")).unwrap().len(), 1);
+}
+
+#[test]
 fn damaged_checkpoints_do_not_count_as_kept_and_go() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
@@ -160,6 +171,35 @@ fn damaged_checkpoints_do_not_count_as_kept_and_go() {
     assert_eq!(reclaimed.checkpoints, [id(1), id(4), id(5)]);
     assert_eq!(store.checkpoint_ids(), [id(2), id(3)]);
     assert_eq!(store.next_id(), id(6));
+}
+
+#[test]
+fn damage_of_a_shared_state_is_that_of_every_checkpoint_that_refers_to_it() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    drop(commit_states(&store, &[bytes(1, 4000)]).unwrap());
+    drop(commit_states(&store, &[bytes(2, 4000)]).unwrap());
+    let third = commit_on_top(&store);
+    let shared = third.manifest().state("0").unwrap();
+    disk.damage(&Path::new(ROOT).join("shared/00000001-000-0000000002.seg"), |bytes| bytes[100] ^= 1).unwrap();
+    assert!(third.read(shared).unwrap_err().is_corrupt());
+    let pending = store.begin(store.next_id()).unwrap();
+    assert!(pending.reuse(std::slice::from_ref(shared)).unwrap_err().is_not_found(), "it must be written anew");
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(1));
+    assert_eq!(store.prune(1).unwrap().checkpoints, [id(2), id(3)]);
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(1, 4000));
+}
+
+#[test]
+fn state_in_a_file_that_is_too_short_cannot_be_reused() {
+    let disk = SimDisk::new();
+    let handle =
+        commit_states(&open(&disk).unwrap(), &[bytes(1, 4000)]).unwrap().manifest().state("0").unwrap().clone();
+    let file = Path::new(ROOT).join("shared/00000001-000-0000000001.seg");
+    disk.damage(&file, |bytes| bytes.truncate(64 + 4000 + 47)).unwrap();
+    let store = open(&disk).unwrap();
+    assert_eq!(store.damaged().len(), 1);
+    assert!(store.begin(store.next_id()).unwrap().reuse(&[handle]).unwrap_err().is_not_found());
 }
 
 #[test]

@@ -48,6 +48,18 @@ fn new_store_is_durable_up_to_the_root_also_after_an_interrupted_first_open() {
 }
 
 #[test]
+fn commit_is_durable_also_in_a_store_that_was_created_without_syncs() {
+    let disk = SimDisk::new();
+    let options = Options::new().disk(disk.clone());
+    let store = options.clone().durability(piton::Durability::None).open("/deep/er/state").unwrap();
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    drop(store);
+    let second = commit_states(&options.open("/deep/er/state").unwrap(), &[bytes(2, 5000)]).unwrap().id();
+    let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open("/deep/er/state").unwrap();
+    assert_eq!(read_states(&store.checkpoint(second).unwrap()).unwrap()[0].1, bytes(2, 5000));
+}
+
+#[test]
 fn foreign_names_are_reported_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open(dir.path()).unwrap());
@@ -82,18 +94,18 @@ fn leftovers_of_a_killed_process_are_removed_and_named() {
 }
 
 #[test]
-fn nothing_is_cleaned_up_when_a_directory_has_vanished() {
+fn directory_that_has_vanished_is_an_error_each_time_and_nothing_is_cleaned_up() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     commit_states(&store, &[bytes(1, 5000)]).unwrap();
     drop(store);
     let manifests = dir.path().join("manifests");
     std::fs::rename(&manifests, dir.path().join("elsewhere")).unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let skipped = store.open_report().cleanup_skipped.clone().unwrap();
-    assert_eq!(skipped.path(), Some(manifests.as_path()));
-    drop(store);
-    std::fs::remove_dir(&manifests).unwrap();
+    for _ in 0..2 {
+        let error = Store::open(dir.path()).unwrap_err();
+        assert!(error.is_corrupt() && error.path() == Some(manifests.as_path()), "{error}");
+        assert!(error.to_string().contains("bring it back"), "the remedy is named: {error}");
+    }
     std::fs::rename(dir.path().join("elsewhere"), &manifests).unwrap();
     let store = Store::open(dir.path()).unwrap();
     read_states(&store.latest().unwrap().unwrap()).unwrap();
