@@ -142,6 +142,18 @@ fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() 
 }
 
 #[test]
+fn data_that_a_failed_fence_check_left_behind_is_removed_by_the_next_commit() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
+    disk.fail_nth(Call::Open, 2, Fault::Error(24));
+    let reclaimed = store.prune(1).unwrap();
+    assert_eq!((reclaimed.checkpoints.len(), reclaimed.files, reclaimed.failures.len()), (1, 0, 1));
+    commit_states(&store, &[]).unwrap();
+    assert_eq!(disk.list(&Path::new(ROOT).join("shared")).unwrap().len(), 1);
+}
+
+#[test]
 fn data_file_that_could_not_be_removed_is_removed_by_the_next_commit() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
