@@ -96,7 +96,7 @@ impl PendingCheckpoint {
     /// Publishes the checkpoint, all or none.
     ///
     /// When it returns, the checkpoint and everything it refers to are durable (with `Durability::None`: visible; what
-    /// was first committed so in an earlier session stays as little durable as it was). The
+    /// was committed so when the store was open before stays as little durable as it was). The
     /// returned [`Checkpoint`] keeps it readable for as long as it is held. Automatic retention ran as well; what it
     /// could not remove is tried again at the next sweep.
     ///
