@@ -69,14 +69,14 @@ impl Volume {
     }
 
     /// Creates a directory if it is missing; a file or a link under its name is an error.
-    pub(crate) fn ensure_dir(&self, name: &Path) -> Result<bool> {
+    pub(crate) fn ensure_dir(&self, name: impl AsRef<Path>) -> Result<()> {
         let path = self.path(name);
         match self.disk.create_dir(&path) {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let found = self.disk.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
                 match found.kind {
-                    super::FileKind::Dir => Ok(false),
+                    super::FileKind::Dir => Ok(()),
                     _ => Err(Error::io("create directory", &path, io::ErrorKind::NotADirectory.into())),
                 }
             }
@@ -194,8 +194,8 @@ impl Volume {
         }
     }
 
-    /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked
-    /// before memory is taken for the rest.
+    /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked before
+    /// memory is taken for more.
     pub(crate) fn parse<T>(
         &self,
         name: impl AsRef<Path>,
@@ -206,8 +206,9 @@ impl Volume {
         let file = self.open(name)?;
         let len = file.len()?;
         let head = file.read(0, len.min(head_len as u64))?;
-        let checked = check_head(&head, len).map_err(|e| e.at(operation, file.path()));
-        checked.and_then(|()| parse(&file.read(0, len)?).map_err(|e| e.at(operation, file.path())))
+        check_head(&head, len).map_err(|e| e.at(operation, file.path()))?;
+        let bytes = if head.len() as u64 == len { head } else { file.read(0, len)? };
+        parse(&bytes).map_err(|e| e.at(operation, file.path()))
     }
 }
 

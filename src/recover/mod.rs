@@ -1,4 +1,4 @@
-//! Opening: find, check, rebuild, take over, clean up, in this order.
+//! Opening: take over, find, check, rebuild, clean up, in this order.
 //!
 //! # Who owns what
 //!

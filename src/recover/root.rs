@@ -1,6 +1,6 @@
 //! The root and the directories under it.
 
-use std::{io::ErrorKind, path::Path};
+use std::io::ErrorKind;
 
 use crate::{
     disk::{FileKind, layout, volume::Volume},
@@ -22,15 +22,12 @@ pub(super) fn ensure(volume: &Volume) -> Result<()> {
             Some(_) => break,
         }
     }
-    for dir in missing.into_iter().rev() {
-        volume.ensure_dir(dir)?;
-    }
-    Ok(())
+    missing.into_iter().rev().try_for_each(|dir| volume.ensure_dir(dir))
 }
 
 /// Creates the directories under the root, durably: they are there before an identity is.
 pub(super) fn make_dirs(volume: &Volume) -> Result<()> {
-    layout::DIRS.iter().try_for_each(|dir| volume.ensure_dir(Path::new(dir)).map(drop))?;
+    layout::DIRS.iter().try_for_each(|dir| volume.ensure_dir(dir))?;
     volume.sync_dir("")
 }
 
