@@ -136,17 +136,14 @@ impl StateWriter {
             return Err(Error::new("write a state", Cause::TooLarge { size, limit }));
         }
         let room = self.settings().write_buffer;
-        if self.buffer.len().saturating_add(bytes.len()) <= room {
+        if self.buffer.len().saturating_add(bytes.len()) > room {
+            self.spill()?;
+        }
+        if bytes.len() > room {
+            self.segment()?.append(bytes)?;
+        } else {
             reserve(&mut self.buffer, bytes.len(), room);
             self.buffer.extend_from_slice(bytes);
-        } else {
-            self.spill()?;
-            if bytes.len() < room {
-                reserve(&mut self.buffer, bytes.len(), room);
-                self.buffer.extend_from_slice(bytes);
-            } else {
-                self.segment()?.append(bytes)?;
-            }
         }
         self.position = size;
         Ok(())
@@ -179,11 +176,11 @@ impl StateWriter {
     }
 }
 
-/// Grows a buffer by doubling, but never beyond its bound.
+/// Makes room for more, by doubling, but never beyond the bound, which it fits into.
 fn reserve(buffer: &mut Vec<u8>, more: usize, bound: usize) {
     let needed = buffer.len() + more;
     if needed > buffer.capacity() {
-        let target = needed.max(buffer.capacity().saturating_mul(2)).min(bound.max(needed));
+        let target = buffer.capacity().saturating_mul(2).clamp(needed, bound);
         buffer.reserve_exact(target - buffer.len());
     }
 }
