@@ -161,6 +161,18 @@ fn want_of_descriptors_poisons_nothing_before_the_manifest_is_published() {
 }
 
 #[test]
+fn want_of_descriptors_is_indeterminate_once_a_manifest_was_published_or_removed() {
+    let (_, store, error) = commit_with(Call::SyncDir, 2, Fault::Error(24));
+    assert!(error.is_indeterminate() && is_poisoned(&store), "{error}");
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    disk.fail_nth(Call::SyncDir, 1, Fault::Error(24));
+    assert!(store.prune(1).unwrap_err().is_indeterminate());
+    assert!(is_poisoned(&store));
+}
+
+#[test]
 fn failure_at_the_commit_point_is_indeterminate_and_poisons_and_its_data_stays() {
     for (call, nth, there) in [(Call::SyncDir, 2, true), (Call::RenameNew, 2, false)] {
         let (disk, store, error) = commit_with(call, nth, Fault::Error(EIO));

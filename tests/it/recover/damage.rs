@@ -192,6 +192,20 @@ fn every_flipped_bit_of_a_small_data_file_is_found() {
 }
 
 #[test]
+fn data_file_that_is_cut_while_it_is_read_is_an_error_that_names_it() {
+    let fixture = Fixture::new();
+    let store = fixture.open().unwrap();
+    let checkpoint = store.latest().unwrap().unwrap();
+    let mut reader = checkpoint.reader(checkpoint.manifest().state("0").unwrap()).unwrap();
+    change(&fixture.newest_data(), |bytes| bytes.truncate(64 + 1000));
+    let mut read = Vec::new();
+    let error = std::io::Read::read_to_end(&mut reader, &mut read).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    assert_names(&error.downcast::<Error>().unwrap(), &fixture.newest_data(), "cut");
+    assert_eq!((read.len(), reader.remaining()), (1000, 4000));
+}
+
+#[test]
 fn unverified_reading_gives_out_what_is_there_but_never_beyond_the_file() {
     let fixture = Fixture::new();
     change(&fixture.newest_data(), |bytes| bytes[100] ^= 1);

@@ -94,6 +94,20 @@ fn leftovers_of_a_killed_process_are_removed_and_named() {
 }
 
 #[test]
+fn leftover_that_cannot_be_removed_is_reported_and_the_next_open_removes_it() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    pending.write(piton::Scope::Shared, &bytes(1, 5000)).unwrap();
+    let disk = disk.kill();
+    disk.fail_nth(piton::testing::Call::Remove, 1, Fault::Error(5));
+    let report = open(&disk).unwrap().open_report().clone();
+    assert_eq!((report.removed.len(), report.failures.len()), (0, 1));
+    assert!(report.failures[0].path().unwrap().ends_with("shared/00000001-000-0000000001.seg"));
+    assert_eq!(open(&disk).unwrap().open_report().removed.len(), 1);
+}
+
+#[test]
 fn directory_that_has_vanished_is_an_error_each_time_and_nothing_is_cleaned_up() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
