@@ -119,6 +119,11 @@ impl Error {
         Self::new(operation, Cause::Invalid(why.into()))
     }
 
+    /// What a [`StateWriter`](crate::StateWriter) failed with, out of the wrapping that `io::Write` needs.
+    pub(crate) fn from_writer(error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Self::new("write a state", Cause::Io(error)))
+    }
+
     pub(crate) fn not_found(operation: impl Into<String>, what: &'static str) -> Self {
         Self::new(operation, Cause::NotFound(what))
     }

@@ -71,10 +71,10 @@ pub use error::{Error, Result};
 pub use handle::StateHandle;
 pub use id::{CheckpointId, Scope, StoreId};
 pub use manifest::{Manifest, ManifestBuilder};
-pub use options::{Durability, Options, Verify};
+pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use read::{Checkpoint, StateReader, StateView};
-pub use reclaim::forget::Reclaimed;
-pub use recover::OpenReport;
+pub use reclaim::{forget::Reclaimed, gauges::Usage, sweep::Maintained};
+pub use recover::{OpenReport, SegmentEntry, list_segment};
 pub use store::Store;
 pub use write::StateWriter;
 

@@ -30,6 +30,32 @@ pub enum Verify {
     Never,
 }
 
+/// Which states share a segment: a data file with many states one after another.
+///
+/// A state shares one if it fits into the write buffer and into a segment; a longer one has a segment of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Merging {
+    /// None: every state has a file of its own.
+    Off,
+    /// Those of one checkpoint.
+    WithinCheckpoint,
+    /// Those of one checkpoint and of the following ones, until the segment is full: a checkpoint costs one data sync for
+    /// each segment it touched, and mostly no new file.
+    #[default]
+    AcrossCheckpoints,
+}
+
+/// When space is given back: when files that nobody refers to are removed, holes punched, and files marked for rewriting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Maintenance {
+    /// At the end of each commit, abort and forgetting, and when a reader is dropped, on the thread that does it. What a
+    /// commit punches is bounded by what it wrote.
+    #[default]
+    Inline,
+    /// When the engine calls [`Store::maintain`](crate::Store::maintain), on a thread of its choice.
+    Manual,
+}
+
 /// The largest inline threshold: 1 MiB.
 pub(crate) const MAX_INLINE_THRESHOLD: usize = 1 << 20;
 /// The cap for a state of a store in memory.
@@ -57,11 +83,20 @@ pub struct Options {
     pub(crate) max_state_size: Option<u64>,
     pub(crate) retain: Option<NonZeroUsize>,
     pub(crate) rebuild_identity: bool,
+    pub(crate) merging: Merging,
+    pub(crate) segment_size: u64,
+    pub(crate) lanes: u16,
+    pub(crate) alignment: u32,
+    pub(crate) max_space_amplification: Option<f64>,
+    pub(crate) punch_holes: bool,
+    pub(crate) relocation: bool,
+    pub(crate) maintenance: Maintenance,
 }
 
 impl Options {
     /// The defaults: the real file system, durable per checkpoint, states verified on first use, states of up to 1 KiB
-    /// inline, write buffers of 1 MiB, nothing pruned by itself.
+    /// inline, write buffers of 1 MiB, one segment of 32 MiB per scope shared across checkpoints, at most twice the space
+    /// that live states need, nothing pruned by itself.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -73,6 +108,14 @@ impl Options {
             max_state_size: None,
             retain: None,
             rebuild_identity: false,
+            merging: Merging::default(),
+            segment_size: 32 << 20,
+            lanes: 1,
+            alignment: 64,
+            max_space_amplification: Some(2.0),
+            punch_holes: true,
+            relocation: true,
+            maintenance: Maintenance::default(),
         }
     }
 
@@ -113,7 +156,8 @@ impl Options {
     }
 
     /// How many bytes a [`StateWriter`](crate::StateWriter) holds back at most before it writes; 1 MiB by default. At
-    /// least the inline threshold is held back in any case.
+    /// least the inline threshold is held back in any case. A state that fits shares a segment with others; a longer one
+    /// is streamed into a segment of its own.
     #[must_use]
     pub fn write_buffer(mut self, bytes: usize) -> Self {
         self.write_buffer = bytes;
@@ -133,6 +177,71 @@ impl Options {
     #[must_use]
     pub fn retain(mut self, checkpoints: usize) -> Self {
         self.retain = NonZeroUsize::new(checkpoints).or(Some(NonZeroUsize::MIN));
+        self
+    }
+
+    /// Which states share a segment; [`Merging::AcrossCheckpoints`] by default.
+    #[must_use]
+    pub fn merging(mut self, merging: Merging) -> Self {
+        self.merging = merging;
+        self
+    }
+
+    /// How many bytes a segment that states share has at most; 32 MiB by default, at least 1. A state that does not fit
+    /// goes to a fresh segment, and one that fits into none has one of its own.
+    #[must_use]
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// How many segments of a scope take states at the same time; 1 by default, at least 1. A writer that finds all of
+    /// them taken opens another while there are fewer, and else waits for the one append that is under way. Each that a
+    /// checkpoint has touched costs it a sync.
+    #[must_use]
+    pub fn lanes(mut self, lanes: u16) -> Self {
+        self.lanes = lanes;
+        self
+    }
+
+    /// States in files begin at a multiple of this many bytes, so that mapped ones can be used in place; 64 by default, a
+    /// power of two up to 4096.
+    #[must_use]
+    pub fn alignment(mut self, bytes: u32) -> Self {
+        self.alignment = bytes;
+        self
+    }
+
+    /// How much the data files may take on the medium in relation to what their live states need; 2 by default, at least
+    /// 1, `None` for as much as they like. Beside that there is one segment for each lane, which is still being filled.
+    ///
+    /// It holds for engines that pass what they keep through [`reuse`](crate::PendingCheckpoint::reuse), which relocates
+    /// states out of files that should go, or that write anew what
+    /// [`could_reuse`](crate::PendingCheckpoint::could_reuse) refuses.
+    #[must_use]
+    pub fn max_space_amplification(mut self, ratio: Option<f64>) -> Self {
+        self.max_space_amplification = ratio;
+        self
+    }
+
+    /// Whether dead ranges are punched out of files that stay, where the disk can do that; on by default.
+    #[must_use]
+    pub fn punch_holes(mut self, punch: bool) -> Self {
+        self.punch_holes = punch;
+        self
+    }
+
+    /// Whether [`reuse`](crate::PendingCheckpoint::reuse) copies states out of files that should go; on by default.
+    #[must_use]
+    pub fn relocation(mut self, relocation: bool) -> Self {
+        self.relocation = relocation;
+        self
+    }
+
+    /// When space is given back; [`Maintenance::Inline`] by default.
+    #[must_use]
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.maintenance = maintenance;
         self
     }
 

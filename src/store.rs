@@ -8,11 +8,14 @@ use crate::{
     error::{Error, Result},
     id::{CheckpointId, StoreId},
     identity::IdentityFile,
-    options::{Options, Verify},
-    read::Checkpoint,
+    options::Options,
+    read::{Checkpoint, ReadSettings},
     reclaim::{
         forget::{self, Reclaimed},
+        gauges::Usage,
         registry::Registry,
+        space::SpacePolicy,
+        sweep::Maintained,
     },
     recover::{self, OpenReport, Recovered},
     write::batch::{Batch, WriteSettings},
@@ -52,7 +55,6 @@ struct Inner {
     registry: Arc<Registry>,
     write: Arc<WriteSettings>,
     publisher: Arc<Publisher>,
-    verify: Verify,
     report: OpenReport,
 }
 
@@ -71,20 +73,21 @@ impl Options {
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
         let root = root.as_ref();
         let root = std::path::absolute(root).map_err(|e| Error::io("open store in", root, e))?;
-        let (verify, retain) = (self.verify, self.retain);
         WriteSettings::check(&self)?;
+        SpacePolicy::of(&self)?;
         let Recovered { volume, identity, registry, report } = recover::open(&self, root)?;
-        let write = WriteSettings::new(Arc::clone(&volume), identity.store(), identity.generation(), &self);
+        let write = WriteSettings::new(&registry, identity.store(), identity.generation(), &self);
         let publisher = Publisher {
             volume: Arc::clone(&volume),
             registry: Arc::clone(&registry),
             identity: Arc::clone(&identity),
-            retain,
-            verify,
+            retain: self.retain,
+            reading: Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify)),
+            relocation: self.relocation,
             last_retention: parking_lot::Mutex::default(),
         };
         let (write, publisher) = (Arc::new(write), Arc::new(publisher));
-        Ok(Store(Arc::new(Inner { volume, identity, registry, write, publisher, verify, report })))
+        Ok(Store(Arc::new(Inner { volume, identity, registry, write, publisher, report })))
     }
 }
 
@@ -183,7 +186,7 @@ impl Store {
         }
         let manifest = recover::load(&self.0.volume, self.id(), id);
         let manifest = manifest.map_err(|error| self.damaged_or_forgotten(id, error))?;
-        Ok(Checkpoint::new(manifest, Arc::clone(&self.0.volume), self.0.verify, hold))
+        Ok(Checkpoint::new(manifest, &self.0.publisher.reading, hold))
     }
 
     /// Why a manifest could not be read: somebody may be forgetting the checkpoint, who removes the manifest first.
@@ -253,6 +256,27 @@ impl Store {
         self.0.publisher.last_retention.lock().clone()
     }
 
+    /// What the store holds in data files, and what they take. No call to the disk is made.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.0.registry.usage()
+    }
+
+    /// Gives space back, as much as the budget says, in bytes: removes files that nobody refers to, punches holes, marks
+    /// files for rewriting. With [`Maintenance::Manual`](crate::Maintenance) nothing else does; with `Inline` little is
+    /// left to do. No writer waits for it.
+    ///
+    /// Nothing is durable on return: what a power cut undoes is done again by the next open, or by the next call.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned`, `is_fenced`. What merely could not be done is in the report.
+    pub fn maintain(&self, budget: u64) -> Result<Maintained> {
+        self.0.volume.check_writable("maintain")?;
+        self.0.identity.check_not_fenced("maintain")?;
+        Ok(self.0.registry.maintain(budget))
+    }
+
     /// Closes this clone of the store: remembers durably which ids attempts have had, completes the last automatic
     /// retention, and removes what could not be removed before. Dropping a store without this only gives back the lock:
     /// data of the last automatic retention stays until the next open, which removes it, and ids of aborted attempts may
@@ -263,6 +287,7 @@ impl Store {
     /// `is_poisoned`, `is_fenced`, and those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
         self.0.volume.check_writable("close")?;
+        self.0.write.seal();
         let leftovers = self.forget_all(&[])?.failures;
         if let Some(floor) = self.0.registry.id_floor() {
             self.0.identity.raise_floor(floor)?;

@@ -24,6 +24,7 @@
 //! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
 
 mod pending;
+mod reuse;
 pub(crate) mod sequence;
 
 pub use pending::PendingCheckpoint;

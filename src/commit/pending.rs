@@ -2,13 +2,14 @@
 
 use std::{io::Write, sync::Arc};
 
-use super::sequence::{self, Publisher};
+use super::{reuse, sequence::Publisher};
 use crate::{
     error::{Error, Result},
     handle::StateHandle,
     id::{CheckpointId, Scope},
     manifest::ManifestBuilder,
     read::Checkpoint,
+    reclaim::registry::Origin,
     write::{StateWriter, batch::Batch},
 };
 
@@ -59,7 +60,7 @@ impl PendingCheckpoint {
     ///
     /// `is_poisoned` if the store must be reopened.
     pub fn writer(&self, scope: Scope) -> Result<StateWriter> {
-        StateWriter::new(&self.batch, scope)
+        StateWriter::new(&self.batch, scope, Origin::New)
     }
 
     /// Writes one state in one call. Durable with the checkpoint, or on return with `Durability::PerState`.
@@ -69,28 +70,39 @@ impl PendingCheckpoint {
     /// Those of [`StateWriter::finish`].
     pub fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
         let mut writer = self.writer(scope)?;
-        match writer.write_all(bytes) {
-            Ok(()) => writer.finish(),
-            Err(error) => Err(error
-                .downcast::<Error>()
-                .unwrap_or_else(|error| Error::new("write a state", crate::error::Cause::Io(error)))),
-        }
+        writer.write_all(bytes).map_err(Error::from_writer)?;
+        writer.finish()
     }
 
     /// Keeps states of earlier checkpoints for this one, whatever happens to those, and returns the handles to use from
     /// now on, in order.
     ///
-    /// `commit` does the same for every handle in the manifest. Calling this before is worth it when the earlier
-    /// checkpoint might be forgotten meanwhile, and tells early which states are gone.
+    /// The handles are the same, or new ones where a state was relocated: copied out of a file that holds so little that
+    /// it should go (see [`Options::max_space_amplification`](crate::Options::max_space_amplification)), its checksum
+    /// compared on the way. At most as many bytes are relocated per checkpoint as it or the one before it wrote anew, or
+    /// 1 MiB if that is more. The old handles stay good for this checkpoint.
+    ///
+    /// `commit` keeps every handle in the manifest as well, and relocates none. Calling this before is worth it when the
+    /// earlier checkpoint might be forgotten meanwhile, tells early which states are gone, and keeps the store small.
     ///
     /// # Errors
     ///
     /// `is_not_found` if no published checkpoint refers to one of the states any more, or if it is known to be damaged;
-    /// the message has its handle. Those before it in
-    /// the slice are kept.
+    /// the message has its handle. `is_corrupt` if one is found to be damaged while it is relocated. Errors of the file
+    /// system while relocating, but for a full disk: then the state stays where it is. Those before it in the slice are
+    /// kept.
     pub fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
-        sequence::resolve(&self.batch, handles.iter(), "reuse states for")?;
-        Ok(handles.to_vec())
+        reuse::reuse(&self.publisher, &self.batch, handles)
+    }
+
+    /// Whether reusing a state costs the store no space that it should give back. If not, writing the state anew is
+    /// better, for an engine that can; [`reuse`](Self::reuse) works nevertheless, and relocates the state if it may.
+    ///
+    /// False for a state that is gone, damaged, or not of this store, which `reuse` refuses; for any other only if its
+    /// file is marked for rewriting. True for a state that travels inside its handle.
+    #[must_use]
+    pub fn could_reuse(&self, handle: &StateHandle) -> bool {
+        handle.extent().is_none_or(|extent| self.batch.hold().registry().could_reuse(extent))
     }
 
     /// Publishes the checkpoint, all or none.
@@ -110,7 +122,7 @@ impl PendingCheckpoint {
     ///   reopened, which tells.
     /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
     pub fn commit(self, manifest: ManifestBuilder) -> Result<Checkpoint> {
-        sequence::commit(&self.publisher, &self.batch, manifest)
+        super::sequence::commit(&self.publisher, &self.batch, manifest)
     }
 }
 

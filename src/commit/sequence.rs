@@ -8,7 +8,7 @@ use crate::{
     disk::{
         layout,
         publish::TempFile,
-        volume::{Volume, VolumeFile},
+        volume::Volume,
     },
     error::{Cause, Error, Result},
     format,
@@ -16,14 +16,16 @@ use crate::{
     id::CheckpointId,
     identity::IdentityFile,
     manifest::{Manifest, ManifestBuilder},
-    options::Verify,
-    read::Checkpoint,
+    read::{Checkpoint, ReadSettings},
     reclaim::{
         forget::{self, Reclaimed},
         registry::{Registry, Retired},
     },
     write::batch::{Batch, Unsynced},
 };
+
+/// So many bytes may be punched out at the end of a commit, however little it wrote.
+const LEAST_PUNCHED: u64 = 1 << 20;
 
 /// What every commit of an open store needs.
 #[derive(Debug)]
@@ -32,7 +34,9 @@ pub(crate) struct Publisher {
     pub(crate) registry: Arc<Registry>,
     pub(crate) identity: Arc<IdentityFile>,
     pub(crate) retain: Option<NonZeroUsize>,
-    pub(crate) verify: Verify,
+    pub(crate) reading: Arc<ReadSettings>,
+    /// Whether `reuse` may copy states out of files that should go.
+    pub(crate) relocation: bool,
     /// What the last automatic retention did.
     pub(crate) last_retention: Mutex<Reclaimed>,
 }
@@ -44,7 +48,7 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     resolve(batch, content.handles(), "commit")?;
     let manifest = publisher.name(id, content);
     let bytes = encode(&manifest)?;
-    sync_data(&unsynced)?;
+    unsynced.sync_data()?;
     sync_dirs(&publisher.volume, &unsynced)?;
     let (checkpoint, retired) = {
         let _names = publisher.registry.lock_manifests();
@@ -57,7 +61,8 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
         publisher.registry.publish(id, batch.hold(), manifest.content.handles().filter_map(StateHandle::extent));
         (publisher.open(manifest)?, retired)
     };
-    publisher.apply_retention(retired);
+    batch.note_committed();
+    publisher.apply_retention(retired, batch.written());
     Ok(checkpoint)
 }
 
@@ -83,14 +88,14 @@ impl Publisher {
     fn open(&self, manifest: Manifest) -> Result<Checkpoint> {
         let hold = self.registry.open(manifest.id);
         let hold = hold.ok_or_else(|| Error::not_found(operation("open", manifest.id), "it was just forgotten"))?;
-        Ok(Checkpoint::new(manifest, Arc::clone(&self.volume), self.verify, hold))
+        Ok(Checkpoint::new(manifest, &self.reading, hold))
     }
 
     /// Step 8, second half: the checkpoint is committed whatever happens here. The sync of step 7 made durable what the
     /// last retention removed, so that its data can go; what goes now waits for the next commit.
-    fn apply_retention(&self, retired: Retired) {
+    fn apply_retention(&self, retired: Retired, written: u64) {
         let mut report = Reclaimed { failures: self.volume.retry_leftovers(), ..Reclaimed::default() };
-        forget::sweep(&self.registry, retired, &mut report);
+        forget::sweep(&self.registry, retired, written.max(LEAST_PUNCHED), &mut report);
         if let Some(keep) = self.retain {
             let ids = forget::plan_prune(&self.registry, keep.get());
             if ids.is_empty() {
@@ -122,14 +127,11 @@ fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
         .ok_or_else(|| Error::invalid(operation("commit", manifest.id), "its states are in more than 2^32 files"))
 }
 
-/// Step 3. A failed sync is never repeated: the checkpoint fails, and its files with it.
-fn sync_data(unsynced: &Unsynced) -> Result<()> {
-    unsynced.files.iter().try_for_each(VolumeFile::sync)
-}
-
 /// Step 4.
 fn sync_dirs(volume: &Volume, unsynced: &Unsynced) -> Result<()> {
-    unsynced.dirs().try_for_each(|dir| volume.sync_dir(dir))
+    unsynced.dirs().try_for_each(|dir| volume.sync_dir(dir))?;
+    unsynced.note_named();
+    Ok(())
 }
 
 /// Step 5.

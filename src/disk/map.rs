@@ -1,49 +1,73 @@
 //! Bytes of a file in memory. The only `unsafe` of the crate is here.
 //!
 //! A mapping of a file that another process cuts shorter raises SIGBUS on access, and bytes that somebody changes
-//! underneath change under a `&[u8]`. The store rules both out for its own part: it maps published bytes alone, bounded
-//! by the handle that names them, and never changes or cuts published bytes. Against others with write access to the
-//! directory a mapping has no defence; `Checkpoint::reader` reads without one.
+//! underneath change under a `&[u8]`. The store rules both out for its own part: a slice is only ever made of a range
+//! that a live state has, and such bytes are neither changed nor cut. The rest of a mapped file may change: its tail
+//! grows, and ranges without live states are punched out. So no slice of a whole mapping is ever made here.
+//! Against others with write access to the directory a mapping has no defence; `Checkpoint::reader` reads without one.
 
-use std::{fmt, fs::File, io, ops::Deref};
+use std::{fmt, fs::File, io, ops::Range, sync::Arc};
 
 /// A read-only run of bytes, mapped from a file or held in memory.
 pub struct Mapping(Bytes);
 
 enum Bytes {
-    Mapped(memmap2::Mmap),
-    Held(Box<[u8]>),
+    Mapped(memmap2::MmapRaw),
+    Held(Arc<Vec<u8>>, Range<usize>),
 }
 
 impl Mapping {
     /// For a [`Disk`](super::Disk) that cannot map files: the bytes themselves.
     #[must_use]
-    pub fn from_bytes(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self(Bytes::Held(bytes.into()))
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        let range = 0..bytes.len();
+        Self(Bytes::Held(Arc::new(bytes), range))
+    }
+
+    /// Shares bytes that are held already; the range lies inside of them.
+    pub(super) fn of_held(bytes: Arc<Vec<u8>>, range: Range<usize>) -> Self {
+        Self(Bytes::Held(bytes, range))
     }
 
     /// Maps a range that the caller has checked to lie inside the file.
-    #[expect(unsafe_code, reason = "memmap2 has no safe way to map a file")]
     pub(super) fn of_file(file: &File, offset: u64, len: usize) -> io::Result<Self> {
         if len == 0 {
             return Ok(Self::from_bytes([]));
         }
         let mut options = memmap2::MmapOptions::new();
-        options.offset(offset).len(len);
-        // SAFETY: the range lies inside the file and is published: this crate neither changes nor cuts it while any
-        // mapping is alive, which is the promise that `DiskFile::map` asks of everybody.
-        let map = unsafe { options.map(file)? };
-        Ok(Self(Bytes::Mapped(map)))
+        Ok(Self(Bytes::Mapped(options.offset(offset).len(len).map_raw_read_only(file)?)))
     }
-}
 
-impl Deref for Mapping {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
+    /// How many bytes are mapped.
+    #[must_use]
+    pub fn len(&self) -> usize {
         match &self.0 {
-            Bytes::Mapped(map) => map,
-            Bytes::Held(bytes) => bytes,
+            Bytes::Mapped(map) => map.len(),
+            Bytes::Held(_, range) => range.len(),
+        }
+    }
+
+    /// Whether no byte is mapped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A part of the mapping; `None` if it does not lie inside. It must be a part that nobody changes, as
+    /// [`DiskFile::map`](super::DiskFile::map) says.
+    #[must_use]
+    #[expect(unsafe_code, reason = "a slice of a mapping can be had in no safe way")]
+    pub fn get(&self, part: Range<usize>) -> Option<&[u8]> {
+        if part.start > part.end || part.end > self.len() {
+            return None;
+        }
+        match &self.0 {
+            // SAFETY: the part lies inside the mapping, which lives as long as the slice does. These bytes are published:
+            // this crate neither changes nor cuts them while anybody can look at them, which is the promise that
+            // `DiskFile::map` asks of everybody.
+            Bytes::Mapped(map) => Some(unsafe { std::slice::from_raw_parts(map.as_ptr().add(part.start), part.len()) }),
+            Bytes::Held(bytes, range) => bytes.get(range.start + part.start..range.start + part.end),
         }
     }
 }

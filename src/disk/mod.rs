@@ -14,7 +14,13 @@
 //!
 //! Nothing here knows what the bytes mean.
 
-use std::{ffi::OsString, fmt, io, path::Path};
+use std::{
+    ffi::OsString,
+    fmt,
+    io::{self, IoSlice},
+    ops::Range,
+    path::Path,
+};
 
 #[cfg(feature = "testing")]
 pub(crate) mod durable;
@@ -108,6 +114,18 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// `NotFound` if there is none, and those of the operating system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Gives the space of these ranges of a file back to the file system. They read as zeros from then on, as far as they
+    /// are given back; the length of the file and every other byte stay as they are. Nothing is durable on return.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if this cannot be done, which is the default: the store rewrites files with little in them then.
+    /// Else those of the operating system; some of the ranges may have been given back.
+    fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+        let _ = (path, ranges);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes the names in this directory durable: all that were created, replaced or removed before the call. Not the
     /// directory's own name in its parent, and not the bytes of the files.
     ///
@@ -143,6 +161,22 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// have changed.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// Like [`write_at`](DiskFile::write_at), of several runs of bytes one after the other. By default it writes the first
+    /// that is not empty, and says so by what it returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_at`](DiskFile::write_at).
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.write_at(parts.iter().find(|part| !part.is_empty()).map_or(&[], |part| part), offset)
+    }
+
+    /// Hints that these bytes will not change and will be synced soon: the operating system may begin to write them.
+    /// Nothing is promised, and by default nothing is done.
+    fn start_writeback(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// How many bytes the file has.
     ///
     /// # Errors
@@ -166,8 +200,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Those of the operating system. After a failure it is unknown what is durable, and a second call proves nothing.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Maps a range of the file into memory, read-only. The range must lie inside the file; the caller promises that
-    /// these bytes are never changed and the file is never cut shorter, and so does whoever else can write to it.
+    /// Maps a range of the file into memory, read-only. The range must lie inside the file, which may grow meanwhile.
+    /// The caller promises to look at no byte of the mapping that is ever changed, and that the file is never cut
+    /// shorter; and so does whoever else can write to it.
     ///
     /// # Errors
     ///
@@ -193,6 +228,11 @@ pub struct Metadata {
     pub kind: FileKind,
     /// Length of a regular file in bytes; of anything else it says nothing.
     pub len: u64,
+    /// How many bytes of the medium a regular file takes: less than its length if ranges of it were punched out, more if
+    /// its last block is not full. The length if it is not known.
+    pub allocated: u64,
+    /// How many names a regular file has; 1 if it is not known.
+    pub links: u64,
 }
 
 /// A name in a directory.

@@ -4,13 +4,15 @@
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    io::{self, IoSlice, Read},
+    num::NonZeroU64,
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
 use fs2::FileExt as _;
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 use tempfile::TempPath;
 use walkdir::WalkDir;
 
@@ -20,6 +22,8 @@ use super::{Disk, DiskFile, FileKind, Lock, LockGuard, Mapping, Metadata, TEMP_P
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsDisk;
 
+/// What `st_blocks` counts in, whatever the file system's own blocks are.
+const STAT_BLOCK: u64 = 512;
 /// Enough of the lock file to name its owner.
 const OWNER_LEN: u64 = 256;
 
@@ -80,6 +84,15 @@ impl Disk for OsDisk {
         fs::remove_file(path)
     }
 
+    fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        for range in ranges {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(&file, flags, range.start, range.end.saturating_sub(range.start))?;
+        }
+        Ok(())
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -124,6 +137,17 @@ impl DiskFile for OsFile {
         FileExt::write_at(&self.0, bytes, offset)
     }
 
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.0, parts, offset)?)
+    }
+
+    /// On Linux this begins to write the dirty pages of the range, and drops none of them.
+    fn start_writeback(&self, offset: u64, len: u64) {
+        if let Some(len) = NonZeroU64::new(len) {
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), Advice::DontNeed);
+        }
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -145,7 +169,7 @@ impl From<fs::Metadata> for Metadata {
             kind if kind.is_dir() => FileKind::Dir,
             _ => FileKind::Other,
         };
-        Self { kind, len: found.len() }
+        Self { kind, len: found.len(), allocated: found.blocks().saturating_mul(STAT_BLOCK), links: found.nlink() }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
-    io,
+    io::{self, IoSlice},
+    ops::Range,
     path::Path,
     sync::Arc,
 };
@@ -60,6 +61,7 @@ pub enum Call {
     Rename,
     RenameNew,
     Remove,
+    PunchHoles,
     SyncDir,
     TryLock,
     ReadAt,
@@ -308,6 +310,19 @@ impl Disk for SimDisk {
         })
     }
 
+    /// Not durable until the file is synced: until then the zeros may be lost, kept or torn.
+    fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+        self.call(Call::PunchHoles, |state| {
+            let (id, content) = state.tree.find_file(path)?;
+            for range in ranges {
+                let range = content.punch(range)?;
+                let zeros = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+                state.files.entry(id).or_default().note(range.start, zeros);
+            }
+            Ok(())
+        })
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         let fault = Self::enter(&mut state, Call::SyncDir)?;
@@ -355,6 +370,11 @@ impl DiskFile for SimFile {
             Some(Fault::ErrorAfter(code)) => Err(io::Error::from_raw_os_error(code)),
             _ => Ok(accepted),
         }
+    }
+
+    /// One call, which may accept half of the bytes like any other write.
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.write_at(&parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<_>>(), offset)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -3,7 +3,7 @@
 //! A node keeps its number for as long as it has a name; an open file keeps its bytes also without one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ffi::{OsStr, OsString},
     io,
     path::{Component, Path},
@@ -20,9 +20,20 @@ pub(super) type Names = BTreeMap<OsString, NodeId>;
 /// The number of the root directory.
 pub(super) const ROOT: NodeId = 0;
 
+/// How much a hole is made of.
+const BLOCK: u64 = 4096;
+
 /// The bytes of a file, shared by its name and everybody who has it open.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Content(Arc<RwLock<Vec<u8>>>);
+pub(super) struct Content(Arc<RwLock<Bytes>>);
+
+#[derive(Debug, Default)]
+struct Bytes {
+    /// Shared with mappings: whoever writes while there is one writes into a copy.
+    bytes: Arc<Vec<u8>>,
+    /// The blocks that were punched out and not written since.
+    holes: BTreeSet<u64>,
+}
 
 #[derive(Debug)]
 pub(super) enum Node {
@@ -42,26 +53,31 @@ pub(super) struct Tree {
 impl Content {
     #[cfg(feature = "testing")]
     pub(super) fn of(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(RwLock::new(bytes)))
+        Self(Arc::new(RwLock::new(Bytes { bytes: Arc::new(bytes), holes: BTreeSet::new() })))
     }
 
     #[cfg(feature = "testing")]
     pub(super) fn bytes(&self) -> Vec<u8> {
-        self.0.read().clone()
+        self.0.read().bytes.to_vec()
     }
 
     #[cfg(feature = "testing")]
     pub(super) fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
-        change(&mut self.0.write());
+        change(Arc::make_mut(&mut self.0.write().bytes));
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.0.read().len() as u64
+        self.0.read().bytes.len() as u64
+    }
+
+    fn allocated(&self) -> u64 {
+        let content = self.0.read();
+        (content.bytes.len() as u64).div_ceil(BLOCK).saturating_sub(content.holes.len() as u64) * BLOCK
     }
 
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> usize {
-        let bytes = self.0.read();
-        let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+        let content = self.0.read();
+        let rest = usize::try_from(offset).ok().and_then(|offset| content.bytes.get(offset..)).unwrap_or_default();
         let n = rest.len().min(buffer.len());
         if let (Some(target), Some(source)) = (buffer.get_mut(..n), rest.get(..n)) {
             target.copy_from_slice(source);
@@ -70,14 +86,31 @@ impl Content {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        write_into(&mut self.0.write(), bytes, offset)
+        let mut content = self.0.write();
+        write_into(Arc::make_mut(&mut content.bytes), bytes, offset)?;
+        let written = offset / BLOCK..(offset + bytes.len() as u64).div_ceil(BLOCK);
+        content.holes.retain(|hole| !written.contains(hole));
+        Ok(())
+    }
+
+    /// Turns a range into zeros; the whole blocks in it become holes. Returns the part of it that the file has.
+    #[cfg(feature = "testing")]
+    pub(super) fn punch(&self, range: &std::ops::Range<u64>) -> io::Result<std::ops::Range<u64>> {
+        let mut content = self.0.write();
+        let len = content.bytes.len() as u64;
+        let range = range.start.min(len)..range.end.min(len);
+        let zeros = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default()];
+        write_into(Arc::make_mut(&mut content.bytes), &zeros, range.start)?;
+        let end = if range.end == len { len.div_ceil(BLOCK) } else { range.end / BLOCK };
+        content.holes.extend(range.start.div_ceil(BLOCK)..end);
+        Ok(range)
     }
 
     pub(super) fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
-        check_range(offset, len, self.len())?;
-        let mut bytes = vec![0; len];
-        self.read_at(&mut bytes, offset);
-        Ok(Mapping::from_bytes(bytes))
+        let content = self.0.read();
+        check_range(offset, len, content.bytes.len() as u64)?;
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        Ok(Mapping::of_held(Arc::clone(&content.bytes), start..start + len))
     }
 }
 
@@ -207,10 +240,13 @@ impl Tree {
     }
 
     pub(super) fn metadata(&self, id: NodeId) -> Metadata {
+        let links = self.links.get(&id).copied().unwrap_or(1) as u64;
         match self.nodes.get(&id) {
-            Some(Node::File(content)) => Metadata { kind: FileKind::File, len: content.len() },
-            Some(Node::Dir(_)) => Metadata { kind: FileKind::Dir, len: 0 },
-            None => Metadata { kind: FileKind::Other, len: 0 },
+            Some(Node::File(content)) => {
+                Metadata { kind: FileKind::File, len: content.len(), allocated: content.allocated(), links }
+            }
+            Some(Node::Dir(_)) => Metadata { kind: FileKind::Dir, len: 0, allocated: 0, links },
+            None => Metadata { kind: FileKind::Other, len: 0, allocated: 0, links },
         }
     }
 

@@ -5,7 +5,8 @@
 //! write, until the store is reopened and looks for itself.
 
 use std::{
-    io,
+    io::{self, IoSlice},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -14,6 +15,9 @@ use parking_lot::Mutex;
 
 use super::{DirEntry, Disk, DiskFile, Lock, Mapping, Metadata};
 use crate::error::{Cause, Error, Malformed, Result};
+
+/// How much is read at a time, where a file is read piece by piece.
+const PIECE: u64 = 256 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Volume {
@@ -155,6 +159,16 @@ impl Volume {
         leftovers.iter().filter_map(|name| self.discard(name).err()).collect()
     }
 
+    /// Gives ranges of a file back to the file system; false if it cannot do this.
+    pub(crate) fn punch_holes(&self, name: &Path, ranges: &[Range<u64>]) -> Result<bool> {
+        let path = self.path(name);
+        match self.disk.punch_holes(&path, ranges) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(Error::io("punch holes into", &path, error)),
+        }
+    }
+
     /// Makes the names in a directory durable. A failure leaves those of everybody unknown, so it poisons the volume;
     /// but not if the directory could not even be opened for want of descriptors.
     pub(crate) fn sync_dir(&self, name: impl AsRef<Path>) -> Result<()> {
@@ -259,13 +273,42 @@ impl VolumeFile {
         Ok(bytes)
     }
 
+    /// The CRC-32 of a run of bytes, read piece by piece; each piece is handed on as well. A file that ends before is
+    /// damaged.
+    pub(crate) fn checksum(
+        &self,
+        mut offset: u64,
+        len: u64,
+        mut hand_on: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<u32> {
+        let end = offset.saturating_add(len);
+        let mut crc = crc32fast::Hasher::new();
+        let mut piece = Vec::new();
+        while offset < end {
+            let len = PIECE.min(end - offset);
+            piece.resize(usize::try_from(len).unwrap_or_default(), 0);
+            self.read_exact_at(&mut piece, offset)?;
+            crc.update(&piece);
+            hand_on(&piece)?;
+            offset += len;
+        }
+        Ok(crc.finalize())
+    }
+
     /// Writes all bytes, in as many pieces as the file takes.
-    pub(crate) fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
-        while !bytes.is_empty() {
-            match self.file.write_at(bytes, offset) {
-                Ok(0) => return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into())),
+    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.write_parts_at(&mut [IoSlice::new(bytes)], offset)
+    }
+
+    /// Writes several runs of bytes one after the other, in as many pieces as the file takes.
+    pub(crate) fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            let offered: usize = parts.iter().map(|part| part.len()).sum();
+            match self.file.write_vectored_at(parts, offset) {
+                Ok(n) if n == 0 || n > offered => return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into())),
                 Ok(n) => {
-                    bytes = bytes.get(n..).unwrap_or_default();
+                    IoSlice::advance_slices(&mut parts, n);
                     offset += n as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -273,6 +316,13 @@ impl VolumeFile {
             }
         }
         Ok(())
+    }
+
+    /// Hints that these bytes are complete, so that the sync of them is short.
+    pub(crate) fn start_writeback(&self, offset: u64, len: u64) {
+        if self.syncs {
+            self.file.start_writeback(offset, len);
+        }
     }
 
     /// Makes the bytes durable. Never called twice for the same bytes: after a failure they count as lost.

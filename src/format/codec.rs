@@ -47,9 +47,22 @@ impl Writer {
         self.put(crc);
     }
 
+    /// Appends the CRC-32 of everything so far, as if bytes with this CRC-32 preceded it.
+    pub(crate) fn put_crc_after(&mut self, before: u32) {
+        let crc = crc_after(before, &self.bytes);
+        self.put(crc);
+    }
+
     pub(crate) fn finish(self) -> Vec<u8> {
         self.bytes
     }
+}
+
+/// The CRC-32 of a run of bytes behind another run, of which only the CRC-32 is known.
+fn crc_after(before: u32, bytes: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new_with_initial(before);
+    crc.update(bytes);
+    crc.finalize()
 }
 
 /// Takes records off a run of bytes; every failure names the offset.
@@ -114,6 +127,16 @@ impl<'a> Reader<'a> {
     /// Checks the CRC-32 that follows: it covers everything from `start` up to here.
     pub(crate) fn take_crc_from(&mut self, start: usize, what: &str) -> Parsed<()> {
         let expected = crc32fast::hash(self.bytes.get(start..self.at).unwrap_or_default());
+        self.take_crc(expected, what)
+    }
+
+    /// Checks the CRC-32 that follows: it covers everything up to here, as if bytes with the given one preceded it.
+    pub(crate) fn take_crc_after(&mut self, before: u32, what: &str) -> Parsed<()> {
+        let expected = crc_after(before, self.bytes.get(..self.at).unwrap_or_default());
+        self.take_crc(expected, what)
+    }
+
+    fn take_crc(&mut self, expected: u32, what: &str) -> Parsed<()> {
         let at = self.at;
         let found: u32 = self.take(what)?;
         if found == expected {

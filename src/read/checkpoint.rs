@@ -4,13 +4,14 @@ use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{reader::StateReader, verify, view::StateView};
+use super::{
+    reader::StateReader,
+    segments::{OpenSegment, ReadSettings},
+    verify,
+    view::StateView,
+};
 use crate::{
-    disk::{
-        layout,
-        volume::{Volume, VolumeFile},
-    },
-    error::{Error, Malformed, Result},
+    error::{Error, Result},
     handle::{Extent, Place, StateHandle},
     id::CheckpointId,
     manifest::Manifest,
@@ -28,16 +29,18 @@ pub struct Checkpoint(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     manifest: Manifest,
-    volume: Arc<Volume>,
-    verify: Verify,
+    settings: Arc<ReadSettings>,
     /// Which states were found to have their checksum.
     verified: Mutex<HashSet<Extent>>,
+    /// The file that was read last: the next state is probably in the same.
+    recent: Mutex<Option<Arc<OpenSegment>>>,
     hold: Hold,
 }
 
 impl Checkpoint {
-    pub(crate) fn new(manifest: Manifest, volume: Arc<Volume>, verify: Verify, hold: Hold) -> Self {
-        Self(Arc::new(Inner { manifest, volume, verify, verified: Mutex::default(), hold }))
+    pub(crate) fn new(manifest: Manifest, settings: &Arc<ReadSettings>, hold: Hold) -> Self {
+        let (verified, recent) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { manifest, settings: Arc::clone(settings), verified, recent, hold }))
     }
 
     /// The id of the checkpoint.
@@ -84,9 +87,10 @@ impl Checkpoint {
             Place::Inline { bytes, .. } => return Ok(StateView::inline(Arc::clone(bytes))),
             Place::File(extent) => extent,
         };
-        let file = self.open(extent)?;
-        let mapping = self.noting_damage(extent, file.map(extent.offset, extent.len))?;
-        Ok(StateView::mapped(mapping, self.clone()))
+        let segment = self.open(extent)?;
+        let complete = self.0.hold.live_end(extent.file);
+        let mapping = self.noting_damage(extent, self.0.settings.map(&segment, extent, complete))?;
+        StateView::mapped(mapping, extent, self.clone())
     }
 
     /// A state as a stream of bytes, read piece by piece: for states that should not be mapped. Memory stays small
@@ -103,32 +107,32 @@ impl Checkpoint {
             Place::Inline { bytes, .. } => return Ok(StateReader::inline(Arc::clone(bytes))),
             Place::File(extent) => extent,
         };
-        let file = self.open(extent)?;
-        Ok(StateReader::file(file, *extent, self.clone()))
+        Ok(StateReader::file(self.open(extent)?, *extent, self.clone()))
     }
 
     /// Opens the file of a state that this checkpoint refers to, and verifies the state on first use.
-    fn open(&self, extent: &Extent) -> Result<VolumeFile> {
+    fn open(&self, extent: &Extent) -> Result<Arc<OpenSegment>> {
         if !self.0.hold.refers(extent) {
             let operation = format!("read state {} of checkpoint {}", StateHandle::file(*extent), self.id());
             return Err(Error::not_found(operation, "the checkpoint does not refer to it"));
         }
-        let name = layout::segment(extent.file);
-        let file = self.0.volume.open(&name).map_err(|error| {
-            if error.is_not_found() {
-                return Malformed::new(0, "the data file is missing").at("open", &self.0.volume.path(&name));
-            }
-            error
-        });
-        self.noting_damage(extent, file.and_then(|file| self.verify_once(&file, extent).map(|()| file)))
+        let recent = self.0.recent.lock().clone().filter(|recent| recent.id() == extent.file);
+        let segment = match recent {
+            Some(recent) => Ok(recent),
+            None => self.0.settings.open(extent.file, self.0.manifest.store).map(Arc::new),
+        };
+        let segment =
+            self.noting_damage(extent, segment.and_then(|segment| self.verify_once(&segment, extent).map(|()| segment)))?;
+        *self.0.recent.lock() = Some(Arc::clone(&segment));
+        Ok(segment)
     }
 
     /// Verification reads, also where a mapping follows: a bad sector is then an error, and not a SIGBUS.
-    fn verify_once(&self, file: &VolumeFile, extent: &Extent) -> Result<()> {
-        if self.0.verify == Verify::Never || self.0.verified.lock().contains(extent) {
+    fn verify_once(&self, segment: &OpenSegment, extent: &Extent) -> Result<()> {
+        if self.0.settings.verify == Verify::Never || self.0.verified.lock().contains(extent) {
             return Ok(());
         }
-        verify::state(file, extent, self.0.manifest.store)?;
+        verify::state(segment.file(), extent, self.0.manifest.store)?;
         self.0.verified.lock().insert(*extent);
         Ok(())
     }

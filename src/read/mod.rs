@@ -3,8 +3,13 @@
 //! # Who owns what
 //!
 //! A [`Checkpoint`] owns its manifest and a hold on everything it refers to: nothing of it is removed while it, a view
-//! or a reader of it is alive, also if the checkpoint is forgotten meanwhile. Views and readers own their mapping or
-//! open file. Reading takes no lock that a writer holds for long, and changes nothing on disk: a crash leaves nothing.
+//! or a reader of it is alive, also if the checkpoint is forgotten meanwhile. A data file is mapped as a whole, as far as
+//! it is complete, and all views of its states share the mapping: [`segments`]. Readers, and the checkpoint for the file
+//! it read last, own an open file. Reading takes no lock that a writer holds for long, and changes nothing on disk: a
+//! crash leaves nothing.
+//!
+//! Behind what is mapped a file may grow, and between live states holes are punched into it. No slice is ever made of
+//! more of a mapping than one live state.
 //!
 //! # One read, step by step
 //!
@@ -13,13 +18,16 @@
 //! 3. on first use: the file's header must name this store and this file, the trailer this state, and the payload must
 //!    have the checksum of the handle. No byte is given out before. Damage is remembered: `latest` skips the checkpoint
 //!    from then on, and `prune` does not count it;
-//! 4. [`view`]: the range is mapped. [`reader`]: it is read piece by piece.
+//! 4. [`view`]: a slice of the file's mapping; one that ends before the state does is replaced by a longer one.
+//!    [`reader`]: it is read piece by piece.
 
 mod checkpoint;
 mod reader;
-mod verify;
+mod segments;
+pub(crate) mod verify;
 mod view;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use segments::ReadSettings;
 pub use reader::StateReader;
 pub use view::StateView;

@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use super::Checkpoint;
-use crate::{disk::volume::VolumeFile, handle::Extent};
+use super::{Checkpoint, segments::OpenSegment};
+use crate::handle::Extent;
 
 /// Reads one state: [`Read`] and [`Seek`] within its bounds, and nothing beyond.
 ///
@@ -21,7 +21,7 @@ pub struct StateReader {
 #[derive(Debug)]
 enum Source {
     Inline(Arc<[u8]>),
-    File { file: VolumeFile, offset: u64, _pin: Checkpoint },
+    File { segment: Arc<OpenSegment>, offset: u64, _pin: Checkpoint },
 }
 
 impl StateReader {
@@ -29,8 +29,8 @@ impl StateReader {
         Self { len: bytes.len() as u64, source: Source::Inline(bytes), position: 0 }
     }
 
-    pub(super) fn file(file: VolumeFile, extent: Extent, pin: Checkpoint) -> Self {
-        Self { source: Source::File { file, offset: extent.offset, _pin: pin }, len: extent.len, position: 0 }
+    pub(super) fn file(segment: Arc<OpenSegment>, extent: Extent, pin: Checkpoint) -> Self {
+        Self { source: Source::File { segment, offset: extent.offset, _pin: pin }, len: extent.len, position: 0 }
     }
 
     /// How many bytes the state has.
@@ -65,7 +65,8 @@ impl Read for StateReader {
                 let start = usize::try_from(self.position).unwrap_or(usize::MAX);
                 bytes.get(start..).unwrap_or_default().read(buffer)?
             }
-            Source::File { file, offset, .. } => {
+            Source::File { segment, offset, .. } => {
+                let file = segment.file();
                 let at = offset.saturating_add(self.position);
                 match file.read_at(buffer, at)? {
                     0 => {

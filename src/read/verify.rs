@@ -3,41 +3,33 @@
 use crate::{
     disk::volume::VolumeFile,
     error::{Malformed, Result},
-    format::segment::{HEADER_LEN, TRAILER_LEN, check_header, check_trailer},
+    format::segment::{HEADER_LEN, TRAILER_LEN, check_header, check_trailer, tag},
     handle::Extent,
-    id::StoreId,
+    id::{FileId, StoreId},
 };
 
 const OPERATION: &str = "verify";
-/// How much is read at a time.
-const PIECE: u64 = 256 * 1024;
 
-/// Checks a state piece by piece: header, trailer, checksum.
-pub(super) fn state(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
-    check_frame(file, extent, store)?;
-    let mut crc = crc32fast::Hasher::new();
-    let mut piece = Vec::new();
-    let mut at = extent.offset;
-    while at < extent.end() {
-        let len = PIECE.min(extent.end() - at);
-        piece.resize(usize::try_from(len).unwrap_or_default(), 0);
-        file.read_exact_at(&mut piece, at)?;
-        crc.update(&piece);
-        at += len;
-    }
-    check_crc(file, extent, crc.finalize())
+/// The header must name this file of this store.
+pub(super) fn header(file: &VolumeFile, id: FileId, store: StoreId) -> Result<()> {
+    check_header(&file.read(0, HEADER_LEN)?, store, id).map_err(|e| e.at(OPERATION, file.path()))
 }
 
-/// The header must name this file of this store, the trailer this state.
-fn check_frame(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
-    let header = file.read(0, HEADER_LEN)?;
-    check_header(&header, store, extent.file).map_err(|e| e.at(OPERATION, file.path()))?;
+/// Checks a state piece by piece: trailer, checksum.
+pub(super) fn state(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
+    check_state_trailer(file, extent, store)?;
+    check_crc(file, extent, file.checksum(extent.offset, extent.len, |_| Ok(()))?)
+}
+
+/// The trailer must be that of this state.
+fn check_state_trailer(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
     let trailer = file.read(extent.end(), TRAILER_LEN)?;
-    check_trailer(&trailer, extent)
+    check_trailer(&trailer, tag(store, extent.file), extent)
         .map_err(|e| Malformed { offset: e.offset.saturating_add(extent.end()), ..e }.at(OPERATION, file.path()))
 }
 
-fn check_crc(file: &VolumeFile, extent: &Extent, found: u32) -> Result<()> {
+/// The bytes of a state must have the checksum of its handle.
+pub(crate) fn check_crc(file: &VolumeFile, extent: &Extent, found: u32) -> Result<()> {
     if found == extent.crc {
         return Ok(());
     }

@@ -1,9 +1,17 @@
 //! A state as a slice.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::{Deref, Range},
+    sync::Arc,
+};
 
 use super::Checkpoint;
-use crate::disk::Mapping;
+use crate::{
+    disk::Mapping,
+    error::{Error, Result},
+    handle::Extent,
+};
 
 /// The bytes of one state, in order, without a copy: a `&[u8]` by [`Deref`].
 ///
@@ -13,8 +21,8 @@ pub struct StateView(Bytes);
 
 enum Bytes {
     Inline(Arc<[u8]>),
-    /// The checkpoint only pins, and goes after the mapping.
-    Mapped(Mapping, #[expect(dead_code, reason = "held for its pin")] Checkpoint),
+    /// A part of the mapping of a whole file. The checkpoint only pins, and goes after the mapping.
+    Mapped(Arc<Mapping>, Range<usize>, #[expect(dead_code, reason = "held for its pin")] Checkpoint),
 }
 
 impl StateView {
@@ -22,8 +30,12 @@ impl StateView {
         Self(Bytes::Inline(bytes))
     }
 
-    pub(super) fn mapped(mapping: Mapping, checkpoint: Checkpoint) -> Self {
-        Self(Bytes::Mapped(mapping, checkpoint))
+    /// The mapping must reach up to the end of the state.
+    pub(super) fn mapped(mapping: Arc<Mapping>, extent: &Extent, checkpoint: Checkpoint) -> Result<Self> {
+        let part = usize::try_from(extent.offset).ok().zip(usize::try_from(extent.end()).ok());
+        let part = part.map(|(start, end)| start..end).filter(|part| mapping.get(part.clone()).is_some());
+        let part = part.ok_or_else(|| Error::invalid("map a state", "it does not lie in its mapping"))?;
+        Ok(Self(Bytes::Mapped(mapping, part, checkpoint)))
     }
 }
 
@@ -33,7 +45,7 @@ impl Deref for StateView {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Bytes::Inline(bytes) => bytes,
-            Bytes::Mapped(mapping, _) => mapping,
+            Bytes::Mapped(mapping, part, _) => mapping.get(part.clone()).unwrap_or_default(),
         }
     }
 }

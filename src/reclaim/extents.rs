@@ -1,8 +1,13 @@
 //! Groups, the extents they refer to, and who holds them. Pure: no lock, no file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use crate::{format::segment::TRAILER_LEN, handle::Extent, id::FileId};
+use super::{
+    file::{ExtentRecord, FileRecord},
+    files::Files,
+    space::SpacePolicy,
+};
+use crate::{format::segment::entry_end, handle::Extent, id::FileId};
 
 /// One attempt at a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,17 +23,11 @@ pub(crate) enum Holder {
     Reader(u64),
 }
 
-/// A data file that nobody refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DeadFile {
-    pub(crate) file: FileId,
-    pub(crate) len: u64,
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Extents {
     groups: HashMap<Group, GroupRecord>,
-    files: HashMap<FileId, FileRecord>,
+    pub(super) files: Files,
+    policy: SpacePolicy,
 }
 
 #[derive(Debug, Default)]
@@ -39,25 +38,11 @@ struct GroupRecord {
     extents: Vec<(FileId, u64)>,
 }
 
-#[derive(Debug, Default)]
-struct FileRecord {
-    /// Length of the file in bytes.
-    len: u64,
-    /// By offset.
-    extents: BTreeMap<u64, ExtentRecord>,
-}
-
-#[derive(Debug)]
-struct ExtentRecord {
-    len: u64,
-    crc: u32,
-    /// Its bytes were found to be damaged.
-    bad: bool,
-    /// A handful: the retained checkpoints at most.
-    groups: Vec<Group>,
-}
-
 impl Extents {
+    pub(super) fn new(policy: SpacePolicy) -> Self {
+        Self { groups: HashMap::new(), files: Files::default(), policy }
+    }
+
     /// Adds a holder; the group begins to exist with its first one.
     pub(super) fn hold(&mut self, group: Group, holder: Holder) {
         let record = self.groups.entry(group).or_default();
@@ -67,155 +52,191 @@ impl Extents {
         }
     }
 
-    /// Adds an extent that was just written, in a file of this length, or found in a manifest.
+    /// Adds an extent that was found in a manifest, in a file of this length that takes this much.
+    pub(super) fn add_found(&mut self, group: Group, extent: &Extent, len: u64, allocated: u64) {
+        self.files.enter(extent.file, || FileRecord::found(len, allocated));
+        self.add(group, extent, len);
+    }
+
+    /// Adds an extent that was just written, in a file that has this length now.
     pub(super) fn add(&mut self, group: Group, extent: &Extent, file_len: u64) {
-        let file = self.files.entry(extent.file).or_default();
-        file.len = file.len.max(file_len);
-        let record = file.extents.entry(extent.offset);
-        let record =
-            record.or_insert_with(|| ExtentRecord { len: extent.len, crc: extent.crc, bad: false, groups: Vec::new() });
-        Self::link(&mut self.groups, record, group, extent);
+        let Extent { file, offset, len, crc } = *extent;
+        let entry = self.policy.entry(len);
+        self.files.change(file, |record| {
+            record.grow(file_len);
+            if record.extent(offset).is_none() {
+                record.insert(offset, ExtentRecord { len, crc, bad: false, groups: Vec::new() }, entry);
+            }
+        });
+        self.link(group, extent);
     }
 
     /// Lets a group refer to an extent that it refers to already, or that a published checkpoint does, that the file is
     /// long enough for, and that is not known to be damaged; false otherwise. What another pending checkpoint wrote may
     /// never become durable.
     pub(super) fn refer(&mut self, group: Group, extent: &Extent) -> bool {
-        let needed = extent.end().saturating_add(TRAILER_LEN);
-        let Some(file) = self.files.get_mut(&extent.file).filter(|file| needed <= file.len) else {
-            return false;
-        };
-        let Some(record) = file.extents.get_mut(&extent.offset).filter(|record| record.is(extent) && !record.bad)
-        else {
-            return false;
-        };
-        let groups = &self.groups;
-        let may = |other: &Group| *other == group || groups.get(other).is_some_and(|other| other.published);
-        if !record.groups.iter().any(may) {
-            return false;
+        let may = self.could_refer(extent, |other| {
+            other == group || self.groups.get(&other).is_some_and(|other| other.published)
+        });
+        if may {
+            self.link(group, extent);
         }
-        Self::link(&mut self.groups, record, group, extent);
-        true
+        may
+    }
+
+    /// Whether a published checkpoint refers to an extent that can be referred to, in a file that is not marked.
+    pub(super) fn could_reuse(&self, extent: &Extent) -> bool {
+        let published = |group| self.groups.get(&group).is_some_and(|group| group.published);
+        !self.is_marked(extent.file) && self.could_refer(extent, published)
+    }
+
+    fn could_refer(&self, extent: &Extent, may: impl Fn(Group) -> bool) -> bool {
+        let needed = entry_end(extent.offset, extent.len);
+        let file = self.files.get(extent.file).filter(|file| needed <= file.len());
+        let record = file.and_then(|file| file.extent(extent.offset));
+        record.is_some_and(|record| record.is(extent) && !record.bad && record.groups.iter().any(|group| may(*group)))
     }
 
     /// Lets a group refer to an extent that another one refers to.
     pub(super) fn inherit(&mut self, group: Group, from: Group, extent: &Extent) {
-        let file = self.files.get_mut(&extent.file);
-        let record = file.and_then(|file| file.extents.get_mut(&extent.offset));
-        if let Some(record) = record.filter(|record| record.is(extent) && record.groups.contains(&from)) {
-            Self::link(&mut self.groups, record, group, extent);
+        if self.refers(from, extent) {
+            self.link(group, extent);
         }
     }
 
     /// Whether a group refers to exactly this extent.
     pub(super) fn refers(&self, group: Group, extent: &Extent) -> bool {
-        let record = self.files.get(&extent.file).and_then(|file| file.extents.get(&extent.offset));
+        let record = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
         record.is_some_and(|record| record.is(extent) && record.groups.contains(&group))
     }
 
     /// Remembers that the bytes of an extent are damaged. Returns the groups that refer to it.
     pub(super) fn mark_bad(&mut self, extent: &Extent) -> Vec<Group> {
-        let file = self.files.get_mut(&extent.file);
-        let record = file.and_then(|file| file.extents.get_mut(&extent.offset)).filter(|record| record.is(extent));
-        record.map_or_else(Vec::new, |record| {
+        let record = self.files.referrers(extent.file).and_then(|file| file.extent_mut(extent.offset));
+        record.filter(|record| record.is(extent)).map_or_else(Vec::new, |record| {
             record.bad = true;
             record.groups.clone()
         })
     }
 
-    /// Whether anybody refers to anything in this file.
-    pub(super) fn knows(&self, file: FileId) -> bool {
-        self.files.contains_key(&file)
+    /// Whether the states of a file should be written anew.
+    pub(super) fn is_marked(&self, file: FileId) -> bool {
+        self.files.get(file).is_some_and(|file| file.marked)
     }
 
-    /// Takes a holder away; returns the files that nobody refers to any more. Unknown ones are no error.
-    pub(super) fn release(&mut self, group: Group, holder: Holder) -> Vec<DeadFile> {
-        let Some(record) = self.groups.get_mut(&group) else { return Vec::new() };
+    /// Takes a holder away; what nobody refers to any more is dead then. An unknown one is no error.
+    pub(super) fn release(&mut self, group: Group, holder: Holder) {
+        let Some(record) = self.groups.get_mut(&group) else { return };
         record.holders.retain(|other| *other != holder);
         if !record.holders.is_empty() {
-            return Vec::new();
+            return;
         }
         let extents = std::mem::take(&mut record.extents);
         self.groups.remove(&group);
-        extents.into_iter().filter_map(|(file, offset)| self.unlink(group, file, offset)).collect()
+        extents.into_iter().for_each(|(file, offset)| self.unlink(group, file, offset));
     }
 
-    fn link(groups: &mut HashMap<Group, GroupRecord>, record: &mut ExtentRecord, group: Group, extent: &Extent) {
+    /// Marks files for being written anew, if the store takes too much space.
+    pub(super) fn mark(&mut self) {
+        let policy = self.policy;
+        policy.mark(&mut self.files);
+    }
+
+    fn link(&mut self, group: Group, extent: &Extent) {
+        let file = self.files.referrers(extent.file);
+        let Some(record) = file.and_then(|file| file.extent_mut(extent.offset)) else { return };
         if !record.groups.contains(&group) {
             record.groups.push(group);
-            groups.entry(group).or_default().extents.push((extent.file, extent.offset));
+            self.groups.entry(group).or_default().extents.push((extent.file, extent.offset));
         }
     }
 
-    /// Takes a group from an extent; returns the file if it has no live extent left.
-    fn unlink(&mut self, group: Group, file: FileId, offset: u64) -> Option<DeadFile> {
-        let record = self.files.get_mut(&file)?;
-        let extent = record.extents.get_mut(&offset)?;
-        extent.groups.retain(|other| *other != group);
-        if extent.groups.is_empty() {
-            record.extents.remove(&offset);
+    /// Takes a group from an extent.
+    fn unlink(&mut self, group: Group, file: FileId, offset: u64) {
+        let record = self.files.referrers(file).and_then(|file| file.extent_mut(offset));
+        let Some(record) = record else { return };
+        record.groups.retain(|other| *other != group);
+        if record.groups.is_empty() {
+            let entry = self.policy.entry(record.len);
+            self.files.change(file, |file| file.remove(offset, entry));
         }
-        if !record.extents.is_empty() {
-            return None;
-        }
-        let len = record.len;
-        self.files.remove(&file);
-        Some(DeadFile { file, len })
-    }
-}
-
-impl ExtentRecord {
-    fn is(&self, extent: &Extent) -> bool {
-        (self.len, self.crc) == (extent.len, extent.crc)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Scope;
+    use crate::{id::Scope, options::Options};
+
+    fn extents() -> Extents {
+        Extents::new(SpacePolicy::of(&Options::new()).unwrap())
+    }
 
     fn extent(sequence: u64, offset: u64) -> Extent {
         let file = FileId { scope: Scope::Shared, generation: 1, lane: 0, sequence };
         Extent { file, offset, len: 8, crc: 1 }
     }
 
+    fn dead(extents: &mut Extents) -> Vec<(FileId, u64)> {
+        extents.files.exhume(|_| true)
+    }
+
     #[test]
     fn file_dies_with_the_last_group_that_refers_to_any_of_it_in_any_order() {
         for order in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
-            let mut extents = Extents::default();
+            let mut extents = extents();
             for number in 1..=3 {
                 extents.hold(Group(number), Holder::Manifest);
-                extents.add(Group(number), &extent(7, number * 64), 1000);
+                extents.add_found(Group(number), &extent(7, number * 64), 1000, 4096);
                 assert!(extents.refer(Group(number), &extent(7, 64)));
             }
-            let died: Vec<_> = order.iter().map(|n| extents.release(Group(*n), Holder::Manifest)).collect();
+            let died = order.map(|n| {
+                extents.release(Group(n), Holder::Manifest);
+                assert_eq!(*extents.files.totals(), extents.files.recount());
+                dead(&mut extents)
+            });
             assert!(died[0].is_empty() && died[1].is_empty(), "{order:?}");
-            assert_eq!(died[2], [DeadFile { file: extent(7, 0).file, len: 1000 }]);
-            assert!(extents.files.is_empty() && extents.groups.is_empty());
+            assert_eq!(died[2], [(extent(7, 0).file, 1000)]);
+            assert!(extents.groups.is_empty());
+            assert_eq!(extents.files.totals().physical_files, 0);
         }
     }
 
     #[test]
-    fn repeated_and_unknown_notifications_change_nothing() {
-        let mut extents = Extents::default();
+    fn open_file_outlives_its_states_and_dies_when_it_is_sealed() {
+        let mut extents = extents();
+        extents.files.enter(extent(1, 0).file, FileRecord::new_open);
         extents.hold(Group(1), Holder::Pending);
         extents.add(Group(1), &extent(1, 64), 120);
+        extents.release(Group(1), Holder::Pending);
+        assert!(dead(&mut extents).is_empty());
+        assert_eq!(extents.files.totals().dead_bytes, 120 - 64);
+        extents.files.change(extent(1, 0).file, |file| file.open = false);
+        assert_eq!(dead(&mut extents), [(extent(1, 0).file, 120)]);
+    }
+
+    #[test]
+    fn repeated_and_unknown_notifications_change_nothing() {
+        let mut extents = extents();
+        extents.hold(Group(1), Holder::Pending);
+        extents.add_found(Group(1), &extent(1, 64), 120, 120);
         extents.add(Group(1), &extent(1, 64), 120);
         extents.hold(Group(1), Holder::Reader(4));
-        assert!(extents.release(Group(9), Holder::Pending).is_empty());
-        assert!(extents.release(Group(1), Holder::Pending).is_empty());
-        assert!(extents.release(Group(1), Holder::Pending).is_empty());
+        for (group, holder) in [(9, Holder::Pending), (1, Holder::Pending), (1, Holder::Pending)] {
+            extents.release(Group(group), holder);
+            assert!(dead(&mut extents).is_empty());
+        }
         assert!(extents.refers(Group(1), &extent(1, 64)));
-        assert_eq!(extents.release(Group(1), Holder::Reader(4)).len(), 1);
-        assert!(extents.release(Group(1), Holder::Reader(4)).is_empty());
+        extents.release(Group(1), Holder::Reader(4));
+        extents.release(Group(1), Holder::Reader(4));
+        assert_eq!(dead(&mut extents).len(), 1);
     }
 
     #[test]
     fn state_of_another_pending_checkpoint_or_beyond_its_file_cannot_be_referred_to() {
-        let mut extents = Extents::default();
+        let mut extents = extents();
         extents.hold(Group(1), Holder::Pending);
-        extents.add(Group(1), &extent(1, 64), 120);
+        extents.add_found(Group(1), &extent(1, 64), 120, 120);
         assert!(extents.refer(Group(1), &extent(1, 64)), "its own");
         assert!(!extents.refer(Group(2), &extent(1, 64)), "it may never become durable");
         extents.hold(Group(1), Holder::Manifest);
@@ -226,11 +247,25 @@ mod tests {
 
     #[test]
     fn extent_of_another_length_or_checksum_is_another_extent() {
-        let mut extents = Extents::default();
+        let mut extents = extents();
         extents.hold(Group(1), Holder::Manifest);
-        extents.add(Group(1), &extent(1, 64), 120);
+        extents.add_found(Group(1), &extent(1, 64), 120, 120);
         for other in [Extent { len: 7, ..extent(1, 64) }, Extent { crc: 2, ..extent(1, 64) }, extent(1, 65)] {
             assert!(!extents.refer(Group(2), &other) && !extents.refers(Group(1), &other));
         }
+    }
+
+    #[test]
+    fn lengths_of_a_hostile_manifest_neither_panic_nor_stay_in_the_sums() {
+        let mut extents = extents();
+        extents.hold(Group(1), Holder::Manifest);
+        for (offset, len) in [(64, u64::MAX - 64), (1 << 40, u64::MAX), (u64::MAX, 0), (128, 8), (100, 1 << 62)] {
+            extents.add_found(Group(1), &Extent { len, ..extent(1, offset) }, 120, 4096);
+        }
+        assert_eq!(*extents.files.totals(), extents.files.recount());
+        extents.mark();
+        extents.release(Group(1), Holder::Manifest);
+        assert_eq!(*extents.files.totals(), extents.files.recount());
+        assert_eq!(dead(&mut extents).len(), 1);
     }
 }

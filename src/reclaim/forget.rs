@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::registry::{Registry, Retired, Swept};
+use super::{
+    registry::{Registry, Retired},
+    sweep::Maintained,
+};
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Result},
@@ -22,6 +25,8 @@ pub struct Reclaimed {
     pub files: u64,
     /// How many bytes those files had.
     pub bytes: u64,
+    /// How many bytes came back from holes in files that stay.
+    pub punched_bytes: u64,
     /// What could not be removed. Data files are tried again at the next sweep; a checkpoint that is named here is
     /// still there.
     pub failures: Vec<Error>,
@@ -48,13 +53,12 @@ pub(crate) fn forget(registry: &Registry, identity: &IdentityFile, ids: &[Checkp
     admit(registry, identity)?;
     remove_manifests(registry, identity, ids, &mut report)?;
     let retired = registry.take_retired();
-    if retired.is_empty() {
-        return Ok(report);
+    if !retired.is_empty() {
+        sync_manifests(registry.volume())?;
     }
-    sync_manifests(registry.volume())?;
     drop(names);
     match identity.check_not_fenced(OPERATION) {
-        Ok(()) => sweep(registry, retired, &mut report),
+        Ok(()) => sweep(registry, retired, u64::MAX, &mut report),
         Err(error) => {
             report.failures.push(error);
             registry.give_back(retired);
@@ -82,10 +86,12 @@ fn admit(registry: &Registry, identity: &IdentityFile) -> Result<()> {
 }
 
 /// Step 6, for checkpoints whose removal is durable.
-pub(crate) fn sweep(registry: &Registry, retired: Retired, report: &mut Reclaimed) {
-    let Swept { files, bytes, failures } = registry.sweep(&registry.settle(retired));
+pub(crate) fn sweep(registry: &Registry, retired: Retired, budget: u64, report: &mut Reclaimed) {
+    registry.settle(retired);
+    let Maintained { files, bytes, punched_bytes, failures, .. } = registry.tidy(budget);
     report.files += files;
     report.bytes += bytes;
+    report.punched_bytes += punched_bytes;
     report.failures.extend(failures);
 }
 

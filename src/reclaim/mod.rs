@@ -27,5 +27,10 @@
 //! Files are removed outside of every lock. One that cannot be removed is reported, remembered, and tried again.
 
 mod extents;
+mod file;
+mod files;
 pub(crate) mod forget;
+pub(crate) mod gauges;
 pub(crate) mod registry;
+pub(crate) mod space;
+pub(crate) mod sweep;

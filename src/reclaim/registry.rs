@@ -2,33 +2,42 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::extents::{DeadFile, Extents, Group, Holder};
+use super::{
+    extents::{Extents, Group, Holder},
+    file::FileRecord,
+    gauges::Usage,
+    space::SpacePolicy,
+};
 use crate::{
-    disk::{LockGuard, layout, volume::Volume},
+    disk::{LockGuard, Metadata, volume::Volume},
     error::{Cause, Error, Result},
     handle::Extent,
     id::{CheckpointId, FileId},
+    options::Maintenance,
 };
 
 #[derive(Debug)]
 pub(crate) struct Registry {
-    volume: Arc<Volume>,
+    pub(super) volume: Arc<Volume>,
     /// That of the open store.
     generation: u64,
-    state: Mutex<State>,
+    pub(super) maintenance: Maintenance,
+    /// Whether the disk was found to punch no holes.
+    pub(super) cannot_punch: AtomicBool,
+    pub(super) state: Mutex<State>,
     manifests: Mutex<()>,
     /// Held for as long as anybody writes or reads: a reader's files must not be cleaned up by another process.
     _lock: Box<dyn LockGuard>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    extents: Extents,
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) extents: Extents,
     published: BTreeMap<CheckpointId, Group>,
     damaged: BTreeMap<CheckpointId, Error>,
     /// Published, and nobody knows what they refer to: their manifests could not be read.
@@ -41,6 +50,18 @@ struct State {
     committed: u64,
     /// Numbers for groups and readers.
     next: u64,
+    /// Bytes of states, since the store was opened.
+    written: u64,
+    relocated: u64,
+}
+
+/// Why a state was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The engine wrote it.
+    New,
+    /// It is a copy of a state whose file should go.
+    Relocated,
 }
 
 /// Keeps a group: the pending checkpoint's or a reader's. Dropped, it removes the files that nobody else refers to.
@@ -61,29 +82,53 @@ impl Retired {
     }
 }
 
-/// What became of files that nobody refers to.
-#[derive(Debug, Default)]
-pub(crate) struct Swept {
-    pub(crate) files: u64,
-    pub(crate) bytes: u64,
-    pub(crate) failures: Vec<Error>,
-}
-
 impl State {
+    fn new(extents: Extents, id_floor: u64) -> Self {
+        Self {
+            extents,
+            published: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            retired: Vec::new(),
+            id_floor,
+            committed: id_floor,
+            next: 0,
+            written: 0,
+            relocated: 0,
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// While nobody knows what some checkpoint refers to, files that are older than this open stay as they are.
+    pub(super) fn may_touch(&self, generation: u64) -> impl Fn(FileId) -> bool + use<> {
+        let all = self.unknown.is_empty();
+        move |file| all || file.generation == generation
     }
 }
 
 impl Registry {
     /// Knows of no checkpoint yet, and that every id up to the floor was used.
-    pub(crate) fn new(volume: Arc<Volume>, lock: Box<dyn LockGuard>, generation: u64, id_floor: u64) -> Self {
-        let state = Mutex::new(State { id_floor, committed: id_floor, ..State::default() });
-        Self { volume, generation, state, manifests: Mutex::default(), _lock: lock }
+    pub(crate) fn new(
+        volume: Arc<Volume>,
+        lock: Box<dyn LockGuard>,
+        (generation, id_floor): (u64, u64),
+        (policy, maintenance): (SpacePolicy, Maintenance),
+    ) -> Self {
+        let state = Mutex::new(State::new(Extents::new(policy), id_floor));
+        let cannot_punch = AtomicBool::new(!policy.punch);
+        let manifests = Mutex::default();
+        Self { volume, generation, maintenance, cannot_punch, state, manifests, _lock: lock }
     }
 
-    pub(crate) fn volume(&self) -> &Volume {
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn volume(&self) -> &Arc<Volume> {
         &self.volume
     }
 
@@ -149,13 +194,19 @@ impl Registry {
         self.state.lock().unknown.insert(id);
     }
 
-    /// Enters a checkpoint that was found on disk, with what is known of its extents and the lengths of their files.
-    pub(crate) fn enter(&self, id: CheckpointId, extents: impl Iterator<Item = (Extent, u64)>, damage: Option<Error>) {
+    /// Enters a checkpoint that was found on disk, with what is known of its extents and their files: length, and what
+    /// they take.
+    pub(crate) fn enter(
+        &self,
+        id: CheckpointId,
+        extents: impl Iterator<Item = (Extent, Metadata)>,
+        damage: Option<Error>,
+    ) {
         let mut state = self.state.lock();
         let group = Group(state.number());
         state.extents.hold(group, Holder::Manifest);
-        for (extent, file_len) in extents {
-            state.extents.add(group, &extent, file_len);
+        for (extent, file) in extents {
+            state.extents.add_found(group, &extent, file.len, file.allocated);
         }
         state.published.insert(id, group);
         state.damaged.extend(damage.map(|error| (id, error)));
@@ -211,7 +262,66 @@ impl Registry {
 
     /// Whether anybody refers to anything in this file.
     pub(crate) fn knows(&self, file: FileId) -> bool {
-        self.state.lock().extents.knows(file)
+        self.state.lock().extents.files.get(file).is_some()
+    }
+
+    /// Enters a file that is about to be created, for appending: it is not removed until it is sealed.
+    pub(crate) fn create(&self, file: FileId) {
+        self.state.lock().extents.files.enter(file, FileRecord::new_open);
+    }
+
+    /// The file has this many bytes now, whatever they are.
+    pub(crate) fn note_len(&self, file: FileId, len: u64) {
+        self.state.lock().extents.files.change(file, |record| record.grow(len));
+    }
+
+    /// Nothing is appended to this file any more: if nobody refers to anything in it, it is dead.
+    pub(crate) fn seal(&self, file: FileId) {
+        self.state.lock().extents.files.change(file, |record| record.open = false);
+    }
+
+    /// What has this file's name is somebody else's.
+    pub(crate) fn disown(&self, file: FileId) {
+        self.state.lock().extents.files.disown(file);
+    }
+
+    /// A file that was found on disk and that nobody refers to.
+    pub(crate) fn bury(&self, file: FileId, len: u64) {
+        self.state.lock().extents.files.bury(file, len);
+    }
+
+    /// Whether the states of this file should be written anew.
+    pub(crate) fn is_marked(&self, file: FileId) -> bool {
+        self.state.lock().extents.is_marked(file)
+    }
+
+    /// Whether a state can be referred to, and does not stand in the way of giving space back.
+    pub(crate) fn could_reuse(&self, extent: &Extent) -> bool {
+        self.state.lock().extents.could_reuse(extent)
+    }
+
+    /// So many bytes of this file are complete and stay as they are, while what lives in it does.
+    pub(crate) fn live_end(&self, file: FileId) -> u64 {
+        self.state.lock().extents.files.get(file).map_or(0, FileRecord::live_end)
+    }
+
+    /// What the store holds and takes.
+    pub(crate) fn usage(&self) -> Usage {
+        let state = self.state.lock();
+        let totals = state.extents.files.totals();
+        Usage {
+            logical_files: totals.logical_files,
+            logical_bytes: totals.logical_bytes,
+            physical_files: totals.physical_files,
+            physical_bytes: totals.physical_bytes,
+            allocated_bytes: totals.allocated_bytes,
+            dead_bytes: totals.dead_bytes,
+            orphan_bytes: state.extents.files.dead_bytes(),
+            open_files: totals.open_files,
+            marked_files: totals.marked_files,
+            written_bytes: state.written,
+            relocated_bytes: state.relocated,
+        }
     }
 
     /// Takes back checkpoints whose manifests were removed. Until that is durable, they may come back: what they refer
@@ -239,42 +349,34 @@ impl Registry {
         self.state.lock().retired.extend(retired.0);
     }
 
-    /// These checkpoints are gone for good: returns the files that nobody refers to any more.
-    pub(crate) fn settle(&self, retired: Retired) -> Vec<DeadFile> {
-        let mut dead = Vec::new();
+    /// These checkpoints are gone for good: what nobody else refers to is dead.
+    pub(crate) fn settle(&self, retired: Retired) {
         let mut state = self.state.lock();
         for (id, group) in retired.0 {
             state.unknown.remove(&id);
-            dead.extend(state.extents.release(group, Holder::Removed));
+            state.extents.release(group, Holder::Removed);
         }
-        dead
-    }
-
-    /// Removes dead files. Once nobody knows what is durable, nothing is removed; and while nobody knows what some
-    /// checkpoint refers to, nothing that is older than this open. The next open decides.
-    pub(crate) fn sweep(&self, dead: &[DeadFile]) -> Swept {
-        let mut swept = Swept::default();
-        if self.volume.is_poisoned() {
-            return swept;
-        }
-        let older_too = self.state.lock().unknown.is_empty();
-        for DeadFile { file, len } in dead.iter().filter(|dead| older_too || dead.file.generation == self.generation) {
-            match self.volume.discard(&layout::segment(*file)) {
-                Ok(()) => {
-                    swept.files += 1;
-                    swept.bytes += len;
-                }
-                Err(error) => swept.failures.push(error),
-            }
-        }
-        swept
     }
 }
 
 impl Hold {
-    /// Adds an extent that was just written.
-    pub(crate) fn add(&self, extent: &Extent, file_len: u64) {
-        self.registry.state.lock().extents.add(self.group, extent, file_len);
+    /// Adds an extent that was just written, at the end of its file.
+    pub(crate) fn add(&self, extent: &Extent, file_len: u64, origin: Origin) {
+        let mut state = self.registry.state.lock();
+        match origin {
+            Origin::New => state.written += extent.len,
+            Origin::Relocated => state.relocated += extent.len,
+        }
+        state.extents.add(self.group, extent, file_len);
+    }
+
+    /// How much of the file that this extent is in is complete.
+    pub(crate) fn live_end(&self, file: FileId) -> u64 {
+        self.registry.live_end(file)
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Refers to extents that somebody refers to already; returns the first that nobody does.
@@ -305,8 +407,8 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let dead = self.registry.state.lock().extents.release(self.group, self.holder);
-        // What cannot be removed is remembered by the volume and tried again at the next sweep.
-        self.registry.sweep(&dead);
+        self.registry.state.lock().extents.release(self.group, self.holder);
+        // What cannot be removed is remembered and tried again at the next sweep.
+        self.registry.tidy(0);
     }
 }

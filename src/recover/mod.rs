@@ -27,9 +27,11 @@
 mod clean;
 mod identity;
 mod root;
+mod salvage;
 mod scan;
 mod validate;
 
+pub use salvage::{SegmentEntry, list_segment};
 pub(crate) use validate::load;
 
 use std::{path::PathBuf, sync::Arc};
@@ -40,7 +42,7 @@ use crate::{
     id::CheckpointId,
     identity::IdentityFile,
     options::{Durability, Options},
-    reclaim::registry::Registry,
+    reclaim::{registry::Registry, space::SpacePolicy},
 };
 
 /// What opening a store found and did.
@@ -78,7 +80,8 @@ pub(crate) fn open(options: &Options, root: PathBuf) -> Result<Recovered> {
     let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let found = scan::scan(&volume)?;
-    let registry = Registry::new(Arc::clone(&volume), lock, identity.generation(), identity.id_floor());
+    let numbers = (identity.generation(), identity.id_floor());
+    let registry = Registry::new(Arc::clone(&volume), lock, numbers, (SpacePolicy::of(options)?, options.maintenance));
     let registry = Arc::new(registry);
     let unreadable = validate::enter_all(&volume, &found, identity.store(), &registry)?;
     volume.sync_dir(layout::MANIFESTS)?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    disk::{DirEntry, FileKind, layout, volume::Volume},
+    disk::{DirEntry, FileKind, Metadata, layout, volume::Volume},
     error::Result,
     id::{CheckpointId, FileId, Scope},
 };
@@ -15,8 +15,8 @@ use crate::{
 pub(super) struct Found {
     /// With what is under their names: a manifest that is no regular file is one that cannot be read.
     pub(super) manifests: BTreeMap<CheckpointId, FileKind>,
-    /// With their lengths.
-    pub(super) segments: HashMap<FileId, u64>,
+    /// With their lengths, and what they take.
+    pub(super) segments: HashMap<FileId, Metadata>,
     pub(super) temps: Vec<PathBuf>,
     pub(super) foreign: Vec<PathBuf>,
 }
@@ -52,7 +52,7 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
         for entry in volume.list(dir)? {
             let file = layout::parse_segment(scope, &entry.name);
             found.sort(dir, &entry, |found| {
-                found.segments.extend(file.map(|file| (file, entry.metadata.len)));
+                found.segments.extend(file.map(|file| (file, entry.metadata)));
                 file.is_some()
             });
         }

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Malformed, Result},
     format::{
         manifest::{HEAD_LEN, check_head, decode},
-        segment::TRAILER_LEN,
+        segment::entry_end,
     },
     handle::{Extent, StateHandle},
     id::{CheckpointId, StoreId},
@@ -64,12 +64,14 @@ fn extents(manifest: &Manifest) -> impl Iterator<Item = &Extent> {
 
 /// The first file that is missing or too short for what the manifest says of it.
 fn missing_data(volume: &Volume, found: &Found, manifest: &Manifest) -> Option<Error> {
-    let needed = |extent: &Extent| extent.end().saturating_add(TRAILER_LEN);
+    let needed = |extent: &Extent| entry_end(extent.offset, extent.len);
     extents(manifest).find_map(|extent| {
         let path = volume.path(layout::segment(extent.file));
         match found.segments.get(&extent.file) {
             None => Some(Malformed::new(0, "the data file is missing").at("check", &path)),
-            Some(len) if *len < needed(extent) => Some(Malformed::new(*len, "the file ends here").at("check", &path)),
+            Some(file) if file.len < needed(extent) => {
+                Some(Malformed::new(file.len, "the file ends here").at("check", &path))
+            }
             Some(_) => None,
         }
     })

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::ErrorKind,
+    io::{ErrorKind, IoSlice},
     path::{Path, PathBuf},
     thread,
 };
@@ -32,6 +32,10 @@ pub const TESTS: &[(&str, Test)] = &[
     ("written_bytes_are_read_back_and_gaps_are_zeros", written_bytes_are_read_back_and_gaps_are_zeros),
     ("reads_end_where_the_file_ends", reads_end_where_the_file_ends),
     ("mapping_is_exactly_the_range_and_never_beyond_the_file", mapping_is_exactly_the_range_and_never_beyond_the_file),
+    ("vectored_write_is_that_of_its_parts_in_order", vectored_write_is_that_of_its_parts_in_order),
+    ("mapping_stays_what_it_was_while_the_file_grows", mapping_stays_what_it_was_while_the_file_grows),
+    ("file_takes_what_it_has_and_has_one_name", file_takes_what_it_has_and_has_one_name),
+    ("holes_are_zeros_and_nothing_else_changes", holes_are_zeros_and_nothing_else_changes),
     ("rename_replaces_whole_files", rename_replaces_whole_files),
     ("rename_new_never_replaces_and_one_of_many_wins", rename_new_never_replaces_and_one_of_many_wins),
     ("removed_file_stays_readable_for_who_has_it_open", removed_file_stays_readable_for_who_has_it_open),
@@ -126,11 +130,64 @@ fn mapping_is_exactly_the_range_and_never_beyond_the_file(disk: &dyn Disk, dir: 
     let (_, file) = make_file(disk, dir, &bytes);
     for (offset, len) in [(0, 10_000), (1, 9_999), (4_095, 2), (9_999, 1), (10_000, 0), (64, 0)] {
         let start = usize::try_from(offset).unwrap();
-        assert_eq!(*file.map(offset, len).unwrap(), bytes[start..start + len]);
+        let mapping = file.map(offset, len).unwrap();
+        assert_eq!((mapping.len(), mapping.get(0..len)), (len, Some(&bytes[start..start + len])));
+        assert_eq!((mapping.get(0..len + 1), mapping.get(len + 1..len + 1)), (None, None));
     }
     for (offset, len) in [(0, 10_001), (10_000, 1), (10_001, 0), (u64::MAX, 1), (1, usize::MAX)] {
         assert_eq!(file.map(offset, len).unwrap_err().kind(), ErrorKind::UnexpectedEof, "{offset}+{len}");
     }
+}
+
+fn vectored_write_is_that_of_its_parts_in_order(disk: &dyn Disk, dir: &Path) {
+    let (_, file) = make_file(disk, dir, b"");
+    let mut parts = &mut [&b""[..], b"one", b"", b"twotwo", b"three"].map(IoSlice::new)[..];
+    let mut offset = 0;
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        let n = file.write_vectored_at(parts, offset).unwrap();
+        assert!(n > 0, "nothing was accepted");
+        IoSlice::advance_slices(&mut parts, n);
+        offset += n as u64;
+    }
+    file.start_writeback(0, offset);
+    file.start_writeback(1 << 40, 0);
+    assert_eq!(read_all(&*file), b"onetwotwothree");
+}
+
+fn mapping_stays_what_it_was_while_the_file_grows(disk: &dyn Disk, dir: &Path) {
+    let (path, file) = make_file(disk, dir, &[1; 5_000]);
+    let open = disk.open(&path).unwrap();
+    let mapping = open.map(0, 5_000).unwrap();
+    write_all(&*file, &[2; 100_000], 5_000);
+    assert_eq!(mapping.get(0..5_000), Some(&[1; 5_000][..]));
+    assert_eq!(open.map(0, 105_000).unwrap().get(5_000..105_000), Some(&[2; 100_000][..]));
+}
+
+fn file_takes_what_it_has_and_has_one_name(disk: &dyn Disk, dir: &Path) {
+    let (path, file) = make_file(disk, dir, &[7; 100_000]);
+    // Some file systems place bytes only when they are synced.
+    file.sync_data().unwrap();
+    let found = disk.metadata(&path).unwrap();
+    assert_eq!((found.len, found.links), (100_000, 1));
+    assert!(found.allocated > 0, "{found:?}");
+}
+
+/// Only if the disk can punch at all.
+fn holes_are_zeros_and_nothing_else_changes(disk: &dyn Disk, dir: &Path) {
+    const MIB: usize = 1 << 20;
+    let (path, file) = make_file(disk, dir, &vec![7; 2 * MIB]);
+    file.sync_data().unwrap();
+    let before = disk.metadata(&path).unwrap();
+    let ranges = [64 << 10..512 << 10, 1 << 20..2 << 20];
+    match disk.punch_holes(&path, &ranges) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => return,
+        punched => punched.unwrap(),
+    }
+    let bytes = read_all(&*file);
+    assert!(bytes.len() == 2 * MIB && bytes[..64 << 10].iter().chain(&bytes[512 << 10..MIB]).all(|byte| *byte == 7));
+    assert!(bytes[64 << 10..512 << 10].iter().chain(&bytes[MIB..]).all(|byte| *byte == 0));
+    assert!(disk.metadata(&path).unwrap().allocated < before.allocated, "nothing was given back");
 }
 
 fn rename_replaces_whole_files(disk: &dyn Disk, dir: &Path) {
@@ -175,7 +232,7 @@ fn removed_file_stays_readable_for_who_has_it_open(disk: &dyn Disk, dir: &Path) 
     let mapping = file.map(0, 9_000).unwrap();
     disk.remove(&path).unwrap();
     assert_eq!(read_all(&*file), [7; 9_000]);
-    assert_eq!(*mapping, [7; 9_000]);
+    assert_eq!(mapping.get(0..9_000), Some(&[7; 9_000][..]));
     assert_eq!(disk.list(dir).unwrap(), []);
 }
 
@@ -191,6 +248,8 @@ fn missing_names_are_not_found(disk: &dyn Disk, dir: &Path) {
         disk.rename(&none, &dir.join("other")).unwrap_err().kind(),
         disk.rename_new(&none, &dir.join("other")).unwrap_err().kind(),
     ];
+    let punched = disk.punch_holes(&none, &[]).unwrap_err().kind();
+    assert!([ErrorKind::NotFound, ErrorKind::Unsupported].contains(&punched));
     assert_eq!(kinds, [ErrorKind::NotFound; 8]);
 }
 

@@ -1,24 +1,94 @@
-//! Numbers for the data files of an open store.
+//! Where a state goes: a segment of its own, or a lane that it shares.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use crate::id::{FileId, Scope};
+use super::segment::Appender;
+use crate::{
+    disk::{
+        layout,
+        publish::TempFile,
+        volume::{Volume, VolumeFile},
+    },
+    error::{Error, Result},
+    format::segment::{HEADER_LEN, TRAILER_LEN, encode_header, tag},
+    id::{FileId, Scope, StoreId},
+    options::Options,
+    reclaim::registry::Registry,
+};
 
-/// Gives every file a number that no file of this store has had: the generation is new at each open, the sequence
-/// counts within it.
+/// The number in the names of segments that belong to no lane.
+pub(super) const NO_LANE: u16 = 0;
+
+/// Makes the segments of an open store. Every file has a number that no file of this store has had: the generation is
+/// new at each open, the sequence counts within it.
 #[derive(Debug)]
 pub(crate) struct Allocator {
+    volume: Arc<Volume>,
+    registry: Arc<Registry>,
+    store: StoreId,
     generation: u64,
     next: AtomicU64,
+    pub(super) segment_size: u64,
+    pub(super) lanes: u16,
+    alignment: u64,
 }
 
 impl Allocator {
-    pub(crate) fn new(generation: u64) -> Self {
-        Self { generation, next: AtomicU64::new(1) }
+    /// Refuses what no store can be opened with.
+    pub(crate) fn check(options: &Options) -> Result<()> {
+        if options.lanes == 0 {
+            return Err(Error::invalid("set lanes", "a scope has at least 1 lane"));
+        }
+        Ok(())
     }
 
-    pub(crate) fn file(&self, scope: Scope) -> FileId {
+    pub(crate) fn new(registry: &Arc<Registry>, store: StoreId, generation: u64, options: &Options) -> Self {
+        Self {
+            volume: Arc::clone(registry.volume()),
+            registry: Arc::clone(registry),
+            store,
+            generation,
+            next: AtomicU64::new(1),
+            segment_size: options.segment_size,
+            lanes: options.lanes,
+            alignment: u64::from(options.alignment),
+        }
+    }
+
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Whether a state of this length may share a segment with others.
+    pub(super) fn merges(&self, len: u64) -> bool {
+        let first = HEADER_LEN.next_multiple_of(self.alignment);
+        first.saturating_add(len).saturating_add(TRAILER_LEN) <= self.segment_size
+    }
+
+    /// Creates a segment. The registry knows of it before the disk does, so that nothing is left behind whatever fails.
+    pub(super) fn create(&self, scope: Scope, lane: u16) -> Result<Appender> {
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
-        FileId { scope, generation: self.generation, lane: 0, sequence }
+        let id = FileId { scope, generation: self.generation, lane, sequence };
+        self.registry.create(id);
+        match self.create_file(id) {
+            Ok(file) => {
+                self.registry.note_len(id, HEADER_LEN);
+                Ok(Appender::new(id, file, &self.registry, tag(self.store, id), self.alignment))
+            }
+            Err(error) => {
+                // Somebody else's file is not ours to remove.
+                if error.is_taken_name() { self.registry.disown(id) } else { self.registry.seal(id) }
+                Err(error)
+            }
+        }
+    }
+
+    fn create_file(&self, id: FileId) -> Result<VolumeFile> {
+        let temp = TempFile::create(&self.volume, layout::scope_dir(id.scope))?;
+        temp.file().write_all_at(&encode_header(self.store, id), 0)?;
+        temp.publish(&layout::segment(id))
     }
 }

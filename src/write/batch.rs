@@ -1,43 +1,51 @@
 //! What one pending checkpoint has written, and what of it still waits for a sync.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
-use super::{allocator::Allocator, segment::Written};
+use super::{
+    allocator::{Allocator, NO_LANE},
+    lanes::Lanes,
+    segment::{Appender, Segment},
+};
 use crate::{
-    disk::{
-        layout,
-        volume::{Volume, VolumeFile},
-    },
+    disk::{layout, volume::Volume},
     error::{Error, Result},
+    format::segment::entry_end,
     handle::Extent,
     id::{CheckpointId, FileId, Scope, StoreId},
-    options::{Durability, MAX_INLINE_THRESHOLD, Options},
-    reclaim::registry::Hold,
+    options::{Durability, MAX_INLINE_THRESHOLD, Merging, Options},
+    reclaim::registry::{Hold, Origin, Registry},
 };
 
-/// How many files of one pending checkpoint stay open to be synced at the commit. Beyond that a file is synced when
-/// it is whole: descriptors are few, and closing an unsynced file could hide its write error.
+/// How many segments of one pending checkpoint stay open to be synced at the commit. Beyond that the oldest is synced
+/// earlier: descriptors are few, and closing an unsynced file could hide its write error.
 const MAX_UNSYNCED: usize = 64;
+/// So many bytes may be relocated, however little is written.
+const LEAST_RELOCATION: u64 = 1 << 20;
 
 /// What every pending checkpoint of an open store needs for writing.
 #[derive(Debug)]
 pub(crate) struct WriteSettings {
-    pub(crate) volume: Arc<Volume>,
-    pub(crate) store: StoreId,
-    pub(crate) allocator: Allocator,
-    pub(crate) durability: Durability,
-    pub(crate) inline_threshold: usize,
-    pub(crate) write_buffer: usize,
-    pub(crate) max_state_size: Option<u64>,
+    volume: Arc<Volume>,
+    allocator: Arc<Allocator>,
+    merging: Merging,
+    /// Those that checkpoints share.
+    lanes: Arc<Lanes>,
+    pub(super) durability: Durability,
+    pub(super) inline_threshold: usize,
+    pub(super) write_buffer: usize,
+    pub(super) max_state_size: Option<u64>,
+    /// What the last checkpoint to be committed had written anew.
+    last_written: AtomicU64,
 }
 
 /// The write side of one pending checkpoint.
@@ -45,24 +53,48 @@ pub(crate) struct WriteSettings {
 pub(crate) struct Batch {
     id: CheckpointId,
     settings: Arc<WriteSettings>,
+    /// `None` if every state has a segment of its own.
+    lanes: Option<Arc<Lanes>>,
     hold: Hold,
     /// Set under the lock of `state`, looked at without it by writers between their writes.
     closed: AtomicBool,
     state: Mutex<State>,
+    /// Bytes of states in files.
+    written: AtomicU64,
+    relocated: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     writers: usize,
-    unsynced: Vec<VolumeFile>,
+    unsynced: BTreeMap<FileId, Touched>,
     dirs: BTreeSet<Scope>,
 }
 
+impl State {
+    fn take_oldest(&mut self) -> Option<Touched> {
+        if self.unsynced.len() <= MAX_UNSYNCED {
+            return None;
+        }
+        let sealed = self.unsynced.values().map(|touched| &touched.segment).filter(|segment| segment.is_sealed());
+        let oldest = sealed.map(|segment| segment.id()).min_by_key(|id| id.sequence)?;
+        self.unsynced.remove(&oldest)
+    }
+}
+
+/// A segment with states of a pending checkpoint.
+#[derive(Debug)]
+struct Touched {
+    segment: Arc<Segment>,
+    /// Behind the last of these states.
+    end: u64,
+}
+
 /// What must be synced before a manifest may name what was written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Unsynced {
-    pub(crate) files: Vec<VolumeFile>,
-    pub(crate) dirs: BTreeSet<Scope>,
+    segments: Vec<Touched>,
+    dirs: BTreeSet<Scope>,
 }
 
 /// Counts a writer as open until it is dropped.
@@ -76,25 +108,47 @@ impl WriteSettings {
             let why = format!("{} bytes are above the largest, {MAX_INLINE_THRESHOLD}", options.inline_threshold);
             return Err(Error::invalid("set inline_threshold", why));
         }
-        Ok(())
+        Allocator::check(options)
     }
 
-    pub(crate) fn new(volume: Arc<Volume>, store: StoreId, generation: u64, options: &Options) -> Self {
+    pub(crate) fn new(registry: &Arc<Registry>, store: StoreId, generation: u64, options: &Options) -> Self {
+        let allocator = Arc::new(Allocator::new(registry, store, generation, options));
         Self {
-            volume,
-            store,
-            allocator: Allocator::new(generation),
+            volume: Arc::clone(registry.volume()),
+            lanes: Arc::new(Lanes::new(&allocator)),
+            allocator,
+            merging: options.merging,
             durability: options.durability,
             inline_threshold: options.inline_threshold,
             write_buffer: options.write_buffer.max(options.inline_threshold),
             max_state_size: options.max_state_size,
+            last_written: AtomicU64::new(0),
         }
+    }
+
+    /// Seals the segments that checkpoints share; whoever writes next gets fresh ones.
+    pub(crate) fn seal(&self) {
+        self.lanes.seal();
+    }
+}
+
+impl Drop for WriteSettings {
+    /// The store is closed: nothing is appended any more, and what nobody refers to goes.
+    fn drop(&mut self) {
+        self.seal();
+        self.allocator.registry().tidy(0);
     }
 }
 
 impl Batch {
     pub(crate) fn new(id: CheckpointId, settings: Arc<WriteSettings>, hold: Hold) -> Self {
-        Self { id, settings, hold, closed: AtomicBool::new(false), state: Mutex::default() }
+        let lanes = match settings.merging {
+            Merging::Off => None,
+            Merging::WithinCheckpoint => Some(Arc::new(Lanes::new(&settings.allocator))),
+            Merging::AcrossCheckpoints => Some(Arc::clone(&settings.lanes)),
+        };
+        let (written, relocated) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { id, settings, lanes, hold, closed: AtomicBool::new(false), state: Mutex::default(), written, relocated }
     }
 
     pub(crate) fn id(&self) -> CheckpointId {
@@ -109,8 +163,22 @@ impl Batch {
         &self.settings
     }
 
-    pub(super) fn new_file(&self, scope: Scope) -> FileId {
-        self.settings.allocator.file(scope)
+    /// How many bytes of new states were written into files.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Reserves the right to relocate so many bytes: as many as this checkpoint or the one before it wrote anew.
+    pub(crate) fn may_relocate(&self, len: u64) -> bool {
+        let last = self.settings.last_written.load(Ordering::Relaxed);
+        let budget = self.written().max(last).max(LEAST_RELOCATION);
+        let more = |relocated: u64| relocated.checked_add(len).filter(|relocated| *relocated <= budget);
+        self.relocated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// The checkpoint was committed.
+    pub(crate) fn note_committed(&self) {
+        self.settings.last_written.store(self.written(), Ordering::Relaxed);
     }
 
     /// Counts a new writer, unless nothing can be written any more.
@@ -122,29 +190,75 @@ impl Batch {
         Ok(OpenWriter(Arc::clone(self)))
     }
 
-    /// Takes over a whole file: to be synced at the commit, unless it is durable already.
-    pub(super) fn accept(&self, written: Written) -> Result<()> {
-        let Written { extent, file, file_len } = written;
-        if self.settings.durability == Durability::PerState {
-            self.settings.volume.sync_dir(layout::scope_dir(extent.file.scope))?;
-            return self.register(None, &extent, file_len);
-        }
-        if self.state.lock().unsynced.len() >= MAX_UNSYNCED {
-            file.sync()?;
-            return self.register(None, &extent, file_len);
-        }
-        self.register(Some(file), &extent, file_len)
+    /// A segment for one state.
+    pub(super) fn own_segment(&self, scope: Scope) -> Result<Appender> {
+        self.settings.allocator.create(scope, NO_LANE)
     }
 
-    fn register(&self, unsynced: Option<VolumeFile>, extent: &Extent, file_len: u64) -> Result<()> {
+    /// Writes a whole state, into a lane if it may share one.
+    pub(super) fn append(&self, scope: Scope, payload: &[u8], origin: Origin) -> Result<Extent> {
+        let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len() as u64));
+        let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, origin);
+        let (extent, segment) = match lanes {
+            Some(lanes) => lanes.append(scope, payload, self.id, accept)?,
+            None => {
+                let mut appender = self.own_segment(scope)?;
+                let extent = appender.append(payload, self.id)?;
+                accept(&extent, appender.segment())?;
+                (extent, Arc::clone(appender.segment()))
+            }
+        };
+        self.settle(&extent, &segment)?;
+        Ok(extent)
+    }
+
+    /// Takes over a whole state while nobody else can append to its segment.
+    fn accept(&self, extent: &Extent, segment: &Arc<Segment>, origin: Origin) -> Result<()> {
+        let end = entry_end(extent.offset, extent.len);
         let mut state = self.state.lock();
         self.check_open()?;
-        state.unsynced.extend(unsynced);
-        if self.settings.durability != Durability::PerState {
-            state.dirs.insert(extent.file.scope);
+        let touched = state.unsynced.entry(segment.id());
+        let touched = touched.or_insert_with(|| Touched { segment: Arc::clone(segment), end });
+        touched.end = touched.end.max(end);
+        self.hold.add(extent, end, origin);
+        if origin == Origin::New {
+            self.written.fetch_add(extent.len, Ordering::Relaxed);
         }
-        self.hold.add(extent, file_len);
         Ok(())
+    }
+
+    /// Takes over a state that was streamed into a segment of its own, which is sealed.
+    pub(super) fn accept_own(&self, extent: &Extent, appender: Appender, origin: Origin) -> Result<()> {
+        self.accept(extent, appender.segment(), origin)?;
+        let segment = Arc::clone(appender.segment());
+        drop(appender);
+        self.settle(extent, &segment)
+    }
+
+    /// Syncs what must not wait for the commit, where no other writer waits.
+    fn settle(&self, extent: &Extent, segment: &Segment) -> Result<()> {
+        if self.settings.durability == Durability::PerState {
+            segment.sync_to(entry_end(extent.offset, extent.len))?;
+            if !segment.is_named() {
+                self.settings.volume.sync_dir(layout::scope_dir(extent.file.scope))?;
+                segment.note_named();
+            }
+        }
+        self.sync_oldest()
+    }
+
+    /// If too many segments are open, syncs the oldest one that takes no more. If that fails it stays, and the commit
+    /// fails with it.
+    fn sync_oldest(&self) -> Result<()> {
+        let Some(touched) = self.state.lock().take_oldest() else { return Ok(()) };
+        let synced = touched.segment.sync_to(touched.end);
+        let mut state = self.state.lock();
+        if synced.is_err() {
+            state.unsynced.insert(touched.segment.id(), touched);
+        } else if !touched.segment.is_named() {
+            state.dirs.insert(touched.scope());
+        }
+        synced
     }
 
     /// Fails once the pending checkpoint has ended.
@@ -164,7 +278,12 @@ impl Batch {
             return Err(Error::invalid(format!("commit checkpoint {}", self.id), why));
         }
         self.closed.store(true, Ordering::Release);
-        Ok(Unsynced { files: std::mem::take(&mut state.unsynced), dirs: std::mem::take(&mut state.dirs) })
+        let segments: Vec<_> = std::mem::take(&mut state.unsynced).into_values().collect();
+        let mut dirs = std::mem::take(&mut state.dirs);
+        drop(state);
+        dirs.extend(segments.iter().filter(|touched| !touched.segment.is_named()).map(Touched::scope));
+        self.seal_own_lanes();
+        Ok(Unsynced { segments, dirs })
     }
 
     /// Ends writing for an abort: writers that are still open fail from now on.
@@ -172,13 +291,38 @@ impl Batch {
         let mut state = self.state.lock();
         self.closed.store(true, Ordering::Release);
         state.unsynced.clear();
+        drop(state);
+        self.seal_own_lanes();
+    }
+
+    /// Segments that belong to this checkpoint alone take no more.
+    fn seal_own_lanes(&self) {
+        if let (Merging::WithinCheckpoint, Some(lanes)) = (self.settings.merging, &self.lanes) {
+            lanes.seal();
+        }
+    }
+}
+
+impl Touched {
+    fn scope(&self) -> Scope {
+        self.segment.id().scope
     }
 }
 
 impl Unsynced {
+    /// Makes durable what was written, one sync for each segment that has any of it.
+    pub(crate) fn sync_data(&self) -> Result<()> {
+        self.segments.iter().try_for_each(|touched| touched.segment.sync_to(touched.end))
+    }
+
     /// The directories that gained names.
     pub(crate) fn dirs(&self) -> impl Iterator<Item = &'static Path> {
         self.dirs.iter().map(|scope| layout::scope_dir(*scope))
+    }
+
+    /// These directories were synced.
+    pub(crate) fn note_named(&self) {
+        self.segments.iter().for_each(|touched| touched.segment.note_named());
     }
 }
 

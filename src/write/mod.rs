@@ -22,6 +22,7 @@
 
 pub(crate) mod allocator;
 pub(crate) mod batch;
+mod lanes;
 mod segment;
 pub(crate) mod stream;
 

@@ -1,69 +1,227 @@
-//! A data file while it is written.
+//! A segment while it is written.
 
-use std::sync::Arc;
-
-use crate::{
-    disk::{
-        layout,
-        publish::TempFile,
-        volume::{Volume, VolumeFile},
+use std::{
+    io::IoSlice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    error::Result,
-    format::segment::{HEADER_LEN, TRAILER_LEN, encode_header, encode_trailer},
-    handle::Extent,
-    id::{CheckpointId, FileId, StoreId},
 };
 
-/// One file with one state, under a temporary name until it is whole.
+use parking_lot::Mutex;
+
+use crate::{
+    disk::volume::VolumeFile,
+    error::{Error, Result},
+    format::segment::{FileTag, HEADER_LEN, TRAILER_LEN, encode_trailer},
+    handle::Extent,
+    id::{CheckpointId, FileId},
+    reclaim::registry::Registry,
+};
+
+/// After so many bytes the operating system is told to begin writing them, so that the sync of the commit is short.
+const WRITEBACK: u64 = 1 << 20;
+/// As much as the highest alignment.
+const PADDING: [u8; 4096] = [0; 4096];
+
+/// A file that takes states, as those see it who wait for it to be durable.
 #[derive(Debug)]
-pub(super) struct SegmentFile {
+pub(crate) struct Segment {
     id: FileId,
-    temp: TempFile,
-    /// Bytes of payload that the file has accepted.
-    len: u64,
-    /// Of those bytes.
+    file: VolumeFile,
+    /// So many bytes were accepted, one after another.
+    end: AtomicU64,
+    /// Held during the sync, which no writer waits for.
+    synced: Mutex<Synced>,
+    /// A sync failed: nothing more goes here.
+    broken: AtomicBool,
+    /// The name is durable.
+    named: AtomicBool,
+    /// Nothing more goes here.
+    sealed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Synced {
+    bytes: u64,
+    failed: Option<Error>,
+}
+
+/// The one writer of a segment. Dropped, it seals the segment, on whatever path; what was not completed stays behind as
+/// dead bytes.
+#[derive(Debug)]
+pub(super) struct Appender {
+    segment: Arc<Segment>,
+    registry: Arc<Registry>,
+    tag: FileTag,
+    alignment: u64,
+    /// Behind the last byte that was accepted.
+    end: u64,
+    /// Before this, writing to the medium was begun.
+    started: u64,
+    /// Whether `end` is where the file ends.
+    intact: bool,
+    /// The state that is being streamed.
+    entry: Option<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    offset: u64,
+    /// Of the bytes that the file has accepted.
     crc: crc32fast::Hasher,
 }
 
-/// A file with its final name, and the state in it.
-#[derive(Debug)]
-pub(super) struct Written {
-    pub(super) extent: Extent,
-    pub(super) file: VolumeFile,
-    pub(super) file_len: u64,
-}
-
-impl SegmentFile {
-    pub(super) fn create(volume: &Arc<Volume>, store: StoreId, id: FileId) -> Result<Self> {
-        let temp = TempFile::create(volume, layout::scope_dir(id.scope))?;
-        temp.file().write_all_at(&encode_header(store, id), 0)?;
-        Ok(Self { id, temp, len: 0, crc: crc32fast::Hasher::new() })
+impl Segment {
+    pub(crate) fn id(&self) -> FileId {
+        self.id
     }
 
-    /// Appends to the payload.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.temp.file().write_all_at(bytes, HEADER_LEN + self.len)?;
-        self.len += bytes.len() as u64;
-        self.crc.update(bytes);
+    /// Makes everything before this offset durable. After a failure nothing more of this file ever is: the kernel marks
+    /// the bytes clean, and a second sync would lie.
+    pub(crate) fn sync_to(&self, end: u64) -> Result<()> {
+        let mut synced = self.synced.lock();
+        if synced.bytes >= end {
+            return Ok(());
+        }
+        if let Some(error) = &synced.failed {
+            return Err(error.clone());
+        }
+        let covered = self.end.load(Ordering::Acquire);
+        match self.file.sync() {
+            Ok(()) => synced.bytes = covered,
+            Err(error) => {
+                self.broken.store(true, Ordering::Release);
+                synced.failed = Some(error.clone());
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
-    /// Makes durable what was appended.
-    pub(super) fn sync(&self) -> Result<()> {
-        self.temp.file().sync()
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
     }
 
-    /// Writes the trailer: the file is whole then, but has no final name yet.
-    pub(super) fn complete(&mut self, checkpoint: CheckpointId) -> Result<Extent> {
-        let crc = self.crc.clone().finalize();
-        let extent = Extent { file: self.id, offset: HEADER_LEN, len: self.len, crc };
-        self.temp.file().write_all_at(&encode_trailer(&extent, checkpoint), extent.end())?;
+    pub(crate) fn is_named(&self) -> bool {
+        self.named.load(Ordering::Acquire)
+    }
+
+    /// The directory was synced after this file had got its name.
+    pub(crate) fn note_named(&self) {
+        self.named.store(true, Ordering::Release);
+    }
+}
+
+impl Appender {
+    /// Of a file that has its header and its name.
+    pub(super) fn new(id: FileId, file: VolumeFile, registry: &Arc<Registry>, tag: FileTag, alignment: u64) -> Self {
+        let segment = Segment {
+            id,
+            file,
+            end: AtomicU64::new(HEADER_LEN),
+            synced: Mutex::new(Synced { bytes: 0, failed: None }),
+            broken: AtomicBool::new(false),
+            named: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
+        };
+        Self {
+            segment: Arc::new(segment),
+            registry: Arc::clone(registry),
+            tag,
+            alignment,
+            end: HEADER_LEN,
+            started: 0,
+            intact: true,
+            entry: None,
+        }
+    }
+
+    /// How many bytes the file has accepted.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(super) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Whether a state of this length fits, and the file is worth having more of.
+    pub(super) fn takes(&self, len: u64, segment_size: u64) -> bool {
+        let end = self.next_offset().saturating_add(len).saturating_add(TRAILER_LEN);
+        let worn = self.segment.broken.load(Ordering::Acquire) || self.registry.is_marked(self.segment.id);
+        end <= segment_size && !worn
+    }
+
+    fn next_offset(&self) -> u64 {
+        self.end.next_multiple_of(self.alignment)
+    }
+
+    /// Appends a whole state: padding, payload and trailer in one call to the disk, if that takes them all.
+    pub(super) fn append(&mut self, payload: &[u8], checkpoint: CheckpointId) -> Result<Extent> {
+        let offset = self.next_offset();
+        let crc = crc32fast::hash(payload);
+        let extent = Extent { file: self.segment.id, offset, len: payload.len() as u64, crc };
+        let trailer = encode_trailer(self.tag, &extent, checkpoint);
+        self.write(&[self.padding(offset), payload, &trailer])?;
         Ok(extent)
     }
 
-    /// Gives the whole file its final name.
-    pub(super) fn publish(self, extent: Extent) -> Result<Written> {
-        let file = self.temp.publish(&layout::segment(self.id))?;
-        Ok(Written { extent, file, file_len: extent.end() + TRAILER_LEN })
+    /// Appends a piece of a state that is being streamed.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.entry.is_none() {
+            let offset = self.next_offset();
+            self.write(&[self.padding(offset)])?;
+            self.entry = Some(Entry { offset, crc: crc32fast::Hasher::new() });
+        }
+        self.write(&[bytes])?;
+        if let Some(entry) = &mut self.entry {
+            entry.crc.update(bytes);
+        }
+        Ok(())
+    }
+
+    /// Completes the state that is being streamed.
+    pub(super) fn complete(&mut self, checkpoint: CheckpointId) -> Result<Extent> {
+        let entry = self.entry.take().ok_or_else(|| Error::invalid("finish a state", "nothing of it was written"))?;
+        let Entry { offset, crc } = entry;
+        let extent = Extent { file: self.segment.id, offset, len: self.end - offset, crc: crc.finalize() };
+        self.write(&[&encode_trailer(self.tag, &extent, checkpoint)])?;
+        Ok(extent)
+    }
+
+    /// Makes durable what was written.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.segment.sync_to(self.end)
+    }
+
+    fn padding(&self, offset: u64) -> &'static [u8] {
+        usize::try_from(offset - self.end).ok().and_then(|len| PADDING.get(..len)).unwrap_or_default()
+    }
+
+    /// All of these bytes are accepted, or the segment is given up.
+    fn write(&mut self, parts: &[&[u8]]) -> Result<()> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        self.intact = false;
+        self.segment.file.write_parts_at(&mut slices, self.end)?;
+        self.intact = true;
+        self.end += len as u64;
+        self.segment.end.store(self.end, Ordering::Release);
+        if self.end - self.started >= WRITEBACK {
+            self.segment.file.start_writeback(self.started, self.end - self.started);
+            self.started = self.end;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Appender {
+    /// Whoever drops it has the registry tidy up afterwards, where no writer waits.
+    fn drop(&mut self) {
+        let len = if self.intact || std::thread::panicking() { Ok(self.end) } else { self.segment.file.len() };
+        self.registry.note_len(self.segment.id, len.unwrap_or(self.end));
+        self.registry.seal(self.segment.id);
+        self.segment.sealed.store(true, Ordering::Release);
     }
 }

@@ -4,14 +4,13 @@ use std::{io, sync::Arc};
 
 use super::{
     batch::{Batch, OpenWriter, WriteSettings},
-    segment::SegmentFile,
+    segment::Appender,
 };
 use crate::{
-    disk::layout,
     error::{Cause, Error, Result},
-    handle::{Extent, StateHandle},
+    handle::StateHandle,
     id::Scope,
-    options::Durability,
+    reclaim::registry::Origin,
 };
 
 /// Writes one state of a pending checkpoint: [`io::Write`], then [`finish`](StateWriter::finish).
@@ -41,16 +40,18 @@ use crate::{
 pub struct StateWriter {
     ticket: OpenWriter,
     scope: Scope,
+    origin: Origin,
     buffer: Vec<u8>,
     position: u64,
-    segment: Option<SegmentFile>,
+    /// Of the state's own, once it has outgrown the buffer.
+    segment: Option<Appender>,
     failed: Option<Error>,
 }
 
 impl StateWriter {
-    pub(crate) fn new(batch: &Arc<Batch>, scope: Scope) -> Result<Self> {
+    pub(crate) fn new(batch: &Arc<Batch>, scope: Scope, origin: Origin) -> Result<Self> {
         let ticket = batch.open_writer()?;
-        Ok(Self { ticket, scope, buffer: Vec::new(), position: 0, segment: None, failed: None })
+        Ok(Self { ticket, scope, origin, buffer: Vec::new(), position: 0, segment: None, failed: None })
     }
 
     /// How many bytes the state has so far, those in the buffer included.
@@ -67,8 +68,10 @@ impl StateWriter {
     /// Those of the file system. After a failed sync the state is lost; it is never synced again.
     pub fn sync(&mut self) -> Result<()> {
         self.attempt(|writer| {
-            writer.spill_if_long()?;
-            writer.segment.as_ref().map_or(Ok(()), SegmentFile::sync)
+            if writer.position > writer.settings().inline_threshold as u64 {
+                writer.spill()?;
+            }
+            writer.segment.as_ref().map_or(Ok(()), Appender::sync)
         })
     }
 
@@ -86,31 +89,19 @@ impl StateWriter {
     }
 
     fn complete(&mut self) -> Result<StateHandle> {
-        if self.segment.is_none() && self.buffer.len() <= self.settings().inline_threshold {
+        let batch = Arc::clone(self.ticket.batch());
+        if self.segment.is_some() {
+            self.spill()?;
+        }
+        if let Some(mut segment) = self.segment.take() {
+            let extent = segment.complete(batch.id())?;
+            batch.accept_own(&extent, segment, self.origin)?;
+            return Ok(StateHandle::file(extent));
+        }
+        if self.buffer.len() <= self.settings().inline_threshold {
             return Ok(StateHandle::inline(&self.buffer));
         }
-        self.spill()?;
-        let mut segment = self.segment.take().ok_or_else(|| Error::invalid("finish a state", "it has no file"))?;
-        let extent = segment.complete(self.ticket.batch().id())?;
-        if self.settings().durability == Durability::PerState {
-            segment.sync()?;
-        }
-        self.hand_over(segment, extent)
-    }
-
-    /// Gives the file its final name and gives it to the batch; a file that the batch does not take is removed.
-    fn hand_over(&self, segment: SegmentFile, extent: Extent) -> Result<StateHandle> {
-        let batch = self.ticket.batch();
-        match segment.publish(extent).and_then(|written| batch.accept(written)) {
-            Ok(()) => Ok(StateHandle::file(extent)),
-            // Somebody else's file: not ours to remove.
-            Err(error) if error.is_taken_name() => Err(error),
-            Err(error) => {
-                // A second failure is remembered by the volume, and the first one is what the caller must hear.
-                let _ = self.settings().volume.discard(&layout::segment(extent.file));
-                Err(error)
-            }
-        }
+        batch.append(self.scope, &self.buffer, self.origin).map(StateHandle::file)
     }
 
     fn settings(&self) -> &WriteSettings {
@@ -125,8 +116,9 @@ impl StateWriter {
         let open = self.ticket.batch().check_open();
         open.and_then(|()| step(self)).inspect_err(|error| {
             self.failed = Some(error.clone());
-            self.segment = None;
             self.buffer = Vec::new();
+            self.segment = None;
+            self.ticket.batch().hold().registry().tidy(0);
         })
     }
 
@@ -140,7 +132,7 @@ impl StateWriter {
             self.spill()?;
         }
         if bytes.len() > room {
-            self.segment()?.append(bytes)?;
+            self.segment()?.push(bytes)?;
         } else {
             reserve(&mut self.buffer, bytes.len(), room);
             self.buffer.extend_from_slice(bytes);
@@ -149,28 +141,19 @@ impl StateWriter {
         Ok(())
     }
 
-    fn spill_if_long(&mut self) -> Result<()> {
-        let long = self.position > self.settings().inline_threshold as u64;
-        if long { self.spill() } else { Ok(()) }
-    }
-
-    /// Moves the buffer into the file.
+    /// Moves the buffer into a segment of the state's own.
     fn spill(&mut self) -> Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
-        let segment = self.segment()?;
-        segment.append(&buffer)?;
+        self.segment()?.push(&buffer)?;
         self.buffer = buffer;
         self.buffer.clear();
         Ok(())
     }
 
-    fn segment(&mut self) -> Result<&mut SegmentFile> {
-        let batch = self.ticket.batch();
-        let segment = if let Some(segment) = self.segment.take() {
-            segment
-        } else {
-            let settings = batch.settings();
-            SegmentFile::create(&settings.volume, settings.store, batch.new_file(self.scope))?
+    fn segment(&mut self) -> Result<&mut Appender> {
+        let segment = match self.segment.take() {
+            Some(segment) => segment,
+            None => self.ticket.batch().own_segment(self.scope)?,
         };
         Ok(self.segment.insert(segment))
     }
@@ -192,8 +175,19 @@ impl io::Write for StateWriter {
         Ok(bytes.len())
     }
 
-    /// Hands the buffer to the file, unless the state may still travel inside its handle. Nothing becomes durable.
+    /// Hands the buffer to the file if the state has one of its own already, and else does nothing: what fits into the
+    /// buffer goes to a file as a whole. Nothing becomes durable.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(self.attempt(Self::spill_if_long)?)
+        Ok(self.attempt(|writer| if writer.segment.is_some() { writer.spill() } else { Ok(()) })?)
+    }
+}
+
+impl Drop for StateWriter {
+    /// An abandoned state leaves no file behind.
+    fn drop(&mut self) {
+        if let Some(segment) = self.segment.take() {
+            drop(segment);
+            self.ticket.batch().hold().registry().tidy(0);
+        }
     }
 }

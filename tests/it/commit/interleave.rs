@@ -105,6 +105,10 @@ impl Disk for HookedDisk {
         self.disk.remove(path)
     }
 
+    fn punch_holes(&self, path: &Path, ranges: &[std::ops::Range<u64>]) -> io::Result<()> {
+        self.disk.punch_holes(path, ranges)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         if path.ends_with("manifests") {
             run(&self.before_sync_of_manifests);
@@ -124,6 +128,14 @@ impl DiskFile for HookedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.file.write_at(bytes, offset)
+    }
+
+    fn write_vectored_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.file.write_vectored_at(parts, offset)
+    }
+
+    fn start_writeback(&self, offset: u64, len: u64) {
+        self.file.start_writeback(offset, len);
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -1,0 +1,86 @@
+//! What a store holds and what it takes: gauges, and sums of them.
+
+/// Of one file, or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gauges {
+    pub(super) logical_files: u64,
+    pub(super) logical_bytes: u64,
+    pub(super) physical_files: u64,
+    pub(super) physical_bytes: u64,
+    pub(super) allocated_bytes: u64,
+    pub(super) dead_bytes: u64,
+    pub(super) open_files: u64,
+    pub(super) marked_files: u64,
+    /// What everything alive would take if it were written anew.
+    pub(super) footprint: u64,
+    /// What the files that are not marked take.
+    pub(super) unmarked_size: u64,
+}
+
+impl Gauges {
+    /// Replaces the part that one file had in the sum by the part that it has now.
+    pub(super) fn replace(&mut self, mut before: Self, mut after: Self) {
+        for field in FIELDS {
+            let (before, after) = (*field(&mut before), *field(&mut after));
+            let sum = field(self);
+            *sum = sum.wrapping_sub(before).wrapping_add(after);
+        }
+    }
+}
+
+const FIELDS: [fn(&mut Gauges) -> &mut u64; 10] = [
+    |g| &mut g.logical_files,
+    |g| &mut g.logical_bytes,
+    |g| &mut g.physical_files,
+    |g| &mut g.physical_bytes,
+    |g| &mut g.allocated_bytes,
+    |g| &mut g.dead_bytes,
+    |g| &mut g.open_files,
+    |g| &mut g.marked_files,
+    |g| &mut g.footprint,
+    |g| &mut g.unmarked_size,
+];
+
+/// What a store holds in files and what they take: [`Store::usage`](crate::Store::usage).
+///
+/// A *logical file* is a state in a data file, a *physical file* a data file. States that travel inside their handles,
+/// manifests, and what writers have begun and not finished do not count. Everything is derived from who refers to
+/// what, and nothing of it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// How many states in files are alive: some checkpoint, pending checkpoint or reader refers to each of them.
+    pub logical_files: u64,
+    /// How many bytes these states have.
+    pub logical_bytes: u64,
+    /// How many data files there are, without orphans.
+    pub physical_files: u64,
+    /// How many bytes these files have.
+    pub physical_bytes: u64,
+    /// What these files take on the medium, without the holes that were punched into them. Known from what was written,
+    /// and asked of the file system when the store is opened and after punching.
+    pub allocated_bytes: u64,
+    /// How many of the physical bytes belong to no live state: those of states that nobody refers to, of abandoned ones,
+    /// and the padding that aligns states. Holes are among them.
+    pub dead_bytes: u64,
+    /// How many bytes are in data files that nobody refers to and that were not removed yet.
+    pub orphan_bytes: u64,
+    /// How many of the physical files still take states.
+    pub open_files: u64,
+    /// How many of the physical files hold so little that their states should be written anew:
+    /// see [`PendingCheckpoint::could_reuse`](crate::PendingCheckpoint::could_reuse).
+    pub marked_files: u64,
+    /// How many bytes of states were written into files since the store was opened, without those relocated.
+    pub written_bytes: u64,
+    /// How many bytes of states `reuse` has relocated since the store was opened.
+    pub relocated_bytes: u64,
+}
+
+impl Usage {
+    /// What the files take on the medium in relation to the states in them; 1 if there are none.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn space_amplification(&self) -> f64 {
+        if self.logical_bytes == 0 { 1.0 } else { self.allocated_bytes as f64 / self.logical_bytes as f64 }
+    }
+}

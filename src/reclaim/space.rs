@@ -1,0 +1,83 @@
+//! How much space the store may take, and which files must go for that. Pure: no lock, no file.
+//!
+//! A file whose live states are few is *marked*: its states should be written anew, so that it can go. `could_reuse` says
+//! so, and `reuse` does it. What is marked stays for as long as the checkpoints that refer to it: so marking begins half
+//! way between what the live states need and what they may take.
+
+use super::{file::FileRecord, files::Files};
+use crate::{
+    error::{Error, Result},
+    format::segment::{MIN_ALIGNMENT, entry_end},
+    options::Options,
+};
+
+/// An open file is not marked for less garbage than this part of a segment: opening another one costs a directory sync.
+const OPEN_GARBAGE: u64 = 4;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpacePolicy {
+    /// What the files may take in relation to what their live states need; `None` for as much as they like.
+    max_amplification: Option<f64>,
+    segment_size: u64,
+    alignment: u64,
+    pub(super) punch: bool,
+}
+
+impl SpacePolicy {
+    /// Refuses what no store can be opened with.
+    pub(crate) fn of(options: &Options) -> Result<Self> {
+        if let Some(ratio) = options.max_space_amplification.filter(|ratio| !(ratio.is_finite() && *ratio >= 1.0)) {
+            return Err(Error::invalid("set max_space_amplification", format!("{ratio} is not a number of at least 1")));
+        }
+        let alignment = u64::from(options.alignment);
+        if !alignment.is_power_of_two() || !(MIN_ALIGNMENT..=4096).contains(&alignment) {
+            let why = format!("{alignment} is not a power of two from {MIN_ALIGNMENT} to 4096");
+            return Err(Error::invalid("set alignment", why));
+        }
+        if options.segment_size == 0 {
+            return Err(Error::invalid("set segment_size", "a segment has at least 1 byte"));
+        }
+        Ok(Self {
+            max_amplification: options.max_space_amplification,
+            segment_size: options.segment_size,
+            alignment,
+            punch: options.punch_holes,
+        })
+    }
+
+    /// What a state of this length would take in a segment.
+    pub(super) fn entry(&self, len: u64) -> u64 {
+        entry_end(0, len).checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX)
+    }
+
+    /// Marks files until the others take what they should, those with the most waste first.
+    pub(super) fn mark(&self, files: &mut Files) {
+        let Some(ratio) = self.max_amplification else { return };
+        let footprint = files.totals().footprint;
+        let target = times(footprint, f64::midpoint(1.0, ratio));
+        if files.totals().unmarked_size <= target {
+            return;
+        }
+        let open_garbage = times(footprint, ratio).max(self.segment_size / OPEN_GARBAGE);
+        let wasteful = |file: &FileRecord| match file.open {
+            true => file.waste() > open_garbage,
+            false => times(file.footprint(), ratio) < file.size(),
+        };
+        for file in files.by_waste(wasteful) {
+            if files.totals().unmarked_size <= target {
+                return;
+            }
+            files.change(file, |record| record.marked = true);
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a bound on space may be off by a millionth, and the conversion saturates"
+)]
+fn times(bytes: u64, ratio: f64) -> u64 {
+    (bytes as f64 * ratio).round() as u64
+}
