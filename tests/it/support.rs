@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use piton::{
-    Checkpoint, Durability, Manifest, Options, PendingCheckpoint, Result, Scope, StateHandle, Store,
+    Checkpoint, Durability, Manifest, Merging, Options, PendingCheckpoint, Result, Scope, StateHandle, Store,
     disk::{Disk, MemoryDisk, OsDisk},
     testing::SimDisk,
 };
@@ -22,6 +22,11 @@ pub(crate) fn on_every_disk(test: impl Fn(Options, &Path)) {
 /// Opens a store on a disk, under [`ROOT`].
 pub(crate) fn open(disk: &(impl Disk + Clone)) -> Result<Store> {
     Options::new().disk(disk.clone()).open(ROOT)
+}
+
+/// The same, with a file of its own for every state.
+pub(crate) fn open_unmerged(disk: &(impl Disk + Clone)) -> Result<Store> {
+    Options::new().disk(disk.clone()).merging(Merging::Off).open(ROOT)
 }
 
 /// Bytes that depend on every argument and compress badly.

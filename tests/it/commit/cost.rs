@@ -1,7 +1,7 @@
 //! What a checkpoint costs in syncs.
 
 use piton::{
-    Manifest, Options, Scope, Store,
+    Manifest, Merging, Options, Scope, Store,
     disk::Disk,
     testing::{Call, SimDisk, Survival},
 };
@@ -36,10 +36,15 @@ fn commit(store: &Store, disk: &SimDisk, new: u64) {
     assert_eq!(at_commit, 1 + new.min(MAX_UNSYNCED), "a checkpoint must not use up the descriptors");
 }
 
+/// With a file of its own for every state.
+fn open_unmerged(disk: &SimDisk) -> Store {
+    Options::new().disk(disk.clone()).merging(Merging::Off).open(ROOT).unwrap()
+}
+
 #[test]
-fn new_states_cost_one_file_sync_each_and_a_checkpoint_one_more_and_three_directory_syncs() {
+fn unmerged_states_cost_one_file_sync_each_and_a_checkpoint_one_more_and_three_directory_syncs() {
     let disk = SimDisk::new();
-    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    let store = open_unmerged(&disk);
     for new in [1, 2, 20, 63, 64, 65, 200, 0] {
         let (files, dirs) = syncs(&disk);
         commit(&store, &disk, new);
@@ -54,7 +59,7 @@ fn new_states_cost_one_file_sync_each_and_a_checkpoint_one_more_and_three_direct
 #[test]
 fn automatic_retention_costs_no_sync() {
     let disk = SimDisk::new();
-    let store = Options::new().disk(disk.clone()).retain(2).open(ROOT).unwrap();
+    let store = Options::new().disk(disk.clone()).retain(2).merging(Merging::Off).open(ROOT).unwrap();
     for round in 0..6 {
         let (files, dirs) = syncs(&disk);
         let pending = store.begin(store.next_id()).unwrap();
@@ -72,7 +77,7 @@ fn automatic_retention_costs_no_sync() {
 #[test]
 fn beginning_reusing_and_reading_sync_nothing() {
     let disk = SimDisk::new();
-    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    let store = open_unmerged(&disk);
     commit(&store, &disk, 10);
     let before = syncs(&disk);
     let latest = store.latest().unwrap().unwrap();
@@ -82,4 +87,93 @@ fn beginning_reusing_and_reading_sync_nothing() {
     assert_eq!(pending.reuse(&handles).unwrap(), handles);
     drop(pending);
     assert_eq!(syncs(&disk), before);
+}
+
+/// Commits so many new states of 4 KiB, written by so many threads; returns file syncs and directory syncs.
+fn commit_merged(store: &Store, disk: &SimDisk, states: u64, threads: u64) -> (u64, u64) {
+    let before = syncs(disk);
+    let pending = store.begin(store.next_id()).unwrap();
+    let state = bytes(7, 4096);
+    let handles: Vec<_> = std::thread::scope(|scope| {
+        let write = || (0..states / threads).map(|_| pending.write(Scope::Shared, &state).unwrap()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(write)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let manifest =
+        handles.into_iter().enumerate().fold(Manifest::builder(), |manifest, (n, h)| manifest.state(n.to_string(), h));
+    assert_eq!(syncs(disk), before, "nothing is synced before the commit");
+    pending.commit(manifest).unwrap();
+    let after = syncs(disk);
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[test]
+fn thousand_new_states_cost_one_sync_for_each_touched_segment_and_one_of_a_directory() {
+    for (threads, lanes) in [(1, 1), (2, 1), (2, 2), (1, 4)] {
+        let disk = SimDisk::new();
+        let options = Options::new().disk(disk.clone()).lanes(lanes).retain(3);
+        let store = options.open(ROOT).unwrap();
+        let segments = || disk.list("/state/shared".as_ref()).unwrap().len();
+        for round in 0..20 {
+            let (created, before) = (disk.count(Call::CreateTemp), segments());
+            let (files, dirs) = commit_merged(&store, &disk, 1000, threads);
+            // One temporary file is the manifest's.
+            let created = disk.count(Call::CreateTemp) - created - 1;
+            let what = format!("{threads} threads, {lanes} lanes, round {round}, {created} created, {before} before");
+            assert!(files <= 2 + u64::from(lanes), "{files} file syncs: {what}");
+            // Steady state: no segment is full. One that is created has a name, which must be synced once.
+            assert_eq!(dirs, if created == 0 { 1 } else { 2 }, "directory syncs: {what}");
+            assert!(round == 0 || created <= u64::from(lanes), "{what}");
+        }
+        let created = disk.count(Call::CreateTemp) - 21;
+        assert!(created <= 20 / 7 + 1 + u64::from(lanes), "{created} segments for 20 checkpoints of an eighth of one");
+    }
+}
+
+#[test]
+fn writes_and_descriptors_of_a_thousand_states_are_few() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    commit_merged(&store, &disk, 10, 1);
+    let before = (disk.count(Call::WriteAt), disk.count(Call::Open), disk.calls());
+    commit_merged(&store, &disk, 1000, 1);
+    assert_eq!(disk.count(Call::WriteAt) - before.0, 1001, "one call for each state, and the manifest");
+    assert!(disk.count(Call::Open) - before.1 <= 3, "the identity is looked at three times");
+    assert!(disk.calls() - before.2 < 1030, "{} calls", disk.calls() - before.2);
+}
+
+#[test]
+fn checkpoint_that_shares_a_segment_with_one_that_was_synced_meanwhile_costs_no_second_sync() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    let first = store.begin(store.next_id()).unwrap();
+    let second = store.begin(store.next_id()).unwrap();
+    let manifests = [&first, &second].map(|pending| {
+        Manifest::builder().state("s", pending.write(Scope::Shared, &bytes(pending.id().get(), 5000)).unwrap())
+    });
+    let [of_first, of_second] = manifests;
+    let before = syncs(&disk).0;
+    first.commit(of_first).unwrap();
+    second.commit(of_second).unwrap();
+    assert_eq!(syncs(&disk).0 - before, 3, "the segment once, and two manifests");
+    let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open(ROOT).unwrap();
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(2, 5000));
+}
+
+#[test]
+fn many_segments_of_one_checkpoint_do_not_use_up_the_descriptors() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).segment_size(10_000).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let before = syncs(&disk).0;
+    let manifest = (0..300_u64).fold(Manifest::builder(), |manifest, n| {
+        let scope = if n.is_multiple_of(3) { Scope::Exclusive } else { Scope::Shared };
+        manifest.state(n.to_string(), pending.write(scope, &bytes(n, 4096)).unwrap())
+    });
+    let early = syncs(&disk).0 - before;
+    assert!((150 - 66..=150 - 60).contains(&early), "{early} of 150 segments were synced early");
+    pending.commit(manifest).unwrap();
+    assert_eq!(syncs(&disk).0 - before, 151, "each once");
+    let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open(ROOT).unwrap();
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap().len(), 300);
 }

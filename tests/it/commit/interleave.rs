@@ -22,13 +22,15 @@ type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 struct HookedDisk {
     disk: SimDisk,
     before_data_sync: Hook,
+    before_write: Hook,
     before_sync_of_manifests: Hook,
     before_open_of_a_manifest: Hook,
 }
 
 struct HookedFile {
     file: Box<dyn DiskFile>,
-    hook: Hook,
+    before_sync: Hook,
+    before_write: Hook,
 }
 
 fn run(hook: &Hook) {
@@ -43,6 +45,7 @@ impl HookedDisk {
         Self {
             disk: SimDisk::new(),
             before_data_sync: Hook::default(),
+            before_write: Hook::default(),
             before_sync_of_manifests: Hook::default(),
             before_open_of_a_manifest: Hook::default(),
         }
@@ -53,7 +56,8 @@ impl HookedDisk {
     }
 
     fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        Box::new(HookedFile { file, hook: Arc::clone(&self.before_data_sync) })
+        let before_sync = Arc::clone(&self.before_data_sync);
+        Box::new(HookedFile { file, before_sync, before_write: Arc::clone(&self.before_write) })
     }
 }
 
@@ -131,6 +135,7 @@ impl DiskFile for HookedFile {
     }
 
     fn write_vectored_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        run(&self.before_write);
         self.file.write_vectored_at(parts, offset)
     }
 
@@ -143,7 +148,7 @@ impl DiskFile for HookedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        run(&self.hook);
+        run(&self.before_sync);
         self.file.sync_data()
     }
 
@@ -255,9 +260,51 @@ fn file_that_the_ended_checkpoint_does_not_take_is_removed() {
     let store = Options::new().disk(disk.clone()).durability(piton::Durability::PerState).open(ROOT).unwrap();
     let pending = store.begin(store.next_id()).unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
-    io::Write::write_all(&mut writer, &bytes(1, 5000)).unwrap();
-    // The abort falls between the check and the hand-over: into the sync of the whole file.
-    set(&disk.before_data_sync, move || drop(pending));
+    io::Write::write_all(&mut writer, &bytes(1, 2_000_000)).unwrap();
+    // The abort falls between the check and the hand-over: into the write of the trailer.
+    set(&disk.before_write, move || drop(pending));
     assert!(writer.finish().unwrap_err().is_invalid());
     assert!(disk.disk.list("/state/shared".as_ref()).unwrap().is_empty());
+}
+
+#[test]
+fn state_that_the_ended_checkpoint_does_not_take_is_dead_bytes_and_the_lane_goes_on() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let kept = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let writer = {
+        let mut writer = pending.writer(Scope::Shared).unwrap();
+        io::Write::write_all(&mut writer, &bytes(2, 3000)).unwrap();
+        writer
+    };
+    set(&disk.before_write, move || drop(pending));
+    assert!(writer.finish().unwrap_err().is_invalid());
+    let usage = store.usage();
+    let listed = disk.disk.list("/state/shared".as_ref()).unwrap();
+    assert_eq!((listed.len(), listed[0].metadata.len), (1, usage.physical_bytes));
+    assert_eq!((usage.logical_bytes, usage.open_files), (5000, 1));
+    assert!(usage.dead_bytes >= 3000);
+    let next = commit_states(&store, &[bytes(3, 4000)]).unwrap();
+    assert_eq!(store.usage().physical_files, 1);
+    assert_eq!(read_states(&next).unwrap()[0].1, bytes(3, 4000));
+    assert_eq!(read_states(&kept).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
+fn panic_of_the_disk_in_the_middle_of_an_append_costs_the_segment_and_nothing_else() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let kept = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    set(&disk.before_write, || panic!("the disk's own bug"));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        pending.write(Scope::Shared, &bytes(2, 3000))
+    }));
+    assert!(panicked.is_err() && store.usage().open_files == 0, "nobody knows what is in it");
+    let handle = pending.write(Scope::Shared, &bytes(3, 3000)).unwrap();
+    let next = pending.commit(Manifest::builder().state("s", handle)).unwrap();
+    assert_eq!((store.usage().open_files, store.usage().physical_files), (1, 2));
+    assert_eq!(read_states(&next).unwrap()[0].1, bytes(3, 3000));
+    assert_eq!(read_states(&kept).unwrap()[0].1, bytes(1, 5000));
 }

@@ -1,12 +1,12 @@
 //! Which ids and handles a commit takes, and what it holds on to.
 
 use piton::{
-    CheckpointId, Error, Manifest, Scope, Store,
+    CheckpointId, Error, Manifest, Merging, Scope, Store,
     disk::MemoryDisk,
     testing::{Call, Fault, SimDisk, Survival},
 };
 
-use crate::support::{bytes, commit_states, on_every_disk, open, read_states};
+use crate::support::{bytes, commit_states, on_every_disk, open, open_unmerged, read_states};
 
 const EIO: i32 = 5;
 
@@ -81,7 +81,7 @@ fn state_of_another_pending_checkpoint_cannot_be_reused_or_named() {
 #[test]
 fn named_state_counts_as_reused_and_an_unnamed_one_is_let_go() {
     on_every_disk(|options, root| {
-        let store = options.clone().open(root).unwrap();
+        let store = options.clone().merging(Merging::Off).open(root).unwrap();
         let first = commit_states(&store, &[bytes(1, 5000), bytes(2, 6000)]).unwrap();
         let (named, unnamed) = (first.manifest().state("0").unwrap(), first.manifest().state("1").unwrap());
         let pending = store.begin(store.next_id()).unwrap();
@@ -118,7 +118,7 @@ fn handle_of_a_forgotten_state_is_refused_at_the_commit() {
 /// What a commit with one new state answers when one of its calls goes wrong, after a first commit that went well.
 fn commit_with(call: Call, nth: u64, fault: Fault) -> (SimDisk, Store, Error) {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     commit_states(&store, &[bytes(1, 5000)]).unwrap();
     disk.fail_nth(call, nth, fault);
     let error = commit_states(&store, &[bytes(2, 5000)]).unwrap_err();

@@ -7,7 +7,7 @@ use piton::{
     testing::{Fault, SimDisk},
 };
 
-use super::workload::{CHECKPOINTS, Notes, check, check_works, step};
+use super::workload::{CHECKPOINTS, Mode, Notes, check, check_works, modes, step};
 
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
@@ -61,23 +61,23 @@ fn check_ids_are_known(store: &Store, notes: &mut Notes) {
 }
 
 fn sweep(fault: Fault) -> u64 {
-    [None, Some(2)].into_iter().map(|retain| sweep_with(fault, retain)).sum()
+    modes().map(|mode| sweep_with(fault, mode)).sum()
 }
 
-fn sweep_with(fault: Fault, retain: Option<usize>) -> u64 {
+fn sweep_with(fault: Fault, mode: Mode) -> u64 {
     let calls = {
         let disk = SimDisk::new();
-        assert!(run_past_errors(&disk, &mut Notes::new(retain), fault).is_empty());
+        assert!(run_past_errors(&disk, &mut Notes::new(mode), fault).is_empty());
         disk.calls()
     };
     let mut failed = 0;
     for call in 1..=calls {
         let disk = SimDisk::new();
         disk.fail(call, fault);
-        let mut notes = Notes::new(retain);
+        let mut notes = Notes::new(mode);
         let errors = run_past_errors(&disk, &mut notes, fault);
         failed += errors.len() as u64;
-        let store = notes.open(&disk).unwrap_or_else(|e| panic!("call {call}, {fault:?}: {e}, after {errors:?}"));
+        let store = notes.open(&disk).unwrap_or_else(|e| panic!("call {call}, {mode:?}, {fault:?}: {e}, after {errors:?}"));
         check(&store, &mut notes);
         check_works(&disk, store, &mut notes);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use piton::{CheckpointId, Manifest, Options, Result, Scope, StateHandle, Store, testing::SimDisk};
+use piton::{CheckpointId, Manifest, Merging, Options, Result, Scope, StateHandle, Store, testing::SimDisk};
 
 use crate::support::{ROOT, bytes, read_states};
 
@@ -10,7 +10,7 @@ use crate::support::{ROOT, bytes, read_states};
 type Content = BTreeMap<String, Vec<u8>>;
 
 /// What the engine knows: what it was promised, and what it had asked for when things went wrong.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
     /// Committed, and not given to forget.
     committed: BTreeMap<CheckpointId, Content>,
@@ -18,29 +18,49 @@ pub(crate) struct Notes {
     asked: BTreeMap<CheckpointId, Content>,
     /// Given to forget, which did not return success; or left to the automatic retention, which promises nothing.
     forgetting: BTreeMap<CheckpointId, Content>,
-    /// What the automatic retention keeps.
-    pub(crate) retain: Option<usize>,
+    mode: Mode,
+    /// How many bytes the workload relocated.
+    pub(crate) relocated: u64,
 }
 
-pub(crate) const CHECKPOINTS: u64 = 6;
+/// How the store is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mode {
+    /// What the automatic retention keeps.
+    pub(crate) retain: Option<usize>,
+    pub(crate) merging: Merging,
+}
+
+/// Every merging, without and with automatic retention.
+pub(crate) fn modes() -> impl Iterator<Item = Mode> {
+    let mergings = [Merging::Off, Merging::WithinCheckpoint, Merging::AcrossCheckpoints];
+    mergings.into_iter().flat_map(|merging| [None, Some(2)].map(|retain| Mode { retain, merging }))
+}
+
+pub(crate) const CHECKPOINTS: u64 = 10;
 const STATES: u64 = 20;
 const ABORTED: u64 = 3;
-const PRUNE_AFTER: u64 = 5;
+const PRUNE_AFTER: u64 = 8;
 
 impl Notes {
-    pub(crate) fn new(retain: Option<usize>) -> Self {
-        Self { retain, ..Self::default() }
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self { mode, ..Self::default() }
     }
 
+    /// Segments are small, so that the workload fills many, and as little as possible may lie fallow, so that files are
+    /// marked, states relocated, holes punched.
     pub(crate) fn open(&self, disk: &SimDisk) -> Result<Store> {
-        let options = Options::new().disk(disk.clone()).inline_threshold(64).write_buffer(512);
-        self.retain.map_or(options.clone(), |keep| options.retain(keep)).open(ROOT)
+        let options = Options::new().disk(disk.clone()).inline_threshold(64).write_buffer(2048).merging(self.mode.merging);
+        let options = options.segment_size(20_000).max_space_amplification(Some(1.0));
+        self.mode.retain.map_or(options.clone(), |keep| options.retain(keep)).open(ROOT)
     }
 }
 
 /// Runs the workload until something goes wrong.
 pub(crate) fn run(store: &Store, notes: &mut Notes) -> Result<()> {
-    (1..=CHECKPOINTS).try_for_each(|round| step(store, round, notes))
+    (1..=CHECKPOINTS).try_for_each(|round| step(store, round, notes))?;
+    notes.relocated = store.usage().relocated_bytes;
+    Ok(())
 }
 
 /// One checkpoint: written, and then committed or aborted; and once, older ones are pruned.
@@ -55,8 +75,10 @@ pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
         let (handle, bytes) = match (kept, n % 5) {
             // Reused: two fifths, but for every third round.
             (Some(handle), 3 | 4) if !round.is_multiple_of(3) => {
-                let kept = notes.committed.values().next_back().map(|last| last[&name].clone());
-                (pending.reuse(std::slice::from_ref(handle))?.remove(0), kept.unwrap())
+                // A bad sector in the manifest of the newest one makes an older one the latest.
+                let id = previous.as_ref().map(piton::Checkpoint::id).unwrap();
+                let kept = notes.committed.get(&id).or_else(|| notes.forgetting.get(&id));
+                (pending.reuse(std::slice::from_ref(handle))?.remove(0), kept.unwrap()[&name].clone())
             }
             _ => new_state(&pending, round, n)?,
         };
@@ -70,7 +92,7 @@ pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
     notes.asked.insert(id, content);
     pending.commit(manifest)?;
     notes.committed.extend(notes.asked.remove(&id).map(|content| (id, content)));
-    while notes.retain.is_some_and(|keep| notes.committed.len() > keep) {
+    while notes.mode.retain.is_some_and(|keep| notes.committed.len() > keep) {
         notes.forgetting.extend(notes.committed.pop_first());
     }
     if round == PRUNE_AFTER { prune(store, notes) } else { Ok(()) }
@@ -78,7 +100,7 @@ pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
 
 /// Inline, empty, of one write, larger than the buffer; both scopes.
 fn new_state(pending: &piton::PendingCheckpoint, round: u64, n: u64) -> Result<(StateHandle, Vec<u8>)> {
-    let len = [40 + n, 0, 300 + n, 1500 + n, 100][usize::try_from(n % 5).unwrap()];
+    let len = [40 + n, 0, 1900 + n, 5000 + n, 1000][usize::try_from(n % 5).unwrap()];
     let bytes = bytes(round * 100 + n, usize::try_from(len).unwrap());
     let scope = if n.is_multiple_of(2) { Scope::Shared } else { Scope::Exclusive };
     Ok((pending.write(scope, &bytes)?, bytes))

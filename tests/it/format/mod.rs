@@ -30,7 +30,7 @@ fn copy_fixture(to: &Path) {
 /// What the fixture was made with. Run with `PITON_WRITE_FIXTURE=<new directory>` to write it anew, which is only right
 /// while version 1 was never released.
 fn write_fixture(root: &Path) {
-    let store = Options::new().open(root).unwrap();
+    let store = Options::new().write_buffer(4096).open(root).unwrap();
     for n in 1..=2 {
         let pending = store.begin(store.next_id()).unwrap();
         let mut manifest =
@@ -40,10 +40,12 @@ fn write_fixture(root: &Path) {
         } else {
             manifest = manifest.state("shared", pending.write(Scope::Shared, &bytes(1, 2000)).unwrap());
         }
+        let long = pending.write(Scope::Exclusive, &bytes(20 + n, 6000)).unwrap();
         let exclusive = pending.write(Scope::Exclusive, &bytes(10 + n, 1100)).unwrap();
         let inline = pending.write(Scope::Exclusive, b"inline").unwrap();
         let empty = pending.write(Scope::Exclusive, b"").unwrap();
-        pending.commit(manifest.state("exclusive", exclusive).state("inline", inline).state("", empty)).unwrap();
+        let manifest = manifest.state("exclusive", exclusive).state("inline", inline).state("", empty);
+        pending.commit(manifest.state("long", long)).unwrap();
     }
 }
 
@@ -67,6 +69,7 @@ fn store_of_version_1_is_read() {
             (String::new(), Vec::new()),
             ("exclusive".to_owned(), bytes(10 + n, 1100)),
             ("inline".to_owned(), b"inline".to_vec()),
+            ("long".to_owned(), bytes(20 + n, 6000)),
             ("shared".to_owned(), bytes(1, 2000)),
         ];
         assert_eq!(states, expected);

@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("disk", &["error", "id"]),
     ("options", &["disk"]),
     ("identity", &["disk", "error", "format", "id"]),
-    ("reclaim", &["disk", "error", "format", "handle", "id", "identity"]),
+    ("reclaim", &["disk", "error", "format", "handle", "id", "identity", "options"]),
     ("write", &["disk", "error", "format", "handle", "id", "options", "reclaim"]),
     ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     ("recover", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options", "reclaim"]),

@@ -1,17 +1,19 @@
 //! Forgetting and pruning: what goes is exactly what nobody refers to, and what stays stays readable.
 
+mod rules;
+
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use piton::{
-    Checkpoint, CheckpointId, Manifest, Options, Scope, Store,
+    Checkpoint, CheckpointId, Manifest, Merging, Options, Scope, Store,
     disk::{Disk, MemoryDisk},
     testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{ROOT, bytes, commit_states, on_every_disk, open, read_states};
+use crate::support::{ROOT, bytes, commit_states, on_every_disk, open, open_unmerged, read_states};
 
 fn id(number: u64) -> CheckpointId {
     CheckpointId::new(number).unwrap()
@@ -36,7 +38,7 @@ fn commit_on_top(store: &Store) -> Checkpoint {
 fn forgetting_in_any_order_leaves_the_others_readable_and_in_the_end_nothing() {
     for order in [[1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3], [3, 1, 4, 2]] {
         on_every_disk(|options, root| {
-            let store = options.clone().open(root).unwrap();
+            let store = options.clone().merging(Merging::Off).open(root).unwrap();
             (0..4).for_each(|_| drop(commit_on_top(&store)));
             let mut left = vec![1, 2, 3, 4];
             let (mut files, mut freed) = (0, 0);
@@ -129,7 +131,7 @@ fn failed_retention_is_a_report_and_the_next_commit_makes_up_for_it() {
 #[test]
 fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     drop(commit_states(&store, &[bytes(1, 4000)]).unwrap());
     drop(commit_states(&store, &[bytes(2, 4000)]).unwrap());
     disk.fail_nth(Call::Remove, 2, Fault::Error(5));
@@ -144,7 +146,7 @@ fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() 
 #[test]
 fn data_that_a_failed_fence_check_left_behind_is_removed_by_the_next_commit() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
     disk.fail_nth(Call::Open, 2, Fault::Error(24));
     let reclaimed = store.prune(1).unwrap();
@@ -156,7 +158,7 @@ fn data_that_a_failed_fence_check_left_behind_is_removed_by_the_next_commit() {
 #[test]
 fn data_file_that_could_not_be_removed_is_removed_by_the_next_commit() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
     disk.fail_nth(Call::Remove, 2, Fault::Error(5));
     assert_eq!(store.prune(1).unwrap().failures.len(), 1);
@@ -167,11 +169,11 @@ fn data_file_that_could_not_be_removed_is_removed_by_the_next_commit() {
 #[test]
 fn damaged_checkpoints_do_not_count_as_kept_and_go() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     (0..5).for_each(|_| drop(commit_states(&store, &[bytes(store.next_id().get(), 4000)]).unwrap()));
     drop(store);
     disk.damage(&Path::new(ROOT).join("manifests/00000000000000000005.manifest"), Vec::clear).unwrap();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     // The fourth is found to be damaged by reading it.
     let fourth = store.latest().unwrap().unwrap();
     let name = disk.list(&Path::new(ROOT).join("shared")).unwrap().into_iter().map(|entry| entry.name).nth(3).unwrap();
@@ -188,7 +190,7 @@ fn damaged_checkpoints_do_not_count_as_kept_and_go() {
 #[test]
 fn damage_of_a_shared_state_is_that_of_every_checkpoint_that_refers_to_it() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     drop(commit_states(&store, &[bytes(1, 4000)]).unwrap());
     drop(commit_states(&store, &[bytes(2, 4000)]).unwrap());
     let third = commit_on_top(&store);
@@ -206,10 +208,10 @@ fn damage_of_a_shared_state_is_that_of_every_checkpoint_that_refers_to_it() {
 fn state_in_a_file_that_is_too_short_cannot_be_reused() {
     let disk = SimDisk::new();
     let handle =
-        commit_states(&open(&disk).unwrap(), &[bytes(1, 4000)]).unwrap().manifest().state("0").unwrap().clone();
+        commit_states(&open_unmerged(&disk).unwrap(), &[bytes(1, 4000)]).unwrap().manifest().state("0").unwrap().clone();
     let file = Path::new(ROOT).join("shared/00000001-000-0000000001.seg");
     disk.damage(&file, |bytes| bytes.truncate(64 + 4000 + 47)).unwrap();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     assert_eq!(store.damaged().len(), 1);
     assert!(store.begin(store.next_id()).unwrap().reuse(&[handle]).unwrap_err().is_not_found());
 }
@@ -217,14 +219,14 @@ fn state_in_a_file_that_is_too_short_cannot_be_reused() {
 #[test]
 fn prune_removes_nothing_while_no_checkpoint_is_valid() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     (0..2).for_each(|_| drop(commit_on_top(&store)));
     drop(store);
     for n in 1..=2 {
         let name = format!("manifests/{n:020}.manifest");
         disk.damage(&Path::new(ROOT).join(name), |bytes| bytes.truncate(20)).unwrap();
     }
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     assert!(store.latest().unwrap_err().is_corrupt(), "that is not an empty store");
     assert!(store.prune(1).unwrap().checkpoints.is_empty());
     assert_eq!(store.checkpoint_ids(), [id(1), id(2)]);
@@ -233,11 +235,11 @@ fn prune_removes_nothing_while_no_checkpoint_is_valid() {
 #[test]
 fn once_the_unreadable_checkpoint_is_forgotten_sweeping_goes_on() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     (1..=3).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
     drop(store);
     disk.damage(&Path::new(ROOT).join("manifests/00000000000000000002.manifest"), Vec::clear).unwrap();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     store.forget(id(2)).unwrap();
     assert_eq!(store.forget(id(1)).unwrap().files, 1);
 }
@@ -245,17 +247,17 @@ fn once_the_unreadable_checkpoint_is_forgotten_sweeping_goes_on() {
 #[test]
 fn what_an_unreadable_manifest_may_name_is_not_swept() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     drop(commit_on_top(&store));
     drop(commit_on_top(&store));
     drop(store);
     let manifest = Path::new(ROOT).join("manifests/00000000000000000002.manifest");
     disk.damage(&manifest, |bytes| bytes[0] ^= 1).unwrap();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     drop(commit_states(&store, &[bytes(3, 4000)]).unwrap());
     assert_eq!(store.forget(id(1)).unwrap().files, 0, "the second checkpoint reuses its state");
     drop(store);
     disk.damage(&manifest, |bytes| bytes[0] ^= 1).unwrap();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     assert_eq!(read_states(&store.checkpoint(id(2)).unwrap()).unwrap().len(), 2);
 }

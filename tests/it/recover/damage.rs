@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use piton::{Error, Options, Result, Store, disk::OsDisk};
+use piton::{Error, Merging, Options, Result, Store, disk::OsDisk};
 
 use crate::support::{bytes, commit_states, read_states};
 
@@ -38,7 +38,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = Options::new().merging(Merging::WithinCheckpoint).open(dir.path()).unwrap();
         commit_states(&store, &[bytes(1, 5000), bytes(11, 100)]).unwrap();
         commit_states(&store, &[bytes(2, 5000), bytes(22, 100)]).unwrap();
         Self { dir }
@@ -57,7 +57,7 @@ impl Fixture {
     }
 
     fn newest_data(&self) -> PathBuf {
-        self.path("shared/00000001-000-0000000002.seg")
+        self.path("shared/00000001-001-0000000002.seg")
     }
 }
 
@@ -176,7 +176,7 @@ fn every_flipped_bit_of_a_small_data_file_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new().disk(OsDisk).inline_threshold(0).open(dir.path()).unwrap();
     let checkpoint = commit_states(&store, &[bytes(1, 50)]).unwrap();
-    let path = dir.path().join("shared/00000001-000-0000000001.seg");
+    let path = dir.path().join("shared/00000001-001-0000000001.seg");
     let len = std::fs::metadata(&path).unwrap().len() as usize;
     assert_eq!(len, 64 + 50 + 48);
     for bit in 0..len * 8 {

@@ -12,7 +12,7 @@ use piton::{
     testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{ROOT, bytes, commit_states, memory, on_every_disk, open, read_states};
+use crate::support::{ROOT, bytes, commit_states, memory, on_every_disk, open, open_unmerged, read_states};
 
 fn data_files(disk: &impl Disk) -> usize {
     ["shared", "exclusive"].iter().map(|dir| disk.list(&Path::new(ROOT).join(dir)).unwrap().len()).sum()
@@ -163,7 +163,7 @@ fn many_threads_write_one_checkpoint() {
 #[test]
 fn aborted_checkpoint_leaves_no_file_and_its_id_is_not_used_again() {
     let disk = MemoryDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     let first = store.next_id();
     let pending = store.begin(first).unwrap();
     (0..100).for_each(|n| drop(pending.write(Scope::Exclusive, &bytes(n, 3000)).unwrap()));
