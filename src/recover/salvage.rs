@@ -57,8 +57,7 @@ pub struct SegmentEntry {
 /// ```
 pub fn list_segment(disk: impl Disk, path: impl AsRef<Path>) -> Result<Vec<SegmentEntry>> {
     let path = std::path::absolute(&path).map_err(|e| Error::io("list the states in", path.as_ref(), e))?;
-    let volume = Volume::new(Arc::new(disk), path.clone(), false);
-    let file = volume.open("")?;
+    let file = Volume::new(Arc::new(disk), "/".into(), false).open(&path)?;
     let len = file.len()?;
     let (store, id) =
         decode_header(&file.read(0, len.min(HEADER_LEN))?).map_err(|e| e.at("list the states in", &path))?;

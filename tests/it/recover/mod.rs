@@ -2,3 +2,4 @@
 
 mod damage;
 mod open;
+mod salvage;

@@ -1,4 +1,5 @@
 //! Rules A1 to A9 of writing: what fails here loses or leaks a single state.
 
 mod inline;
+mod lanes;
 mod writer;
