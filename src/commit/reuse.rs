@@ -45,18 +45,14 @@ fn relocate_if_due(
     }
 }
 
-fn relocate(
-    publisher: &Publisher,
-    batch: &Arc<Batch>,
-    extent: &Extent,
-    sources: &mut Sources,
-) -> Result<StateHandle> {
+fn relocate(publisher: &Publisher, batch: &Arc<Batch>, extent: &Extent, sources: &mut Sources) -> Result<StateHandle> {
     let source = match sources.remove(&extent.file) {
         Some(source) => source,
         None => publisher.volume.open(layout::segment(extent.file))?,
     };
     let mut writer = StateWriter::new(batch, extent.file.scope, Origin::Relocated)?;
-    let crc = source.checksum(extent.offset, extent.len, |piece| writer.write_all(piece).map_err(Error::from_writer))?;
+    let crc =
+        source.checksum(extent.offset, extent.len, |piece| writer.write_all(piece).map_err(Error::from_writer))?;
     // Before the copy is a state: one with wrong bytes must not become one.
     verify::check_crc(&source, extent, crc)?;
     sources.insert(extent.file, source);

@@ -5,11 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
-    disk::{
-        layout,
-        publish::TempFile,
-        volume::Volume,
-    },
+    disk::{layout, publish::TempFile, volume::Volume},
     error::{Cause, Error, Result},
     format,
     handle::StateHandle,
@@ -20,12 +16,10 @@ use crate::{
     reclaim::{
         forget::{self, Reclaimed},
         registry::{Registry, Retired},
+        sweep::LEAST_PUNCHED,
     },
     write::batch::{Batch, Unsynced},
 };
-
-/// So many bytes may be punched out at the end of a commit, however little it wrote.
-const LEAST_PUNCHED: u64 = 1 << 20;
 
 /// What every commit of an open store needs.
 #[derive(Debug)]

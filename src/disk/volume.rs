@@ -306,7 +306,9 @@ impl VolumeFile {
         while !parts.is_empty() {
             let offered: usize = parts.iter().map(|part| part.len()).sum();
             match self.file.write_vectored_at(parts, offset) {
-                Ok(n) if n == 0 || n > offered => return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into())),
+                Ok(n) if n == 0 || n > offered => {
+                    return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into()));
+                }
                 Ok(n) => {
                     IoSlice::advance_slices(&mut parts, n);
                     offset += n as u64;

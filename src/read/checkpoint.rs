@@ -121,8 +121,8 @@ impl Checkpoint {
             Some(recent) => Ok(recent),
             None => self.0.settings.open(extent.file, self.0.manifest.store).map(Arc::new),
         };
-        let segment =
-            self.noting_damage(extent, segment.and_then(|segment| self.verify_once(&segment, extent).map(|()| segment)))?;
+        let segment = self
+            .noting_damage(extent, segment.and_then(|segment| self.verify_once(&segment, extent).map(|()| segment)))?;
         *self.0.recent.lock() = Some(Arc::clone(&segment));
         Ok(segment)
     }

@@ -28,6 +28,6 @@ pub(crate) mod verify;
 mod view;
 
 pub use checkpoint::Checkpoint;
-pub(crate) use segments::ReadSettings;
 pub use reader::StateReader;
+pub(crate) use segments::ReadSettings;
 pub use view::StateView;

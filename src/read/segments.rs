@@ -80,10 +80,8 @@ impl ReadSettings {
     fn map_anew(&self, segment: &OpenSegment, extent: &Extent, complete: u64) -> Result<Arc<Mapping>> {
         let whole = segment.file.map(0, complete.max(extent.end()));
         // A file that was cut behind this state is no damage of this state.
-        let mapping = whole.or_else(|error| match error.is_corrupt() {
-            true => segment.file.map(0, extent.end()),
-            false => Err(error),
-        });
+        let mapping =
+            whole.or_else(|error| if error.is_corrupt() { segment.file.map(0, extent.end()) } else { Err(error) });
         let mapping = Arc::new(mapping?);
         let mut mappings = self.mappings.lock();
         if mappings.len().is_power_of_two() {

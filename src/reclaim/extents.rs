@@ -133,7 +133,9 @@ impl Extents {
         }
         let extents = std::mem::take(&mut record.extents);
         self.groups.remove(&group);
-        extents.into_iter().for_each(|(file, offset)| self.unlink(group, file, offset));
+        for (file, offset) in extents {
+            self.unlink(group, file, offset);
+        }
     }
 
     /// Marks files for being written anew, if the store takes too much space.

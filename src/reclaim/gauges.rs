@@ -43,9 +43,8 @@ const FIELDS: [fn(&mut Gauges) -> &mut u64; 10] = [
 
 /// What a store holds in files and what they take: [`Store::usage`](crate::Store::usage).
 ///
-/// A *logical file* is a state in a data file, a *physical file* a data file. States that travel inside their handles,
-/// manifests, and what writers have begun and not finished do not count. Everything is derived from who refers to
-/// what, and nothing of it is stored.
+/// A *logical file* is a state in a data file, a *physical file* a data file. States that travel inside their handles and
+/// manifests do not count. Everything is derived from who refers to what, and nothing of it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -60,8 +59,8 @@ pub struct Usage {
     /// What these files take on the medium, without the holes that were punched into them. Known from what was written,
     /// and asked of the file system when the store is opened and after punching.
     pub allocated_bytes: u64,
-    /// How many of the physical bytes belong to no live state: those of states that nobody refers to, of abandoned ones,
-    /// and the padding that aligns states. Holes are among them.
+    /// How many of the physical bytes belong to no live state: those of states that nobody refers to, of abandoned and of
+    /// unfinished ones, and the padding that aligns states. Holes are among them.
     pub dead_bytes: u64,
     /// How many bytes are in data files that nobody refers to and that were not removed yet.
     pub orphan_bytes: u64,

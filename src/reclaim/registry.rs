@@ -12,6 +12,7 @@ use super::{
     file::FileRecord,
     gauges::Usage,
     space::SpacePolicy,
+    sweep::LEAST_PUNCHED,
 };
 use crate::{
     disk::{LockGuard, Metadata, volume::Volume},
@@ -409,6 +410,6 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.registry.state.lock().extents.release(self.group, self.holder);
         // What cannot be removed is remembered and tried again at the next sweep.
-        self.registry.tidy(0);
+        self.registry.tidy(LEAST_PUNCHED);
     }
 }

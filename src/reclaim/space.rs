@@ -27,7 +27,10 @@ impl SpacePolicy {
     /// Refuses what no store can be opened with.
     pub(crate) fn of(options: &Options) -> Result<Self> {
         if let Some(ratio) = options.max_space_amplification.filter(|ratio| !(ratio.is_finite() && *ratio >= 1.0)) {
-            return Err(Error::invalid("set max_space_amplification", format!("{ratio} is not a number of at least 1")));
+            return Err(Error::invalid(
+                "set max_space_amplification",
+                format!("{ratio} is not a number of at least 1"),
+            ));
         }
         let alignment = u64::from(options.alignment);
         if !alignment.is_power_of_two() || !(MIN_ALIGNMENT..=4096).contains(&alignment) {
@@ -59,9 +62,9 @@ impl SpacePolicy {
             return;
         }
         let open_garbage = times(footprint, ratio).max(self.segment_size / OPEN_GARBAGE);
-        let wasteful = |file: &FileRecord| match file.open {
-            true => file.waste() > open_garbage,
-            false => times(file.footprint(), ratio) < file.size(),
+        let wasteful = |file: &FileRecord| {
+            let sealed = || times(file.footprint(), ratio) < file.size();
+            if file.open { file.waste() > open_garbage } else { sealed() }
         };
         for file in files.by_waste(wasteful) {
             if files.totals().unmarked_size <= target {

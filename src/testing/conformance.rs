@@ -159,13 +159,13 @@ fn mapping_stays_what_it_was_while_the_file_grows(disk: &dyn Disk, dir: &Path) {
     let (path, file) = make_file(disk, dir, &[1; 5_000]);
     let open = disk.open(&path).unwrap();
     let mapping = open.map(0, 5_000).unwrap();
-    write_all(&*file, &[2; 100_000], 5_000);
+    write_all(&*file, &vec![2; 100_000], 5_000);
     assert_eq!(mapping.get(0..5_000), Some(&[1; 5_000][..]));
-    assert_eq!(open.map(0, 105_000).unwrap().get(5_000..105_000), Some(&[2; 100_000][..]));
+    assert_eq!(open.map(0, 105_000).unwrap().get(5_000..105_000), Some(&vec![2; 100_000][..]));
 }
 
 fn file_takes_what_it_has_and_has_one_name(disk: &dyn Disk, dir: &Path) {
-    let (path, file) = make_file(disk, dir, &[7; 100_000]);
+    let (path, file) = make_file(disk, dir, &vec![7; 100_000]);
     // Some file systems place bytes only when they are synced.
     file.sync_data().unwrap();
     let found = disk.metadata(&path).unwrap();

@@ -80,7 +80,8 @@ impl Allocator {
             }
             Err(error) => {
                 // Somebody else's file is not ours to remove.
-                if error.is_taken_name() { self.registry.disown(id) } else { self.registry.seal(id) }
+                let give_up = if error.is_taken_name() { Registry::disown } else { Registry::seal };
+                give_up(&self.registry, id);
                 Err(error)
             }
         }

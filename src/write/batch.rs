@@ -199,14 +199,13 @@ impl Batch {
     pub(super) fn append(&self, scope: Scope, payload: &[u8], origin: Origin) -> Result<Extent> {
         let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len() as u64));
         let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, origin);
-        let (extent, segment) = match lanes {
-            Some(lanes) => lanes.append(scope, payload, self.id, accept)?,
-            None => {
-                let mut appender = self.own_segment(scope)?;
-                let extent = appender.append(payload, self.id)?;
-                accept(&extent, appender.segment())?;
-                (extent, Arc::clone(appender.segment()))
-            }
+        let (extent, segment) = if let Some(lanes) = lanes {
+            lanes.append(scope, payload, self.id, accept)?
+        } else {
+            let mut appender = self.own_segment(scope)?;
+            let extent = appender.append(payload, self.id)?;
+            accept(&extent, appender.segment())?;
+            (extent, Arc::clone(appender.segment()))
         };
         self.settle(&extent, &segment)?;
         Ok(extent)

@@ -178,6 +178,7 @@ impl Appender {
         if let Some(entry) = &mut self.entry {
             entry.crc.update(bytes);
         }
+        self.registry.note_len(self.segment.id, self.end);
         Ok(())
     }
 

@@ -298,9 +298,8 @@ fn panic_of_the_disk_in_the_middle_of_an_append_costs_the_segment_and_nothing_el
     let kept = commit_states(&store, &[bytes(1, 5000)]).unwrap();
     let pending = store.begin(store.next_id()).unwrap();
     set(&disk.before_write, || panic!("the disk's own bug"));
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        pending.write(Scope::Shared, &bytes(2, 3000))
-    }));
+    let panicked =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pending.write(Scope::Shared, &bytes(2, 3000))));
     assert!(panicked.is_err() && store.usage().open_files == 0, "nobody knows what is in it");
     let handle = pending.write(Scope::Shared, &bytes(3, 3000)).unwrap();
     let next = pending.commit(Manifest::builder().state("s", handle)).unwrap();

@@ -77,7 +77,8 @@ fn sweep_with(fault: Fault, mode: Mode) -> u64 {
         let mut notes = Notes::new(mode);
         let errors = run_past_errors(&disk, &mut notes, fault);
         failed += errors.len() as u64;
-        let store = notes.open(&disk).unwrap_or_else(|e| panic!("call {call}, {mode:?}, {fault:?}: {e}, after {errors:?}"));
+        let store =
+            notes.open(&disk).unwrap_or_else(|e| panic!("call {call}, {mode:?}, {fault:?}: {e}, after {errors:?}"));
         check(&store, &mut notes);
         check_works(&disk, store, &mut notes);
     }

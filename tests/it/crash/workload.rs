@@ -50,7 +50,8 @@ impl Notes {
     /// Segments are small, so that the workload fills many, and as little as possible may lie fallow, so that files are
     /// marked, states relocated, holes punched.
     pub(crate) fn open(&self, disk: &SimDisk) -> Result<Store> {
-        let options = Options::new().disk(disk.clone()).inline_threshold(64).write_buffer(2048).merging(self.mode.merging);
+        let options =
+            Options::new().disk(disk.clone()).inline_threshold(64).write_buffer(2048).merging(self.mode.merging);
         let options = options.segment_size(20_000).max_space_amplification(Some(1.0));
         self.mode.retain.map_or(options.clone(), |keep| options.retain(keep)).open(ROOT)
     }

@@ -1,5 +1,7 @@
 //! Forgetting and pruning: what goes is exactly what nobody refers to, and what stays stays readable.
 
+mod model;
+mod reuse;
 mod rules;
 mod space;
 
@@ -208,8 +210,12 @@ fn damage_of_a_shared_state_is_that_of_every_checkpoint_that_refers_to_it() {
 #[test]
 fn state_in_a_file_that_is_too_short_cannot_be_reused() {
     let disk = SimDisk::new();
-    let handle =
-        commit_states(&open_unmerged(&disk).unwrap(), &[bytes(1, 4000)]).unwrap().manifest().state("0").unwrap().clone();
+    let handle = commit_states(&open_unmerged(&disk).unwrap(), &[bytes(1, 4000)])
+        .unwrap()
+        .manifest()
+        .state("0")
+        .unwrap()
+        .clone();
     let file = Path::new(ROOT).join("shared/00000001-000-0000000001.seg");
     disk.damage(&file, |bytes| bytes.truncate(64 + 4000 + 47)).unwrap();
     let store = open_unmerged(&disk).unwrap();

@@ -30,13 +30,16 @@ enum Step {
     Unread(u64),
 }
 
+/// The states of a checkpoint by their names.
+type States = BTreeMap<&'static str, (StateHandle, Vec<u8>)>;
+
 /// A store, what is going on in it, and what every checkpoint must have.
 struct World {
     options: Options,
     disk: MemoryDisk,
     store: Option<Store>,
-    pendings: BTreeMap<u64, (PendingCheckpoint, BTreeMap<&'static str, (StateHandle, Vec<u8>)>)>,
-    committed: BTreeMap<u64, BTreeMap<&'static str, (StateHandle, Vec<u8>)>>,
+    pendings: BTreeMap<u64, (PendingCheckpoint, States)>,
+    committed: BTreeMap<u64, States>,
     readers: BTreeMap<u64, piton::Checkpoint>,
 }
 
@@ -67,15 +70,18 @@ impl World {
                 states.insert(name, (handle, content));
             }
             Reuse(n, from, name) => {
-                let Some((handle, content)) = self.committed.get(&from).map(|states| states[name].clone()) else { return };
+                let Some((handle, content)) = self.committed.get(&from).map(|states| states[name].clone()) else {
+                    return;
+                };
                 let Some((pending, states)) = self.pendings.get_mut(&n) else { return };
                 let handle = pending.reuse(&[handle]).unwrap().remove(0);
                 states.insert(name, (handle, content));
             }
             Commit(n) => {
                 let Some((pending, states)) = self.pendings.remove(&n) else { return };
-                let manifest =
-                    states.iter().fold(Manifest::builder(), |manifest, (name, (h, _))| manifest.state(*name, h.clone()));
+                let manifest = states
+                    .iter()
+                    .fold(Manifest::builder(), |manifest, (name, (h, _))| manifest.state(*name, h.clone()));
                 pending.commit(manifest).unwrap();
                 self.committed.insert(n, states);
             }
@@ -132,7 +138,9 @@ impl World {
         self.pendings.clear();
         self.readers.clear();
         let ids: Vec<_> = self.committed.keys().copied().collect();
-        ids.into_iter().for_each(|n| self.run(Forget(n)));
+        for n in ids {
+            self.run(Forget(n));
+        }
         assert_eq!(self.store().usage().logical_files, 0);
         self.store.take().unwrap().close().unwrap();
         assert_eq!(self.counts(), (0, 0), "closed, and all is forgotten");
@@ -170,8 +178,14 @@ const ROWS: &[Row] = &[
         "B1 within: states of one checkpoint share a file, those of two do not",
         within,
         &[
-            Begin(1), Begin(2), Write(1, Shared, "a", 9), Write(2, Shared, "b", 9), Write(1, Shared, "c", 9),
-            Write(2, Shared, "d", 9), Commit(1), Commit(2),
+            Begin(1),
+            Begin(2),
+            Write(1, Shared, "a", 9),
+            Write(2, Shared, "b", 9),
+            Write(1, Shared, "c", 9),
+            Write(2, Shared, "d", 9),
+            Commit(1),
+            Commit(2),
         ],
         (0, 2),
     ),
@@ -179,8 +193,15 @@ const ROWS: &[Row] = &[
         "B1 across: those of two checkpoints share a file as well",
         across,
         &[
-            Begin(1), Begin(2), Write(1, Shared, "a", 9), Write(2, Shared, "b", 9), Commit(1), Commit(2), Begin(3),
-            Write(3, Shared, "c", 9), Commit(3),
+            Begin(1),
+            Begin(2),
+            Write(1, Shared, "a", 9),
+            Write(2, Shared, "b", 9),
+            Commit(1),
+            Commit(2),
+            Begin(3),
+            Write(3, Shared, "c", 9),
+            Commit(3),
         ],
         (0, 1),
     ),
@@ -194,8 +215,12 @@ const ROWS: &[Row] = &[
         "B1 the size of a segment is a hard cap: what does not fit goes to a fresh one",
         small,
         &[
-            Begin(1), Write(1, Shared, "a", 1000), Write(1, Shared, "b", 1000), Write(1, Shared, "c", 1000),
-            Write(1, Shared, "d", 1000), Commit(1),
+            Begin(1),
+            Write(1, Shared, "a", 1000),
+            Write(1, Shared, "b", 1000),
+            Write(1, Shared, "c", 1000),
+            Write(1, Shared, "d", 1000),
+            Commit(1),
         ],
         (0, 2),
     ),
@@ -203,7 +228,10 @@ const ROWS: &[Row] = &[
         "B1 a state larger than a segment has one of its own, and the lane goes on",
         small,
         &[
-            Begin(1), Write(1, Shared, "a", 1000), Write(1, Shared, "large", 4000), Write(1, Shared, "b", 1000),
+            Begin(1),
+            Write(1, Shared, "a", 1000),
+            Write(1, Shared, "large", 4000),
+            Write(1, Shared, "b", 1000),
             Commit(1),
         ],
         (0, 2),
@@ -218,8 +246,16 @@ const ROWS: &[Row] = &[
         "B3 abort discards only what the checkpoint alone refers to",
         small,
         &[
-            Begin(1), Write(1, Shared, "a", 3000), Commit(1), Begin(2), Reuse(2, 1, "a"), Write(2, Shared, "b", 3000),
-            Abort(2), Begin(3), Write(3, Shared, "c", 3000), Commit(3),
+            Begin(1),
+            Write(1, Shared, "a", 3000),
+            Commit(1),
+            Begin(2),
+            Reuse(2, 1, "a"),
+            Write(2, Shared, "b", 3000),
+            Abort(2),
+            Begin(3),
+            Write(3, Shared, "c", 3000),
+            Commit(3),
         ],
         (0, 2),
     ),
@@ -227,8 +263,15 @@ const ROWS: &[Row] = &[
         "B3 forgetting discards what nobody else refers to",
         off,
         &[
-            Begin(1), Write(1, Shared, "a", 9), Write(1, Shared, "b", 9), Commit(1), Begin(2), Reuse(2, 1, "a"),
-            Write(2, Shared, "c", 9), Commit(2), Forget(1),
+            Begin(1),
+            Write(1, Shared, "a", 9),
+            Write(1, Shared, "b", 9),
+            Commit(1),
+            Begin(2),
+            Reuse(2, 1, "a"),
+            Write(2, Shared, "c", 9),
+            Commit(2),
+            Forget(1),
         ],
         (0, 2),
     ),
@@ -260,8 +303,12 @@ const ROWS: &[Row] = &[
         "B4 a sealed file without live states goes at once, an open one stays for the next checkpoint",
         small,
         &[
-            Begin(1), Write(1, Shared, "a", 1000), Write(1, Shared, "b", 1000), Write(1, Shared, "c", 1000),
-            Write(1, Shared, "d", 1000), Abort(1),
+            Begin(1),
+            Write(1, Shared, "a", 1000),
+            Write(1, Shared, "b", 1000),
+            Write(1, Shared, "c", 1000),
+            Write(1, Shared, "d", 1000),
+            Abort(1),
         ],
         (0, 1),
     ),
@@ -275,8 +322,18 @@ const ROWS: &[Row] = &[
         "B4 a file whose states die while it is open goes when it is full",
         small,
         &[
-            Begin(1), Write(1, Shared, "a", 1000), Abort(1), Begin(2), Write(2, Shared, "b", 1000), Abort(2), Begin(3),
-            Write(3, Shared, "c", 1000), Abort(3), Begin(4), Write(4, Shared, "d", 1000), Commit(4),
+            Begin(1),
+            Write(1, Shared, "a", 1000),
+            Abort(1),
+            Begin(2),
+            Write(2, Shared, "b", 1000),
+            Abort(2),
+            Begin(3),
+            Write(3, Shared, "c", 1000),
+            Abort(3),
+            Begin(4),
+            Write(4, Shared, "d", 1000),
+            Commit(4),
         ],
         (0, 1),
     ),
@@ -294,7 +351,7 @@ fn files_are_those_that_the_rules_say() {
 
 #[test]
 fn restart_at_any_step_loses_nothing_committed_and_leaves_nothing_else() {
-    for (rule, options, steps, _) in ROWS {
+    for (_, options, steps, _) in ROWS {
         for at in 0..=steps.len() {
             let mut world = World::new(&options());
             steps[..at].iter().for_each(|step| world.run(*step));
@@ -305,7 +362,6 @@ fn restart_at_any_step_loses_nothing_committed_and_leaves_nothing_else() {
                     world.run(*step);
                 }
             }
-            println!("{rule}, restarted after {at}");
             world.end();
         }
     }

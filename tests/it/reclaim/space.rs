@@ -3,18 +3,19 @@
 //!
 //! `cargo test --release --all-features --test it space -- --nocapture` prints the table of docs/performance.md.
 
+#![expect(clippy::cast_precision_loss, clippy::print_stdout, reason = "ratios, printed as a table")]
+
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     path::Path,
 };
 
 use piton::{
-    Durability, Maintenance, Manifest, Options, PendingCheckpoint, Scope, StateHandle, Store,
+    Durability, Manifest, Options, PendingCheckpoint, Scope, StateHandle, Store,
     disk::{Disk, MemoryDisk, OsDisk},
-    testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{ROOT, bytes, commit_states, read_states};
+use crate::support::{ROOT, bytes, read_states};
 
 const CHECKPOINTS: u64 = 400;
 const STATES: u64 = 1000;
@@ -130,7 +131,13 @@ struct Figures {
     rewritten: f64,
 }
 
-fn run(disk: &(impl Disk + Clone), root: &Path, (len, segment_size): (usize, u64), engine: Engine, punch: bool) -> Figures {
+fn run(
+    disk: &(impl Disk + Clone),
+    root: &Path,
+    (len, segment_size): (usize, u64),
+    engine: Engine,
+    punch: bool,
+) -> Figures {
     let options = Options::new().disk(disk.clone()).durability(Durability::None).inline_threshold(0).retain(RETAINED);
     let options = options.segment_size(segment_size).punch_holes(punch).relocation(engine == Engine::Reuses);
     let store = options.open(root).unwrap();

@@ -93,9 +93,8 @@ fn no_segment_is_longer_than_its_size_unless_it_has_one_state_alone() {
             .map(|entry| (entry.name.into_string().unwrap(), entry.metadata.len))
             .collect();
         for (file, ranges) in places(&checkpoint) {
-            let [generation, lane, sequence] = [0, 1, 2].map(|at| {
-                file.split_once(':').unwrap().1.split('.').nth(at).unwrap().parse::<u64>().unwrap()
-            });
+            let [generation, lane, sequence] =
+                [0, 1, 2].map(|at| file.split_once(':').unwrap().1.split('.').nth(at).unwrap().parse::<u64>().unwrap());
             let len = lengths[&format!("{generation:08}-{lane:03}-{sequence:010}.seg")];
             assert!(len <= size || ranges.len() == 1, "{file} has {len} bytes");
         }
@@ -189,9 +188,8 @@ fn failed_sync_retires_the_segment_and_fails_every_checkpoint_with_unsynced_stat
     let durable = commit_states(&store, &[bytes(1, 5000)]).unwrap();
     let first = store.begin(store.next_id()).unwrap();
     let second = store.begin(store.next_id()).unwrap();
-    let manifests = [&first, &second].map(|pending| {
-        Manifest::builder().state("s", pending.write(Scope::Shared, &bytes(2, 5000)).unwrap())
-    });
+    let manifests = [&first, &second]
+        .map(|pending| Manifest::builder().state("s", pending.write(Scope::Shared, &bytes(2, 5000)).unwrap()));
     disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
     let [of_first, of_second] = manifests;
     assert_eq!(first.commit(of_first).unwrap_err().raw_os_error(), Some(EIO));
