@@ -4,22 +4,31 @@
 //!
 //! A [`PendingCheckpoint`] owns its batch of writers and its hold on everything it wrote or reuses. Until the commit
 //! point nothing of it can be seen; dropped before, it is an abort: what it alone refers to is removed. [`sequence`] is
-//! the commit: one function a step, in order, and nothing else publishes.
+//! the commit: one function a step, in order, and nothing else publishes. [`reuse`] keeps states of earlier checkpoints,
+//! and moves them out of files that should go.
 //!
 //! # The commit, step by step
 //!
 //! 1. refuse if the store is poisoned, a writer of this pending checkpoint is still open, or the id is not
 //!    above every committed one;
 //! 2. check that everything the manifest names is referred to by this pending checkpoint, or can be;
-//! 3. sync the data of every file written and not yet synced;
-//! 4. sync the directories that gained files. A crash up to here leaves orphans;
+//! 3. sync every segment with a state of this checkpoint that was not synced since, once each;
+//! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
+//!    segments that others refer to;
 //! 5. refuse if the store is fenced, or 1 is no longer so; write the manifest under a temporary name, sync it. A crash leaves the temporary name and orphans;
 //! 6. rename it to its final name, if nobody has that name: else it is a conflict, and the first one stays. If the call
 //!    fails, the name tells what it did;
 //! 7. sync `manifests/`: **the commit point**; then look once more whether the store is still ours. A crash between 6 and here leaves the checkpoint committed or not at all;
 //!    an error between 6 and here is indeterminate and poisons the store;
-//! 8. the published manifest holds everything it names; then retention, which can only fail into a report. At last the
-//!    pending checkpoint lets go, and what it wrote and the manifest does not name is removed.
+//! 8. the published manifest holds everything it names; then retention and tidying up, which can only fail into a report.
+//!    At last the pending checkpoint lets go of what it wrote and the manifest does not name.
+//!
+//! # Relocation, step by step
+//!
+//! 1. the pending checkpoint refers to the old state: it stays until the end, whatever happens to others;
+//! 2. if its file is marked and the budget allows: it is read, and written anew like any other state;
+//! 3. before it is finished the checksum of what was read is compared with the handle's: damage is never copied. A full
+//!    disk is no failure: the state stays where it is.
 //!
 //! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{
     allocator::{Allocator, NO_LANE},
     lanes::Lanes,
-    segment::{Appender, Segment},
+    segment::{Appender, Payload, Segment},
 };
 use crate::{
     disk::{layout, volume::Volume},
@@ -197,7 +197,8 @@ impl Batch {
 
     /// Writes a whole state, into a lane if it may share one.
     pub(super) fn append(&self, scope: Scope, payload: &[u8], origin: Origin) -> Result<Extent> {
-        let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len() as u64));
+        let payload = &Payload::new(payload);
+        let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len()));
         let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, origin);
         let (extent, segment) = if let Some(lanes) = lanes {
             lanes.append(scope, payload, self.id, accept)?

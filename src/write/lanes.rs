@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{
     allocator::Allocator,
-    segment::{Appender, Segment},
+    segment::{Appender, Payload, Segment},
 };
 use crate::{
     error::Result,
@@ -66,12 +66,12 @@ impl Lanes {
     pub(super) fn append(
         &self,
         scope: Scope,
-        payload: &[u8],
+        payload: &Payload<'_>,
         checkpoint: CheckpointId,
         accept: impl FnOnce(&Extent, &Arc<Segment>) -> Result<()>,
     ) -> Result<(Extent, Arc<Segment>)> {
-        let mut lease = self.lease(scope, payload.len() as u64);
-        let (mut appender, sealed) = self.appender(&mut lease, scope, payload.len() as u64)?;
+        let mut lease = self.lease(scope, payload.len());
+        let (mut appender, sealed) = self.appender(&mut lease, scope, payload.len())?;
         // A failure, and a panic, drops the appender here, which seals the segment; the lane goes on with another.
         let extent = appender.append(payload, checkpoint)?;
         let accepted = accept(&extent, appender.segment());

@@ -2,23 +2,51 @@
 //!
 //! # Who owns what
 //!
-//! A [`StateWriter`] owns its buffer and, once the state is too long to stay inside the handle, one
-//! [`segment::SegmentFile`]: nobody else writes to that file. A [`batch::Batch`] is the write side of one pending
-//! checkpoint, shared by its writers: which files still wait for their sync, which directories gained names, how many
-//! writers are open. [`allocator::Allocator`] numbers the files of an open store.
+//! A [`StateWriter`] owns its buffer. A [`segment::Appender`] is the one writer of a segment: nobody else writes to that
+//! file, and when it is dropped, on whatever path, the segment is sealed. It is owned by a `StateWriter` that streams,
+//! or by a lane ([`lanes`]), which lends it for one append at a time; the loan is a guard, so that an error or a panic
+//! in it seals the segment and gives the lane back. [`segment::Segment`] is what everybody else has of it: how far it is
+//! written, how far it is durable. A [`batch::Batch`] is the write side of one pending checkpoint, shared by its writers:
+//! which segments it touched, how many writers are open. [`allocator::Allocator`] numbers and creates the segments of an
+//! open store.
+//!
+//! # Where a state goes
+//!
+//! | a state | goes |
+//! |---|---|
+//! | of at most the inline threshold | into its handle |
+//! | that fits into the write buffer and into a segment | to a lane, as a whole, when it is finished; with `Merging::Off` to a segment of its own |
+//! | any longer one | to a segment of its own, streamed |
+//!
+//! Lanes belong to the store (`Merging::AcrossCheckpoints`) or to a pending checkpoint (`WithinCheckpoint`). No writer
+//! keeps a lane for longer than one append, so no order in which an engine uses its writers can block it.
 //!
 //! # One state, step by step
 //!
 //! 1. bytes gather in the buffer. A state that ends here with at most the inline threshold never touches a file;
-//! 2. a file under a temporary name in the directory of the scope: header, then the payload as it comes. A crash leaves
-//!    a temporary name, which the next open removes. The checksum is taken over what the file has accepted;
-//! 3. `finish`: the trailer, then the rename to the final name. A crash leaves a whole file that no manifest names: an
-//!    orphan, which the next open removes;
-//! 4. the batch takes the file over, to sync it at the commit (with `Durability::PerState` it was synced before the
-//!    rename, and its directory after), and the registry learns of the extent.
+//! 2. a lane is leased: one with room, else one without a segment, else one whose segment is sealed for this. If all are
+//!    leased another is opened, or, if there are as many as may be, the writer waits for one append;
+//! 3. if there is no segment, one is created: the registry learns of it, then a temporary name, header, final name. A
+//!    crash leaves a temporary name or a segment that no manifest names, which the next open removes; a failure leaves
+//!    a file without live states, which the registry removes;
+//! 4. padding, payload and trailer are appended in one call. The checksum covers exactly what the file accepted: all of
+//!    it, or the append fails. A failure leaves a torn entry at the end of a segment that takes no more: dead bytes. A
+//!    crash leaves a whole or torn entry that no manifest names;
+//! 5. before the lane is given back the batch takes the state over and the registry learns of the extent: from here on
+//!    the segment has a live state, and cannot go;
+//! 6. with `Durability::PerState` the segment is synced, and its directory once. Else this waits for the commit.
 //!
-//! A writer that is dropped before, or fails, removes its file. After a failure every later call of that writer returns
-//! the same failure; other states are untouched.
+//! A streamed state takes the same steps with a segment of its own, the payload in pieces between 3 and 5, and is told to
+//! the operating system for writing as it goes.
+//!
+//! A writer that is dropped before, or fails, leaves nothing: its segment has no live state and is removed. After a
+//! failure every later call of that writer returns the same failure; other states are untouched.
+//!
+//! # What a sync covers
+//!
+//! A segment is synced once for all checkpoints that wrote to it before: whoever comes later finds that it was. When a
+//! sync fails, nothing in it that was not durable before ever is: every checkpoint with such a state fails, the segment
+//! takes no more, and it is not synced again.
 
 pub(crate) mod allocator;
 pub(crate) mod batch;

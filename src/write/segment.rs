@@ -65,11 +65,28 @@ pub(super) struct Appender {
     entry: Option<Entry>,
 }
 
+/// A whole state, and its checksum, which is computed where nobody waits for it. It is written as a whole or not at all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Payload<'a> {
+    bytes: &'a [u8],
+    crc: u32,
+}
+
 #[derive(Debug)]
 struct Entry {
     offset: u64,
     /// Of the bytes that the file has accepted.
     crc: crc32fast::Hasher,
+}
+
+impl<'a> Payload<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, crc: crc32fast::hash(bytes) }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
 }
 
 impl Segment {
@@ -158,9 +175,9 @@ impl Appender {
     }
 
     /// Appends a whole state: padding, payload and trailer in one call to the disk, if that takes them all.
-    pub(super) fn append(&mut self, payload: &[u8], checkpoint: CheckpointId) -> Result<Extent> {
+    pub(super) fn append(&mut self, payload: &Payload<'_>, checkpoint: CheckpointId) -> Result<Extent> {
+        let Payload { bytes: payload, crc } = *payload;
         let offset = self.next_offset();
-        let crc = crc32fast::hash(payload);
         let extent = Extent { file: self.segment.id, offset, len: payload.len() as u64, crc };
         let trailer = encode_trailer(self.tag, &extent, checkpoint);
         self.write(&[self.padding(offset), payload, &trailer])?;

@@ -60,8 +60,9 @@ impl StateWriter {
         self.position
     }
 
-    /// Makes durable what was written so far, as bytes of a file that has no final name yet: worth its cost only to
-    /// spread the syncs of a very large state. While the state may still travel inside its handle, this does nothing.
+    /// Makes durable what was written so far, as bytes that nothing refers to yet: worth its cost only to spread the
+    /// syncs of a very large state. The state gets a segment of its own by it. While it may still travel inside its
+    /// handle, this does nothing.
     ///
     /// # Errors
     ///
@@ -77,8 +78,9 @@ impl StateWriter {
 
     /// Ends the state and returns its handle.
     ///
-    /// The state becomes durable with the checkpoint, or now with [`Durability::PerState`]. A state of at most
-    /// `inline_threshold` bytes travels inside the handle.
+    /// The state becomes durable with the checkpoint, or now with [`Durability::PerState`](crate::Durability). A state of
+    /// at most `inline_threshold` bytes travels inside the handle; one that fits into the write buffer is appended to a
+    /// segment that others share, in one call to the disk.
     ///
     /// # Errors
     ///
