@@ -4,7 +4,7 @@
 use std::{hint::black_box, path::Path};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use piton::{Checkpoint, Durability, Manifest, Options, Scope, Store};
+use piton::{Checkpoint, Durability, Manifest, Merging, Options, Scope, Store};
 
 fn open(dir: &Path, durability: Durability) -> Store {
     Options::new().durability(durability).inline_threshold(0).retain(2).open(dir).unwrap()
@@ -34,6 +34,31 @@ fn write_and_commit(criterion: &mut Criterion) {
         }
     }
     group.finish();
+}
+
+/// A thousand new states of 4 KiB by two threads: a file each, and merged into one lane or two.
+fn merge(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("merge");
+    group.sample_size(10);
+    let one = Options::new().retain(2);
+    let modes = [("off", one.clone().merging(Merging::Off)), ("1_lane", one.clone()), ("2_lanes", one.lanes(2))];
+    for (name, options) in modes {
+        let dir = tempfile::tempdir().unwrap();
+        let store = options.open(dir.path()).unwrap();
+        group.bench_function(name, |bencher| bencher.iter(|| commit_from_two_threads(&store)));
+    }
+    group.finish();
+}
+
+fn commit_from_two_threads(store: &Store) -> Checkpoint {
+    let pending = store.begin(store.next_id()).unwrap();
+    let write = || (0..500).map(|_| pending.write(Scope::Shared, &[7; 4096]).unwrap()).collect::<Vec<_>>();
+    let handles = std::thread::scope(|scope| {
+        let threads = [scope.spawn(write), scope.spawn(write)];
+        threads.map(|thread| thread.join().unwrap()).concat()
+    });
+    let named = handles.into_iter().enumerate();
+    pending.commit(named.fold(Manifest::builder(), |manifest, (n, h)| manifest.state(n.to_string(), h))).unwrap()
 }
 
 /// A state, verified on first use or not: the ratio is what verification costs.
@@ -68,5 +93,5 @@ fn reopen(criterion: &mut Criterion) {
     criterion.bench_function("open/2x1000", |bencher| bencher.iter(|| open(dir.path(), Durability::None)));
 }
 
-criterion_group!(benches, write_and_commit, read, reopen);
+criterion_group!(benches, write_and_commit, merge, read, reopen);
 criterion_main!(benches);

@@ -33,7 +33,9 @@ pub fn manifest_around(body: &[u8]) -> Vec<u8> {
 /// Why the bytes are not a manifest.
 pub fn parse_anything(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     let _ = format::identity::decode(bytes);
-    let _ = format::segment::decode_header(bytes);
+    if let Ok((store, file)) = format::segment::decode_header(bytes.get(..64).unwrap_or(bytes)) {
+        format::segment::entries(bytes, 0, format::segment::tag(store, file), file).for_each(drop);
+    }
     let manifest = format::manifest::decode(bytes).map_err(|e| e.at("parse", "fuzz input".as_ref()))?;
     Ok(format::manifest::encode(&manifest))
 }
