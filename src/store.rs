@@ -277,10 +277,11 @@ impl Store {
         Ok(self.0.registry.maintain(budget))
     }
 
-    /// Closes this clone of the store: remembers durably which ids attempts have had, completes the last automatic
-    /// retention, and removes what could not be removed before. Dropping a store without this only gives back the lock:
-    /// data of the last automatic retention stays until the next open, which removes it, and ids of aborted attempts may
-    /// be given out again.
+    /// Closes this clone of the store: seals the segments that states were appended to, remembers durably which ids
+    /// attempts have had, completes the last automatic retention, and removes the files that nobody refers to, also with
+    /// [`Maintenance::Manual`](crate::Maintenance). Dropping a store without this only gives back the lock: data of the
+    /// last automatic retention stays until the next open, which removes it, and ids of aborted attempts may be given out
+    /// again. Other clones go on, with fresh segments.
     ///
     /// # Errors
     ///
@@ -288,7 +289,9 @@ impl Store {
     pub fn close(self) -> Result<()> {
         self.0.volume.check_writable("close")?;
         self.0.write.seal();
-        let leftovers = self.forget_all(&[])?.failures;
+        let mut leftovers = self.forget_all(&[])?.failures;
+        // Whoever does the maintenance: after this nobody can.
+        leftovers.extend(self.0.registry.remove_dead().failures);
         if let Some(floor) = self.0.registry.id_floor() {
             self.0.identity.raise_floor(floor)?;
         }

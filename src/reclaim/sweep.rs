@@ -54,6 +54,13 @@ impl Registry {
         done
     }
 
+    /// Removes dead files, whoever does the maintenance.
+    pub(crate) fn remove_dead(&self) -> Maintained {
+        let mut done = Maintained::default();
+        self.sweep(u64::MAX, &mut done);
+        done
+    }
+
     fn mark(&self) {
         self.state.lock().extents.mark();
     }

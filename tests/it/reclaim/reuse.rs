@@ -300,6 +300,11 @@ fn manual_maintenance_does_nothing_by_itself_and_all_of_it_when_called() {
     assert!(!rest.more && part.files + rest.files == 20, "{rest:?}");
     assert_eq!(store.usage().orphan_bytes, 0);
     read_states(&store.latest().unwrap().unwrap()).unwrap();
+    commit(&store, 0..8, &[]);
+    store.prune(1).unwrap();
+    store.close().unwrap();
+    let store = open(&disk).unwrap();
+    assert!(store.open_report().removed.is_empty(), "closing is the last chance: {:?}", store.open_report());
 }
 
 #[test]
