@@ -94,13 +94,16 @@ pub enum Scope {
     Shared,
 }
 
+/// The lane of a data file that has one state for itself.
+pub(crate) const NO_LANE: u16 = 0;
+
 /// The number of a data file, unique in its store: see `docs/format.md`, "Names".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct FileId {
     pub(crate) scope: Scope,
     /// The generation of the store that wrote it.
     pub(crate) generation: u64,
-    /// Which of the files that are open at the same time.
+    /// Which of the files that are open at the same time, or [`NO_LANE`].
     pub(crate) lane: u16,
     /// Counts the files of one generation, lane and scope.
     pub(crate) sequence: u64,

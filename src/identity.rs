@@ -29,16 +29,18 @@ pub(crate) fn read(volume: &Volume) -> Result<Identity> {
     volume.parse(layout::IDENTITY, "read store identity", (identity::LEN, identity::check_head), identity::decode)
 }
 
-/// Replaces the identity, durably: temporary file, sync, rename, sync of the root.
-fn write(volume: &Arc<Volume>, identity: &Identity) -> Result<()> {
-    TempFile::write(volume, Path::new(""), &identity::encode(identity))?.replace(Path::new(layout::IDENTITY))?;
+/// Replaces the identity, durably: temporary file, sync, a last look whether it may be replaced, rename, sync of the root.
+fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl FnOnce() -> Result<()>) -> Result<()> {
+    let temp = TempFile::write(volume, Path::new(""), &identity::encode(identity))?;
+    admit()?;
+    temp.replace(Path::new(layout::IDENTITY))?;
     volume.sync_dir("")
 }
 
 impl IdentityFile {
     /// Takes over the store: writes this identity, whose generation must be new.
     pub(crate) fn take_over(volume: &Arc<Volume>, identity: &Identity) -> Result<Self> {
-        write(volume, identity)?;
+        write(volume, identity, || Ok(()))?;
         let Identity { store, generation, id_floor } = *identity;
         Ok(Self { volume: Arc::clone(volume), store, generation, id_floor: Mutex::new(id_floor) })
     }
@@ -72,8 +74,8 @@ impl IdentityFile {
         if *id_floor >= id.get() {
             return Ok(());
         }
-        self.check_not_fenced("raise the id floor of")?;
-        write(&self.volume, &Identity { store: self.store, generation: self.generation, id_floor: id.get() })?;
+        let raised = Identity { store: self.store, generation: self.generation, id_floor: id.get() };
+        write(&self.volume, &raised, || self.check_not_fenced("raise the id floor of"))?;
         *id_floor = id.get();
         Ok(())
     }

@@ -160,9 +160,9 @@ mod tests {
         coordinator.save().unwrap();
 
         coordinator.accept(handover(2, &[(1, 11), (2, 21)]));
-        fs::rename(dir.path().join("shared"), dir.path().join("away")).unwrap();
+        fs::rename(dir.path().join("manifests"), dir.path().join("away")).unwrap();
         assert!(may_pass(&coordinator.save().unwrap_err()));
-        fs::rename(dir.path().join("away"), dir.path().join("shared")).unwrap();
+        fs::rename(dir.path().join("away"), dir.path().join("manifests")).unwrap();
         let before = [(group_name(0, 1), 10), (group_name(0, 2), 20), (group_name(0, 3), 30)];
         assert_eq!(saved(coordinator.state), (before.to_vec(), 1));
 

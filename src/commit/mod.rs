@@ -12,10 +12,11 @@
 //! 1. refuse if the store is poisoned, a writer of this pending checkpoint is still open, or the id is not
 //!    above every committed one;
 //! 2. check that everything the manifest names is referred to by this pending checkpoint, or can be;
-//! 3. sync every segment with a state of this checkpoint that was not synced since, once each;
+//! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
 //!    segments that others refer to;
-//! 5. refuse if the store is fenced, or 1 is no longer so; write the manifest under a temporary name, sync it. A crash leaves the temporary name and orphans;
+//! 5. refuse if 1 is no longer so; write the manifest under a temporary name, sync it; refuse if the store is fenced. A
+//!    crash leaves the temporary name and orphans;
 //! 6. rename it to its final name, if nobody has that name: else it is a conflict, and the first one stays. If the call
 //!    fails, the name tells what it did;
 //! 7. sync `manifests/`: **the commit point**; then look once more whether the store is still ours. A crash between 6 and here leaves the checkpoint committed or not at all;

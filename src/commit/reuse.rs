@@ -1,28 +1,27 @@
 //! Keeping states of earlier checkpoints, and moving them out of files that should go.
 
-use std::{collections::HashMap, io::Write, sync::Arc};
+use std::{io::Write, sync::Arc};
 
 use super::sequence::{Publisher, resolve};
 use crate::{
-    disk::{layout, volume::VolumeFile},
-    error::{Error, Result},
+    error::Result,
     handle::{Extent, StateHandle},
     id::FileId,
-    read::verify,
+    read::OpenSegment,
     reclaim::registry::Origin,
     write::{StateWriter, batch::Batch},
 };
 
-/// The files that states are copied out of, open while one call of `reuse` lasts.
-type Sources = HashMap<FileId, VolumeFile>;
+/// The file that states are copied out of: mostly they come file by file.
+type Source = Option<OpenSegment>;
 
 pub(super) fn reuse(publisher: &Publisher, batch: &Arc<Batch>, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
     resolve(batch, handles.iter(), "reuse states for")?;
     if !publisher.relocation {
         return Ok(handles.to_vec());
     }
-    let mut sources = Sources::new();
-    handles.iter().map(|handle| relocate_if_due(publisher, batch, handle, &mut sources)).collect()
+    let mut source = None;
+    handles.iter().map(|handle| relocate_if_due(publisher, batch, handle, &mut source)).collect()
 }
 
 /// The pending checkpoint refers to the old state already, and goes on to do so: an engine that names the old handle
@@ -31,30 +30,50 @@ fn relocate_if_due(
     publisher: &Publisher,
     batch: &Arc<Batch>,
     handle: &StateHandle,
-    sources: &mut Sources,
+    source: &mut Source,
 ) -> Result<StateHandle> {
-    let due = |extent: &&Extent| publisher.registry.is_marked(extent.file) && batch.may_relocate(extent.len);
-    let Some(extent) = handle.extent().filter(due) else { return Ok(handle.clone()) };
-    match relocate(publisher, batch, extent, sources) {
-        Err(error) if error.is_no_space() => Ok(handle.clone()),
-        Err(error) if error.is_corrupt() => {
-            batch.hold().mark_damaged(extent, &error);
-            Err(error)
-        }
-        moved => moved,
+    let Some(extent) = handle.extent().filter(|extent| publisher.registry.is_marked(extent.file)) else {
+        return Ok(handle.clone());
+    };
+    if let Some(moved) = batch.moved(extent) {
+        return Ok(moved);
     }
+    if !batch.may_relocate(extent.len) {
+        return Ok(handle.clone());
+    }
+    let moved = relocate(publisher, batch, extent, source).inspect_err(|error| {
+        if error.is_corrupt() {
+            batch.hold().mark_damaged(extent, error);
+        }
+    })?;
+    // One that could not be written stays where it is, which is as good as ever.
+    Ok(moved.inspect(|moved| batch.note_moved(*extent, moved.clone())).unwrap_or_else(|| handle.clone()))
 }
 
-fn relocate(publisher: &Publisher, batch: &Arc<Batch>, extent: &Extent, sources: &mut Sources) -> Result<StateHandle> {
-    let source = match sources.remove(&extent.file) {
-        Some(source) => source,
-        None => publisher.volume.open(layout::segment(extent.file))?,
-    };
-    let mut writer = StateWriter::new(batch, extent.file.scope, Origin::Relocated)?;
-    let crc =
-        source.checksum(extent.offset, extent.len, |piece| writer.write_all(piece).map_err(Error::from_writer))?;
+/// Copies a state. Fails if the old one cannot be read as it was written; `None` if the new one cannot be written.
+fn relocate(
+    publisher: &Publisher,
+    batch: &Arc<Batch>,
+    extent: &Extent,
+    source: &mut Source,
+) -> Result<Option<StateHandle>> {
+    let source = open(publisher, extent.file, source)?;
+    let Ok(mut writer) = StateWriter::new(batch, extent.file.scope, Origin::Relocated) else { return Ok(None) };
+    let mut copied = Ok(());
     // Before the copy is a state: one with wrong bytes must not become one.
-    verify::check_crc(&source, extent, crc)?;
-    sources.insert(extent.file, source);
-    writer.finish()
+    source.check_state(extent, |piece| {
+        if copied.is_ok() {
+            copied = writer.write_all(piece);
+        }
+    })?;
+    let moved = copied.ok().and_then(|()| writer.finish().ok());
+    Ok(moved.filter(|moved| (moved.len(), moved.crc32()) == (extent.len, extent.crc)))
+}
+
+fn open<'a>(publisher: &Publisher, file: FileId, source: &'a mut Source) -> Result<&'a OpenSegment> {
+    let segment = match source.take().filter(|segment| segment.id() == file) {
+        Some(segment) => segment,
+        None => publisher.reading.open(file, publisher.identity.store())?,
+    };
+    Ok(source.insert(segment))
 }

@@ -18,7 +18,7 @@ use crate::{
         registry::{Registry, Retired},
         sweep::LEAST_PUNCHED,
     },
-    write::batch::{Batch, Unsynced},
+    write::batch::{Batch, Named},
 };
 
 /// What every commit of an open store needs.
@@ -42,17 +42,20 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     resolve(batch, content.handles(), "commit")?;
     let manifest = publisher.name(id, content);
     let bytes = encode(&manifest)?;
-    unsynced.sync_data()?;
-    sync_dirs(&publisher.volume, &unsynced)?;
+    let written = unsynced.named_by(manifest.content.handles().filter_map(StateHandle::extent));
+    written.sync_data()?;
+    sync_dirs(&publisher.volume, &written)?;
     let (checkpoint, retired) = {
         let _names = publisher.registry.lock_manifests();
         publisher.admit(id)?;
-        publisher.identity.check_not_fenced(&operation("commit", id))?;
         let temp = write_manifest(&publisher.volume, &bytes)?;
+        publisher.identity.check_not_fenced(&operation("commit", id))?;
+        let unknown = PoisonOnPanic(&publisher.volume);
         publish(&publisher.volume, temp, id, &bytes)?;
         let retired = publisher.registry.take_retired();
         publisher.reach_commit_point(id)?;
         publisher.registry.publish(id, batch.hold(), manifest.content.handles().filter_map(StateHandle::extent));
+        drop(unknown);
         (publisher.open(manifest)?, retired)
     };
     batch.note_committed();
@@ -104,6 +107,18 @@ impl Publisher {
     }
 }
 
+/// From the publication on until the registry knows of it: a disk that panics leaves it unknown what is published, and
+/// nothing of it may be removed.
+struct PoisonOnPanic<'a>(&'a Volume);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison(&Error::invalid("commit a checkpoint", "the disk panicked while it was published"));
+        }
+    }
+}
+
 fn operation(what: &str, id: CheckpointId) -> String {
     format!("{what} checkpoint {id}")
 }
@@ -122,9 +137,9 @@ fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
 }
 
 /// Step 4.
-fn sync_dirs(volume: &Volume, unsynced: &Unsynced) -> Result<()> {
-    unsynced.dirs().try_for_each(|dir| volume.sync_dir(dir))?;
-    unsynced.note_named();
+fn sync_dirs(volume: &Volume, written: &Named) -> Result<()> {
+    written.dirs().try_for_each(|dir| volume.sync_dir(dir))?;
+    written.note_named();
     Ok(())
 }
 

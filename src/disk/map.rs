@@ -6,28 +6,21 @@
 //! grows, and ranges without live states are punched out. So no slice of a whole mapping is ever made here.
 //! Against others with write access to the directory a mapping has no defence; `Checkpoint::reader` reads without one.
 
-use std::{fmt, fs::File, io, ops::Range, sync::Arc};
+use std::{fmt, fs::File, io, ops::Range};
 
 /// A read-only run of bytes, mapped from a file or held in memory.
 pub struct Mapping(Bytes);
 
 enum Bytes {
     Mapped(memmap2::MmapRaw),
-    Held(Arc<Vec<u8>>, Range<usize>),
+    Held(Box<[u8]>),
 }
 
 impl Mapping {
     /// For a [`Disk`](super::Disk) that cannot map files: the bytes themselves.
     #[must_use]
-    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        let bytes = bytes.into();
-        let range = 0..bytes.len();
-        Self(Bytes::Held(Arc::new(bytes), range))
-    }
-
-    /// Shares bytes that are held already; the range lies inside of them.
-    pub(super) fn of_held(bytes: Arc<Vec<u8>>, range: Range<usize>) -> Self {
-        Self(Bytes::Held(bytes, range))
+    pub fn from_bytes(bytes: impl Into<Box<[u8]>>) -> Self {
+        Self(Bytes::Held(bytes.into()))
     }
 
     /// Maps a range that the caller has checked to lie inside the file.
@@ -44,7 +37,7 @@ impl Mapping {
     pub fn len(&self) -> usize {
         match &self.0 {
             Bytes::Mapped(map) => map.len(),
-            Bytes::Held(_, range) => range.len(),
+            Bytes::Held(bytes) => bytes.len(),
         }
     }
 
@@ -54,11 +47,10 @@ impl Mapping {
         self.len() == 0
     }
 
-    /// A part of the mapping; `None` if it does not lie inside. It must be a part that nobody changes, as
-    /// [`DiskFile::map`](super::DiskFile::map) says.
-    #[must_use]
+    /// A part of the mapping; `None` if it does not lie inside. It must be a part that nobody changes while the slice
+    /// lives, as [`DiskFile::map`](super::DiskFile::map) says: which parts those are only the crate knows.
     #[expect(unsafe_code, reason = "a slice of a mapping can be had in no safe way")]
-    pub fn get(&self, part: Range<usize>) -> Option<&[u8]> {
+    pub(crate) fn get(&self, part: Range<usize>) -> Option<&[u8]> {
         if part.start > part.end || part.end > self.len() {
             return None;
         }
@@ -67,7 +59,7 @@ impl Mapping {
             // this crate neither changes nor cuts them while anybody can look at them, which is the promise that
             // `DiskFile::map` asks of everybody.
             Bytes::Mapped(map) => Some(unsafe { std::slice::from_raw_parts(map.as_ptr().add(part.start), part.len()) }),
-            Bytes::Held(bytes, range) => bytes.get(range.start + part.start..range.start + part.end),
+            Bytes::Held(bytes) => bytes.get(part),
         }
     }
 }

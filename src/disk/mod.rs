@@ -114,7 +114,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// `NotFound` if there is none, and those of the operating system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Gives the space of these ranges of a file back to the file system. They read as zeros from then on, as far as they
+    /// Gives the space of these ranges of a file back to the file system; a symbolic link is not followed. They read as zeros from then on, as far as they
     /// are given back; the length of the file and every other byte stay as they are. Nothing is durable on return.
     ///
     /// # Errors
@@ -199,6 +199,12 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     ///
     /// Those of the operating system. After a failure it is unknown what is durable, and a second call proves nothing.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Whether to map a range costs the same however long it is. Then the store maps a whole file once for all the states
+    /// in it; by default it maps each state by itself.
+    fn maps_lazily(&self) -> bool {
+        false
+    }
 
     /// Maps a range of the file into memory, read-only. The range must lie inside the file, which may grow meanwhile.
     /// The caller promises to look at no byte of the mapping that is ever changed, and that the file is never cut

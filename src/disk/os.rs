@@ -85,10 +85,11 @@ impl Disk for OsDisk {
     }
 
     fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = OpenOptions::new().write(true).custom_flags(no_follow()?).open(path)?;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         for range in ranges {
-            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            rustix::fs::fallocate(&file, flags, range.start, range.end.saturating_sub(range.start))?;
+            let len = range.end.saturating_sub(range.start);
+            rustix::io::retry_on_intr(|| rustix::fs::fallocate(&file, flags, range.start, len))?;
         }
         Ok(())
     }
@@ -98,9 +99,8 @@ impl Disk for OsDisk {
     }
 
     fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
-        let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(no_follow);
+        options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(no_follow()?);
         let file = options.open(path)?;
         match file.try_lock_exclusive() {
             Ok(()) => {}
@@ -156,6 +156,10 @@ impl DiskFile for OsFile {
         self.0.sync_data()
     }
 
+    fn maps_lazily(&self) -> bool {
+        true
+    }
+
     fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
         super::check_range(offset, len, self.len()?)?;
         Mapping::of_file(&self.0, offset, len)
@@ -171,6 +175,11 @@ impl From<fs::Metadata> for Metadata {
         };
         Self { kind, len: found.len(), allocated: found.blocks().saturating_mul(STAT_BLOCK), links: found.nlink() }
     }
+}
+
+/// For opening what must not be a link.
+fn no_follow() -> io::Result<i32> {
+    i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)
 }
 
 /// The operating system's own error, code and all.

@@ -27,10 +27,9 @@ const BLOCK: u64 = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content(Arc<RwLock<Bytes>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Bytes {
-    /// Shared with mappings: whoever writes while there is one writes into a copy.
-    bytes: Arc<Vec<u8>>,
+    bytes: Vec<u8>,
     /// The blocks that were punched out and not written since.
     holes: BTreeSet<u64>,
 }
@@ -50,20 +49,26 @@ pub(super) struct Tree {
     temps: u64,
 }
 
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes, {} holes", self.bytes.len(), self.holes.len())
+    }
+}
+
 impl Content {
     #[cfg(feature = "testing")]
     pub(super) fn of(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(RwLock::new(Bytes { bytes: Arc::new(bytes), holes: BTreeSet::new() })))
+        Self(Arc::new(RwLock::new(Bytes { bytes, holes: BTreeSet::new() })))
     }
 
     #[cfg(feature = "testing")]
     pub(super) fn bytes(&self) -> Vec<u8> {
-        self.0.read().bytes.to_vec()
+        self.0.read().bytes.clone()
     }
 
     #[cfg(feature = "testing")]
     pub(super) fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
-        change(Arc::make_mut(&mut self.0.write().bytes));
+        change(&mut self.0.write().bytes);
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -87,7 +92,7 @@ impl Content {
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut content = self.0.write();
-        write_into(Arc::make_mut(&mut content.bytes), bytes, offset)?;
+        write_into(&mut content.bytes, bytes, offset)?;
         let written = offset / BLOCK..(offset + bytes.len() as u64).div_ceil(BLOCK);
         content.holes.retain(|hole| !written.contains(hole));
         Ok(())
@@ -100,17 +105,17 @@ impl Content {
         let len = content.bytes.len() as u64;
         let range = range.start.min(len)..range.end.min(len);
         let zeros = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default()];
-        write_into(Arc::make_mut(&mut content.bytes), &zeros, range.start)?;
+        write_into(&mut content.bytes, &zeros, range.start)?;
         let end = if range.end == len { len.div_ceil(BLOCK) } else { range.end / BLOCK };
         content.holes.extend(range.start.div_ceil(BLOCK)..end);
         Ok(range)
     }
 
     pub(super) fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
-        let content = self.0.read();
-        check_range(offset, len, content.bytes.len() as u64)?;
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        Ok(Mapping::of_held(Arc::clone(&content.bytes), start..start + len))
+        check_range(offset, len, self.len())?;
+        let mut bytes = vec![0; len];
+        self.read_at(&mut bytes, offset);
+        Ok(Mapping::from_bytes(bytes))
     }
 }
 

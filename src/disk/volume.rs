@@ -26,6 +26,8 @@ pub(crate) struct Volume {
     /// Off for `Durability::None`.
     syncs: bool,
     poison: OnceLock<Error>,
+    /// Held during a directory sync: if it fails, nobody else's sync of the same names may seem to succeed after it.
+    dir_sync: Mutex<()>,
     /// Files that could not be removed; the next sweep tries again.
     leftovers: Mutex<Vec<PathBuf>>,
 }
@@ -43,7 +45,7 @@ pub(crate) struct VolumeFile {
 
 impl Volume {
     pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, syncs: bool) -> Self {
-        Self { disk, root, syncs, poison: OnceLock::new(), leftovers: Mutex::default() }
+        Self { disk, root, syncs, poison: OnceLock::new(), dir_sync: Mutex::default(), leftovers: Mutex::default() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -176,6 +178,8 @@ impl Volume {
             return Ok(());
         }
         let path = self.path(name);
+        let _alone = self.dir_sync.lock();
+        self.check_writable("sync directory")?;
         self.disk.sync_dir(&path).map_err(|e| Error::io("sync directory", &path, e)).inspect_err(|error| {
             if !error.is_out_of_files() {
                 self.poison(error);
@@ -275,12 +279,7 @@ impl VolumeFile {
 
     /// The CRC-32 of a run of bytes, read piece by piece; each piece is handed on as well. A file that ends before is
     /// damaged.
-    pub(crate) fn checksum(
-        &self,
-        mut offset: u64,
-        len: u64,
-        mut hand_on: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<u32> {
+    pub(crate) fn checksum(&self, mut offset: u64, len: u64, mut hand_on: impl FnMut(&[u8])) -> Result<u32> {
         let end = offset.saturating_add(len);
         let mut crc = crc32fast::Hasher::new();
         let mut piece = Vec::new();
@@ -289,7 +288,7 @@ impl VolumeFile {
             piece.resize(usize::try_from(len).unwrap_or_default(), 0);
             self.read_exact_at(&mut piece, offset)?;
             crc.update(&piece);
-            hand_on(&piece)?;
+            hand_on(&piece);
             offset += len;
         }
         Ok(crc.finalize())
@@ -333,6 +332,10 @@ impl VolumeFile {
             return Ok(());
         }
         self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+    }
+
+    pub(crate) fn maps_lazily(&self) -> bool {
+        self.file.maps_lazily()
     }
 
     /// Maps a range; a file that ends before is damaged.

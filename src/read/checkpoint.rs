@@ -89,8 +89,8 @@ impl Checkpoint {
         };
         let segment = self.open(extent)?;
         let complete = self.0.hold.live_end(extent.file);
-        let mapping = self.noting_damage(extent, self.0.settings.map(&segment, extent, complete))?;
-        StateView::mapped(mapping, extent, self.clone())
+        let mapped = self.noting_damage(extent, segment.map(extent, complete))?;
+        Ok(StateView::mapped(mapped, segment, self.clone()))
     }
 
     /// A state as a stream of bytes, read piece by piece: for states that should not be mapped. Memory stays small
@@ -119,7 +119,7 @@ impl Checkpoint {
         let recent = self.0.recent.lock().clone().filter(|recent| recent.id() == extent.file);
         let segment = match recent {
             Some(recent) => Ok(recent),
-            None => self.0.settings.open(extent.file, self.0.manifest.store).map(Arc::new),
+            None => self.0.settings.open_shared(extent.file, self.0.manifest.store),
         };
         let segment = self
             .noting_damage(extent, segment.and_then(|segment| self.verify_once(&segment, extent).map(|()| segment)))?;

@@ -24,10 +24,10 @@
 mod checkpoint;
 mod reader;
 mod segments;
-pub(crate) mod verify;
+mod verify;
 mod view;
 
 pub use checkpoint::Checkpoint;
 pub use reader::StateReader;
-pub(crate) use segments::ReadSettings;
+pub(crate) use segments::{OpenSegment, ReadSettings};
 pub use view::StateView;

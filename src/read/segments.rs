@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, Weak},
 };
 
@@ -15,7 +16,7 @@ use crate::{
     },
     error::{Malformed, Result},
     handle::Extent,
-    id::{FileId, StoreId},
+    id::{FileId, NO_LANE, StoreId},
     options::Verify,
 };
 
@@ -24,25 +25,32 @@ use crate::{
 pub(crate) struct ReadSettings {
     volume: Arc<Volume>,
     pub(super) verify: Verify,
-    /// The mappings that somebody uses.
-    mappings: Mutex<HashMap<FileId, Weak<Mapping>>>,
+    /// The files that somebody has open.
+    open: Mutex<HashMap<FileId, Weak<OpenSegment>>>,
 }
 
-/// A data file that is open for reading.
+/// A data file that is open for reading, and its mapping: what is verified is what is mapped.
 #[derive(Debug)]
-pub(super) struct OpenSegment {
+pub(crate) struct OpenSegment {
     id: FileId,
     file: VolumeFile,
     mapping: Mutex<Option<Arc<Mapping>>>,
 }
 
+/// A state in a mapping.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) part: Range<usize>,
+}
+
 impl ReadSettings {
     pub(crate) fn new(volume: Arc<Volume>, verify: Verify) -> Self {
-        Self { volume, verify, mappings: Mutex::default() }
+        Self { volume, verify, open: Mutex::default() }
     }
 
     /// Opens a data file, and checks that it is the one of this name, unless nothing is to be verified.
-    pub(super) fn open(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
+    pub(crate) fn open(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
         let name = layout::segment(id);
         let file = self.volume.open(&name).map_err(|error| {
             if error.is_not_found() {
@@ -56,49 +64,68 @@ impl ReadSettings {
         Ok(OpenSegment { id, file, mapping: Mutex::default() })
     }
 
-    /// A mapping that this state lies in. One that somebody has already is shared if it reaches far enough: a file that
-    /// has grown since is mapped again. `complete` bytes of the file do not change while this state lives.
-    pub(super) fn map(&self, segment: &OpenSegment, extent: &Extent, complete: u64) -> Result<Arc<Mapping>> {
-        segment.check_length(extent)?;
-        let mut kept = segment.mapping.lock();
-        if let Some(mapping) = kept.as_ref().filter(|mapping| mapping.len() as u64 >= extent.end()) {
-            return Ok(Arc::clone(mapping));
+    /// The same, shared with whoever has it open already.
+    pub(super) fn open_shared(&self, id: FileId, store: StoreId) -> Result<Arc<OpenSegment>> {
+        let known = self.open.lock().get(&id).and_then(Weak::upgrade);
+        if let Some(segment) = known {
+            return Ok(segment);
         }
-        let mapping = match self.shared(extent) {
-            Some(mapping) => mapping,
-            None => self.map_anew(segment, extent, complete)?,
-        };
-        *kept = Some(Arc::clone(&mapping));
-        Ok(mapping)
-    }
-
-    fn shared(&self, extent: &Extent) -> Option<Arc<Mapping>> {
-        let mapping = self.mappings.lock().get(&extent.file)?.upgrade()?;
-        (mapping.len() as u64 >= extent.end()).then_some(mapping)
-    }
-
-    fn map_anew(&self, segment: &OpenSegment, extent: &Extent, complete: u64) -> Result<Arc<Mapping>> {
-        let whole = segment.file.map(0, complete.max(extent.end()));
-        // A file that was cut behind this state is no damage of this state.
-        let mapping =
-            whole.or_else(|error| if error.is_corrupt() { segment.file.map(0, extent.end()) } else { Err(error) });
-        let mapping = Arc::new(mapping?);
-        let mut mappings = self.mappings.lock();
-        if mappings.len().is_power_of_two() {
-            mappings.retain(|_, mapping| mapping.strong_count() > 0);
+        let segment = Arc::new(self.open(id, store)?);
+        let mut open = self.open.lock();
+        if open.len().is_power_of_two() {
+            open.retain(|_, segment| segment.strong_count() > 0);
         }
-        mappings.insert(segment.id, Arc::downgrade(&mapping));
-        Ok(mapping)
+        open.insert(id, Arc::downgrade(&segment));
+        Ok(segment)
     }
 }
 
 impl OpenSegment {
-    pub(super) fn id(&self) -> FileId {
+    pub(crate) fn id(&self) -> FileId {
         self.id
+    }
+
+    /// Whether many states share the file.
+    pub(super) fn is_shared(&self) -> bool {
+        self.id.lane != NO_LANE
     }
 
     pub(super) fn file(&self) -> &VolumeFile {
         &self.file
+    }
+
+    /// Reads a state, a piece at a time, and fails if it has not the checksum of its handle.
+    pub(crate) fn check_state(&self, extent: &Extent, mut hand_on: impl FnMut(&[u8])) -> Result<()> {
+        let crc = self.file.checksum(extent.offset, extent.len, |piece| hand_on(piece))?;
+        verify::check_crc(&self.file, extent, crc)
+    }
+
+    /// A mapping that this state lies in: of the whole file, which all of its states share, if that costs no more than
+    /// mapping this one. A file that has grown since is mapped again. `complete` bytes of it do not change while this
+    /// state lives.
+    pub(super) fn map(&self, extent: &Extent, complete: u64) -> Result<Mapped> {
+        if !self.file.maps_lazily() {
+            let mapping = Arc::new(self.file.map(extent.offset, extent.len)?);
+            let part = 0..mapping.len();
+            return Ok(Mapped { mapping, part });
+        }
+        self.check_length(extent)?;
+        let mut kept = self.mapping.lock();
+        let long_enough = |mapping: &&Arc<Mapping>| mapping.len() as u64 >= extent.end();
+        let mapping = match kept.as_ref().filter(long_enough) {
+            Some(mapping) => Arc::clone(mapping),
+            None => Arc::new(self.map_anew(extent, complete)?),
+        };
+        *kept = Some(Arc::clone(&mapping));
+        let start = usize::try_from(extent.offset).unwrap_or(usize::MAX);
+        let end = usize::try_from(extent.end()).unwrap_or(usize::MAX);
+        Ok(Mapped { mapping, part: start..end })
+    }
+
+    fn map_anew(&self, extent: &Extent, complete: u64) -> Result<Mapping> {
+        let whole = self.file.map(0, complete.max(extent.end()));
+        // A file that was cut behind this state is no damage of this state.
+        whole.or_else(|error| if error.is_corrupt() { self.file.map(0, extent.end()) } else { Err(error) })
     }
 
     /// To look at a mapping beyond the end of its file would end the process.

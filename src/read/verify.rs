@@ -18,7 +18,7 @@ pub(super) fn header(file: &VolumeFile, id: FileId, store: StoreId) -> Result<()
 /// Checks a state piece by piece: trailer, checksum.
 pub(super) fn state(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
     check_state_trailer(file, extent, store)?;
-    check_crc(file, extent, file.checksum(extent.offset, extent.len, |_| Ok(()))?)
+    check_crc(file, extent, file.checksum(extent.offset, extent.len, |_| ())?)
 }
 
 /// The trailer must be that of this state.
@@ -29,7 +29,7 @@ fn check_state_trailer(file: &VolumeFile, extent: &Extent, store: StoreId) -> Re
 }
 
 /// The bytes of a state must have the checksum of its handle.
-pub(crate) fn check_crc(file: &VolumeFile, extent: &Extent, found: u32) -> Result<()> {
+pub(super) fn check_crc(file: &VolumeFile, extent: &Extent, found: u32) -> Result<()> {
     if found == extent.crc {
         return Ok(());
     }

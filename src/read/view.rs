@@ -6,12 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use super::Checkpoint;
-use crate::{
-    disk::Mapping,
-    error::{Error, Result},
-    handle::Extent,
+use super::{
+    Checkpoint,
+    segments::{Mapped, OpenSegment},
 };
+use crate::disk::Mapping;
 
 /// The bytes of one state, in order, without a copy: a `&[u8]` by [`Deref`].
 ///
@@ -21,21 +20,24 @@ pub struct StateView(Bytes);
 
 enum Bytes {
     Inline(Arc<[u8]>),
-    /// A part of the mapping of a whole file. The checkpoint only pins, and goes after the mapping.
-    Mapped(Arc<Mapping>, Range<usize>, #[expect(dead_code, reason = "held for its pin")] Checkpoint),
+    /// A part of a mapping. What else is here only keeps, and goes after it.
+    Mapped(Arc<Mapping>, Range<usize>, #[expect(dead_code, reason = "held for what it keeps")] Kept),
 }
+
+/// The segment, so that later views of it share its mapping; not if it has this one state alone, because there may be
+/// more of those than files can be open. The checkpoint, for its pin.
+#[expect(dead_code, reason = "held for what they keep")]
+struct Kept(Option<Arc<OpenSegment>>, Checkpoint);
 
 impl StateView {
     pub(super) fn inline(bytes: Arc<[u8]>) -> Self {
         Self(Bytes::Inline(bytes))
     }
 
-    /// The mapping must reach up to the end of the state.
-    pub(super) fn mapped(mapping: Arc<Mapping>, extent: &Extent, checkpoint: Checkpoint) -> Result<Self> {
-        let part = usize::try_from(extent.offset).ok().zip(usize::try_from(extent.end()).ok());
-        let part = part.map(|(start, end)| start..end).filter(|part| mapping.get(part.clone()).is_some());
-        let part = part.ok_or_else(|| Error::invalid("map a state", "it does not lie in its mapping"))?;
-        Ok(Self(Bytes::Mapped(mapping, part, checkpoint)))
+    pub(super) fn mapped(mapped: Mapped, segment: Arc<OpenSegment>, checkpoint: Checkpoint) -> Self {
+        let Mapped { mapping, part } = mapped;
+        let shared = segment.is_shared().then_some(segment);
+        Self(Bytes::Mapped(mapping, part, Kept(shared, checkpoint)))
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{format::segment::entry_end, handle::Extent, id::FileId};
 
 /// One attempt at a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Group(pub(super) u64);
 
 /// Who keeps a group.
@@ -40,7 +40,7 @@ struct GroupRecord {
 
 impl Extents {
     pub(super) fn new(policy: SpacePolicy) -> Self {
-        Self { groups: HashMap::new(), files: Files::default(), policy }
+        Self { groups: HashMap::new(), files: Files::new(policy), policy }
     }
 
     /// Adds a holder; the group begins to exist with its first one.
@@ -52,10 +52,24 @@ impl Extents {
         }
     }
 
-    /// Adds an extent that was found in a manifest, in a file of this length that takes this much.
-    pub(super) fn add_found(&mut self, group: Group, extent: &Extent, len: u64, allocated: u64) {
-        self.files.enter(extent.file, || FileRecord::found(len, allocated));
+    /// Adds an extent that was found in a manifest, in a file of this length that takes this much. False if another
+    /// manifest says that another state is there.
+    pub(super) fn add_found(&mut self, group: Group, extent: &Extent, len: u64, allocated: u64) -> bool {
+        let base = self.policy.base();
+        self.files.enter(extent.file, || FileRecord::found(len, allocated, base));
+        let there = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
+        let agrees = there.is_none_or(|there| there.is(extent));
+        if !agrees {
+            self.files.change(extent.file, |file| file.disputed = true);
+        }
         self.add(group, extent, len);
+        agrees
+    }
+
+    /// A file that is about to be created, for many states or for one alone.
+    pub(super) fn create(&mut self, file: FileId, own: bool) {
+        let base = self.policy.base();
+        self.files.enter(file, || FileRecord::new_open(own, base));
     }
 
     /// Adds an extent that was just written, in a file that has this length now.
@@ -107,7 +121,7 @@ impl Extents {
     /// Whether a group refers to exactly this extent.
     pub(super) fn refers(&self, group: Group, extent: &Extent) -> bool {
         let record = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
-        record.is_some_and(|record| record.is(extent) && record.groups.contains(&group))
+        record.is_some_and(|record| record.is(extent) && record.groups.binary_search(&group).is_ok())
     }
 
     /// Remembers that the bytes of an extent are damaged. Returns the groups that refer to it.
@@ -147,8 +161,8 @@ impl Extents {
     fn link(&mut self, group: Group, extent: &Extent) {
         let file = self.files.referrers(extent.file);
         let Some(record) = file.and_then(|file| file.extent_mut(extent.offset)) else { return };
-        if !record.groups.contains(&group) {
-            record.groups.push(group);
+        if let Err(at) = record.groups.binary_search(&group) {
+            record.groups.insert(at, group);
             self.groups.entry(group).or_default().extents.push((extent.file, extent.offset));
         }
     }
@@ -157,7 +171,9 @@ impl Extents {
     fn unlink(&mut self, group: Group, file: FileId, offset: u64) {
         let record = self.files.referrers(file).and_then(|file| file.extent_mut(offset));
         let Some(record) = record else { return };
-        record.groups.retain(|other| *other != group);
+        if let Ok(at) = record.groups.binary_search(&group) {
+            record.groups.remove(at);
+        }
         if record.groups.is_empty() {
             let entry = self.policy.entry(record.len);
             self.files.change(file, |file| file.remove(offset, entry));
@@ -180,7 +196,7 @@ mod tests {
     }
 
     fn dead(extents: &mut Extents) -> Vec<(FileId, u64)> {
-        extents.files.exhume(|_| true)
+        extents.files.exhume(|_| true, u64::MAX).0
     }
 
     #[test]
@@ -207,13 +223,13 @@ mod tests {
     #[test]
     fn open_file_outlives_its_states_and_dies_when_it_is_sealed() {
         let mut extents = extents();
-        extents.files.enter(extent(1, 0).file, FileRecord::new_open);
+        extents.create(extent(1, 0).file, false);
         extents.hold(Group(1), Holder::Pending);
         extents.add(Group(1), &extent(1, 64), 120);
         extents.release(Group(1), Holder::Pending);
         assert!(dead(&mut extents).is_empty());
         assert_eq!(extents.files.totals().dead_bytes, 120 - 64);
-        extents.files.change(extent(1, 0).file, |file| file.open = false);
+        extents.files.change(extent(1, 0).file, FileRecord::seal);
         assert_eq!(dead(&mut extents), [(extent(1, 0).file, 120)]);
     }
 

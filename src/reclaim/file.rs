@@ -18,18 +18,33 @@ pub(super) struct ExtentRecord {
     pub(super) crc: u32,
     /// Its bytes were found to be damaged.
     pub(super) bad: bool,
-    /// A handful: the retained checkpoints at most.
+    /// In order: those that were made first come first.
     pub(super) groups: Vec<Group>,
+}
+
+/// Whether states may still be appended to a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Yes, many.
+    Shared,
+    /// The one that has it for itself is being written: nothing of it is waste yet.
+    Streamed,
+    /// No.
+    #[default]
+    Sealed,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct FileRecord {
+    /// What a file takes before its first entry.
+    base: u64,
+    stage: Stage,
+    /// Two manifests disagree about what is where.
+    pub(super) disputed: bool,
     /// Length of the file in bytes.
     len: u64,
     /// What it takes on the medium, as far as is known.
     allocated: u64,
-    /// States may still be appended.
-    pub(super) open: bool,
     /// Its states should be written anew, so that it can go.
     pub(super) marked: bool,
     /// By offset.
@@ -61,15 +76,28 @@ fn round_up(offset: u64) -> u64 {
 }
 
 impl FileRecord {
-    /// A file that is about to be created.
-    pub(super) fn new_open() -> Self {
-        Self { open: true, ..Self::default() }
+    /// A file that is about to be created, for many states or for one alone.
+    pub(super) fn new_open(own: bool, base: u64) -> Self {
+        Self { base, stage: if own { Stage::Streamed } else { Stage::Shared }, ..Self::default() }
     }
 
     /// A file that was found on disk.
-    pub(super) fn found(len: u64, allocated: u64) -> Self {
+    pub(super) fn found(len: u64, allocated: u64, base: u64) -> Self {
         let dead_blocks = Self::tail(HEADER_LEN, len);
-        Self { len, allocated, dead_blocks, punched: len.saturating_sub(allocated), ..Self::default() }
+        Self { base, len, allocated, dead_blocks, punched: len.saturating_sub(allocated), ..Self::default() }
+    }
+
+    fn is_streamed(&self) -> bool {
+        self.stage == Stage::Streamed
+    }
+
+    /// Whether states may still be appended.
+    pub(super) fn is_open(&self) -> bool {
+        self.stage != Stage::Sealed
+    }
+
+    pub(super) fn seal(&mut self) {
+        self.stage = Stage::Sealed;
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -161,12 +189,12 @@ impl FileRecord {
 
     /// How many bytes punching would give back.
     pub(super) fn reclaimable(&self) -> u64 {
-        if self.open { 0 } else { self.dead_blocks.saturating_sub(self.punched).min(self.allocated) }
+        if self.is_open() { 0 } else { self.dead_blocks.saturating_sub(self.punched).min(self.allocated) }
     }
 
     /// Whether punching is worth it: at least a quarter of what the file takes comes back.
     pub(super) fn is_punchable(&self) -> bool {
-        self.reclaimable() > 0 && self.reclaimable() >= self.allocated / 4 && !self.is_empty()
+        self.reclaimable() > 0 && self.reclaimable() >= self.allocated / 4 && !self.is_empty() && !self.disputed
     }
 
     /// Holes were punched, or could not be, when this much was in dead blocks; the file takes this much now.
@@ -181,7 +209,7 @@ impl FileRecord {
 
     /// What the file takes without what its last block is filled up with: that nobody can help.
     pub(super) fn size(&self) -> u64 {
-        self.allocated.min(self.len)
+        if self.is_streamed() { 0 } else { self.allocated.min(self.len) }
     }
 
     /// How much less its live states would take elsewhere.
@@ -191,7 +219,7 @@ impl FileRecord {
 
     /// What its live states would take elsewhere.
     pub(super) fn footprint(&self) -> u64 {
-        self.footprint.saturating_add(HEADER_LEN)
+        if self.is_streamed() { 0 } else { self.footprint.saturating_add(self.base) }
     }
 
     /// What the file is in the gauges.
@@ -206,7 +234,7 @@ impl FileRecord {
             physical_bytes: self.len,
             allocated_bytes: self.allocated,
             dead_bytes: self.len.saturating_sub(live.saturating_add(HEADER_LEN)),
-            open_files: u64::from(self.open),
+            open_files: u64::from(self.is_open()),
             marked_files: u64::from(self.marked),
             footprint: self.footprint(),
             unmarked_size: if self.marked { 0 } else { size },
@@ -228,7 +256,7 @@ mod tests {
 
     /// A file of entries of these lengths, one after another.
     fn filled(lens: &[u64]) -> (FileRecord, Vec<u64>) {
-        let (mut file, mut at, mut offsets) = (FileRecord::new_open(), HEADER_LEN, Vec::new());
+        let (mut file, mut at, mut offsets) = (FileRecord::new_open(false, HEADER_LEN), HEADER_LEN, Vec::new());
         for len in lens {
             at = at.next_multiple_of(64);
             file.grow(entry_end(at, *len));
@@ -254,7 +282,7 @@ mod tests {
             }
             let mut live = file.extents.iter().map(|(offset, record)| *offset..entry_end(*offset, record.len));
             prop_assert!(file.holes().iter().all(|hole| live.all(|e| e.end <= hole.start || hole.end <= e.start)));
-            let found = FileRecord::found(file.len(), file.len());
+            let found = FileRecord::found(file.len(), file.len(), HEADER_LEN);
             prop_assert_eq!(found.dead_blocks(), FileRecord::tail(HEADER_LEN, file.len()));
         }
     }
@@ -262,7 +290,7 @@ mod tests {
     #[test]
     fn file_is_worth_punching_when_a_quarter_of_it_comes_back_and_only_once() {
         let (mut file, offsets) = filled(&[8192 - 48 - 64; 8]);
-        file.open = false;
+        file.seal();
         offsets[1..3].iter().for_each(|offset| file.remove(*offset, ENTRY));
         assert!(!file.is_punchable(), "three blocks of seventeen");
         file.remove(offsets[3], ENTRY);
@@ -275,7 +303,7 @@ mod tests {
 
     #[test]
     fn overlapping_extents_of_a_hostile_manifest_never_make_a_hole_under_a_live_one() {
-        let mut file = FileRecord::found(1 << 20, 1 << 20);
+        let mut file = FileRecord::found(1 << 20, 1 << 20, HEADER_LEN);
         file.insert(64, record(500_000), ENTRY);
         file.insert(4096, record(10), ENTRY);
         file.insert(300_000, record(10), ENTRY);

@@ -5,15 +5,20 @@ use std::{
     ops::Range,
 };
 
-use super::{file::FileRecord, gauges::Gauges};
+use super::{file::FileRecord, gauges::Gauges, space::SpacePolicy};
 use crate::id::FileId;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Files {
+    policy: SpacePolicy,
     records: HashMap<FileId, FileRecord>,
     totals: Gauges,
+    /// Those that are appended to.
+    open: BTreeSet<FileId>,
     /// Those worth punching.
     punchable: BTreeSet<FileId>,
+    /// Those worth rewriting, and not marked yet.
+    wasteful: BTreeSet<FileId>,
     /// Those to be removed, with their lengths: nobody refers to them, and nothing is appended to them.
     dead: BTreeMap<FileId, u64>,
 }
@@ -28,7 +33,23 @@ pub(crate) struct Holes {
     pub(super) allocated: u64,
 }
 
+/// Keeps a set of files up to date.
+fn note(set: &mut BTreeSet<FileId>, file: FileId, is_in: bool) {
+    if is_in {
+        set.insert(file);
+    } else {
+        set.remove(&file);
+    }
+}
+
 impl Files {
+    pub(super) fn new(policy: SpacePolicy) -> Self {
+        let sets = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (open, punchable, wasteful) = sets;
+        let (records, totals, dead) = (HashMap::new(), Gauges::default(), BTreeMap::new());
+        Self { policy, records, totals, open, punchable, wasteful, dead }
+    }
+
     pub(super) fn totals(&self) -> &Gauges {
         &self.totals
     }
@@ -47,6 +68,7 @@ impl Files {
         if !self.records.contains_key(&file) {
             let record = record();
             self.totals.replace(Gauges::default(), record.gauges());
+            note(&mut self.open, file, record.is_open());
             self.records.insert(file, record);
         }
     }
@@ -57,12 +79,10 @@ impl Files {
         let before = record.gauges();
         change(record);
         self.totals.replace(before, record.gauges());
-        if record.is_punchable() {
-            self.punchable.insert(file);
-        } else {
-            self.punchable.remove(&file);
-        }
-        if record.is_empty() && !record.open {
+        note(&mut self.open, file, record.is_open());
+        note(&mut self.punchable, file, record.is_punchable());
+        note(&mut self.wasteful, file, self.policy.is_wasteful(record));
+        if record.is_empty() && !record.is_open() {
             let len = record.len();
             self.disown(file);
             self.bury(file, len);
@@ -71,7 +91,9 @@ impl Files {
 
     /// Takes out a file that is not ours after all.
     pub(super) fn disown(&mut self, file: FileId) {
-        self.punchable.remove(&file);
+        for set in [&mut self.open, &mut self.punchable, &mut self.wasteful] {
+            set.remove(&file);
+        }
         if let Some(record) = self.records.remove(&file) {
             self.totals.replace(record.gauges(), Gauges::default());
         }
@@ -82,13 +104,27 @@ impl Files {
         self.dead.insert(file, len);
     }
 
-    /// Takes the files that are to be removed, as far as they may be.
-    pub(super) fn exhume(&mut self, may: impl Fn(FileId) -> bool) -> Vec<(FileId, u64)> {
-        self.dead.extract_if(.., |file, _| may(*file)).collect()
+    /// Takes files that are to be removed, as far as they may be, until they have so many bytes; and whether there are
+    /// more.
+    pub(super) fn exhume(&mut self, may: impl Fn(FileId) -> bool, budget: u64) -> (Vec<(FileId, u64)>, bool) {
+        let (mut taken, mut bytes) = (Vec::new(), 0_u64);
+        let mut permitted = self.dead.iter().filter(|(file, _)| may(**file)).map(|(file, len)| (*file, *len));
+        while bytes < budget
+            && let Some((file, len)) = permitted.next()
+        {
+            bytes = bytes.saturating_add(len.max(1));
+            taken.push((file, len));
+        }
+        let more = permitted.next().is_some();
+        drop(permitted);
+        for (file, _) in &taken {
+            self.dead.remove(file);
+        }
+        (taken, more)
     }
 
     pub(super) fn dead_bytes(&self) -> u64 {
-        self.dead.values().sum()
+        self.dead.values().fold(0, |sum, len| sum.saturating_add(*len))
     }
 
     /// The first file worth punching, of those that may be.
@@ -99,10 +135,13 @@ impl Files {
         Some(Holes { file, ranges, dead_blocks, allocated: record.gauges().allocated_bytes })
     }
 
-    /// The files of which this is true, those with the most waste first.
-    pub(super) fn by_waste(&self, wanted: impl Fn(&FileRecord) -> bool) -> Vec<FileId> {
-        let wanted = self.records.iter().filter(|(_, record)| !record.marked && wanted(record));
-        let mut files: Vec<_> = wanted.map(|(file, record)| (record.waste(), *file)).collect();
+    /// The files that should be rewritten, those with the most waste first: sealed ones that are worth it, open ones with
+    /// more waste than this.
+    pub(super) fn by_waste(&self, open_garbage: u64) -> Vec<FileId> {
+        let waste = |file: &FileId| self.get(*file).map_or(0, FileRecord::waste);
+        let open = self.open.iter().filter(|file| self.get(**file).is_some_and(|file| !file.marked));
+        let open = open.filter(|file| waste(file) > open_garbage);
+        let mut files: Vec<_> = self.wasteful.iter().chain(open).map(|file| (waste(file), *file)).collect();
         files.sort_unstable_by(|a, b| b.cmp(a));
         files.into_iter().map(|(_, file)| file).collect()
     }

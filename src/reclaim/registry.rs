@@ -15,8 +15,8 @@ use super::{
     sweep::LEAST_PUNCHED,
 };
 use crate::{
-    disk::{LockGuard, Metadata, volume::Volume},
-    error::{Cause, Error, Result},
+    disk::{LockGuard, Metadata, layout, volume::Volume},
+    error::{Cause, Error, Malformed, Result},
     handle::Extent,
     id::{CheckpointId, FileId},
     options::Maintenance,
@@ -206,8 +206,13 @@ impl Registry {
         let mut state = self.state.lock();
         let group = Group(state.number());
         state.extents.hold(group, Holder::Manifest);
+        let mut damage = damage;
         for (extent, file) in extents {
-            state.extents.add_found(group, &extent, file.len, file.allocated);
+            if !state.extents.add_found(group, &extent, file.len, file.allocated) {
+                let path = self.volume.path(layout::segment(extent.file));
+                let what = "two manifests say that different states are here";
+                damage.get_or_insert_with(|| Malformed::new(extent.offset, what).at("check", &path));
+            }
         }
         state.published.insert(id, group);
         state.damaged.extend(damage.map(|error| (id, error)));
@@ -267,8 +272,8 @@ impl Registry {
     }
 
     /// Enters a file that is about to be created, for appending: it is not removed until it is sealed.
-    pub(crate) fn create(&self, file: FileId) {
-        self.state.lock().extents.files.enter(file, FileRecord::new_open);
+    pub(crate) fn create(&self, file: FileId, own: bool) {
+        self.state.lock().extents.create(file, own);
     }
 
     /// The file has this many bytes now, whatever they are.
@@ -278,7 +283,7 @@ impl Registry {
 
     /// Nothing is appended to this file any more: if nobody refers to anything in it, it is dead.
     pub(crate) fn seal(&self, file: FileId) {
-        self.state.lock().extents.files.change(file, |record| record.open = false);
+        self.state.lock().extents.files.change(file, FileRecord::seal);
     }
 
     /// What has this file's name is somebody else's.
@@ -406,10 +411,17 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
-    fn drop(&mut self) {
+impl Hold {
+    /// Lets go before the value is dropped. Again, or late, changes nothing.
+    pub(crate) fn release(&self) {
         self.registry.state.lock().extents.release(self.group, self.holder);
         // What cannot be removed is remembered and tried again at the next sweep.
         self.registry.tidy(LEAST_PUNCHED);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release();
     }
 }

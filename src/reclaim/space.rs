@@ -7,7 +7,7 @@
 use super::{file::FileRecord, files::Files};
 use crate::{
     error::{Error, Result},
-    format::segment::{MIN_ALIGNMENT, entry_end},
+    format::segment::{HEADER_LEN, MIN_ALIGNMENT, entry_end},
     options::Options,
 };
 
@@ -53,6 +53,17 @@ impl SpacePolicy {
         entry_end(0, len).checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX)
     }
 
+    /// What a file takes before its first state.
+    pub(super) fn base(&self) -> u64 {
+        HEADER_LEN.next_multiple_of(self.alignment)
+    }
+
+    /// Whether a sealed file takes so much more than what is alive in it that rewriting helps.
+    pub(super) fn is_wasteful(&self, file: &FileRecord) -> bool {
+        let ratio = self.max_amplification.filter(|_| !file.is_open() && !file.marked);
+        ratio.is_some_and(|ratio| times(file.footprint(), ratio) < file.size())
+    }
+
     /// Marks files until the others take what they should, those with the most waste first.
     pub(super) fn mark(&self, files: &mut Files) {
         let Some(ratio) = self.max_amplification else { return };
@@ -62,11 +73,7 @@ impl SpacePolicy {
             return;
         }
         let open_garbage = times(footprint, ratio).max(self.segment_size / OPEN_GARBAGE);
-        let wasteful = |file: &FileRecord| {
-            let sealed = || times(file.footprint(), ratio) < file.size();
-            if file.open { file.waste() > open_garbage } else { sealed() }
-        };
-        for file in files.by_waste(wasteful) {
+        for file in files.by_waste(open_garbage) {
             if files.totals().unmarked_size <= target {
                 return;
             }

@@ -3,9 +3,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{file::FileRecord, files::Holes, registry::Registry};
+use super::{
+    file::FileRecord,
+    files::Holes,
+    registry::{Registry, State},
+};
 use crate::{
-    disk::layout,
+    disk::{FileKind, layout},
     error::{Error, Result},
     id::FileId,
     options::Maintenance,
@@ -24,33 +28,31 @@ pub struct Maintained {
     pub bytes: u64,
     /// How many bytes came back from holes in files that stay.
     pub punched_bytes: u64,
-    /// Whether there is more to do than the budget allowed.
+    /// Whether there is more that could be done than the budget allowed.
     pub more: bool,
     /// What could not be done; it is tried again.
     pub failures: Vec<Error>,
 }
 
 impl Registry {
-    /// At the end of whatever changed who refers to what, unless the engine does this itself: marks files, removes the
-    /// dead, and punches holes for about as many bytes as the budget says.
+    /// At the end of whatever changed who refers to what, unless the engine does this itself: removes the dead, punches
+    /// holes for about as many bytes as the budget says, and marks files if that was not enough.
     pub(crate) fn tidy(&self, budget: u64) -> Maintained {
-        if self.maintenance == Maintenance::Manual {
-            return Maintained::default();
-        }
         let mut done = Maintained::default();
-        self.mark();
-        self.sweep(u64::MAX, &mut done);
-        self.punch(budget, &mut done);
+        if self.maintenance == Maintenance::Inline {
+            self.sweep(u64::MAX, &mut done);
+            self.punch(budget, &mut done);
+            self.mark();
+        }
         done
     }
 
     /// The same for an engine that does it itself: as much as the budget says, in bytes.
     pub(crate) fn maintain(&self, budget: u64) -> Maintained {
         let mut done = Maintained::default();
-        self.mark();
         self.sweep(budget, &mut done);
         self.punch(budget.saturating_sub(done.bytes), &mut done);
-        done.more = self.volume.is_poisoned() || self.has_more();
+        self.mark();
         done
     }
 
@@ -65,58 +67,55 @@ impl Registry {
         self.state.lock().extents.mark();
     }
 
-    fn has_more(&self) -> bool {
-        let state = self.state.lock();
-        let holes = state.extents.files.holes(state.may_touch(self.generation()));
-        let punchable = !self.cannot_punch.load(Ordering::Relaxed) && holes.is_some();
-        punchable || state.extents.files.dead_bytes() > 0
+    /// Looks at what may be touched, while nobody changes who refers to what. Nothing, once nobody knows what is durable:
+    /// whoever finds that out says so before letting go of what it referred to. And nothing that is older than this open,
+    /// while nobody knows what some checkpoint refers to.
+    fn look<T>(&self, look: impl FnOnce(&mut State, &dyn Fn(FileId) -> bool) -> T) -> Option<T> {
+        let mut state = self.state.lock();
+        let may = state.may_touch(self.generation());
+        (!self.volume.is_poisoned()).then(|| look(&mut state, &may))
     }
 
-    /// Removes dead files. Once nobody knows what is durable, nothing is removed; and while nobody knows what some
-    /// checkpoint refers to, nothing that is older than this open. One that resists stays dead, for the next sweep.
+    /// Removes dead files. One that resists stays dead, for the next sweep.
     pub(crate) fn sweep(&self, budget: u64, done: &mut Maintained) -> Vec<FileId> {
         let mut removed = Vec::new();
-        if self.volume.is_poisoned() {
-            return removed;
-        }
-        for (file, len) in self.take_dead() {
-            let within_budget = done.bytes < budget;
-            match within_budget.then(|| self.volume.remove(&layout::segment(file))) {
-                Some(Ok(())) => {
+        let dead = self.look(|state, may| state.extents.files.exhume(may, budget));
+        let Some((dead, more)) = dead else { return removed };
+        done.more |= more;
+        for (file, len) in dead {
+            match self.volume.remove(&layout::segment(file)) {
+                Ok(()) => {
                     done.files += 1;
-                    done.bytes += len;
+                    done.bytes = done.bytes.saturating_add(len);
                     removed.push(file);
-                    continue;
                 }
-                Some(Err(error)) => done.failures.push(error),
-                None => {}
+                Err(error) => {
+                    done.failures.push(error);
+                    self.bury(file, len);
+                }
             }
-            self.bury(file, len);
         }
         removed
     }
 
-    fn take_dead(&self) -> Vec<(FileId, u64)> {
-        let mut state = self.state.lock();
-        let may = state.may_touch(self.generation());
-        state.extents.files.exhume(may)
-    }
-
     /// Punches holes into one file after another until about as many bytes as the budget says came back.
     fn punch(&self, budget: u64, done: &mut Maintained) {
-        while done.punched_bytes < budget && !self.cannot_punch.load(Ordering::Relaxed) && !self.volume.is_poisoned() {
-            let holes = {
-                let state = self.state.lock();
-                state.extents.files.holes(state.may_touch(self.generation()))
-            };
-            let Some(holes) = holes else { return };
-            let allocated = self.punch_into(&holes).unwrap_or_else(|error| {
-                done.failures.push(error);
-                holes.allocated
-            });
-            done.punched_bytes += holes.allocated.saturating_sub(allocated);
-            let note = |file: &mut FileRecord| file.note_punched(holes.dead_blocks, allocated);
-            self.state.lock().extents.files.change(holes.file, note);
+        while !self.cannot_punch.load(Ordering::Relaxed)
+            && let Some(Some(holes)) = self.look(|state, may| state.extents.files.holes(may))
+        {
+            if done.punched_bytes >= budget {
+                done.more = true;
+                return;
+            }
+            match self.punch_into(&holes) {
+                Ok(allocated) => {
+                    done.punched_bytes += holes.allocated.saturating_sub(allocated);
+                    let note = |file: &mut FileRecord| file.note_punched(holes.dead_blocks, allocated);
+                    self.state.lock().extents.files.change(holes.file, note);
+                }
+                // The next one would fail as well, most likely; and this one is tried again by the next call.
+                Err(error) => return done.failures.push(error),
+            }
         }
     }
 
@@ -125,12 +124,15 @@ impl Registry {
     fn punch_into(&self, holes: &Holes) -> Result<u64> {
         let name = layout::segment(holes.file);
         match self.volume.metadata(&name)? {
-            Some(found) if found.links == 1 => {}
+            Some(found) if found.kind == FileKind::File && found.links == 1 => {}
             // Somebody else has removed it just now, or reads it.
             _ => return Ok(holes.allocated),
         }
-        if !self.volume.punch_holes(&name, &holes.ranges)? {
-            self.cannot_punch.store(true, Ordering::Relaxed);
+        match self.volume.punch_holes(&name, &holes.ranges) {
+            Ok(true) => {}
+            Ok(false) => self.cannot_punch.store(true, Ordering::Relaxed),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
         }
         Ok(self.volume.metadata(&name)?.map_or(0, |found| found.allocated))
     }

@@ -67,11 +67,17 @@ pub fn list_segment(disk: impl Disk, path: impl AsRef<Path>) -> Result<Vec<Segme
 fn scan(file: &VolumeFile, len: u64, store: StoreId, id: FileId) -> Result<Vec<SegmentEntry>> {
     let tag = tag(store, id);
     let (mut found, mut end, mut at) = (Vec::new(), HEADER_LEN, HEADER_LEN);
+    // Trailers that somebody made up may each claim the whole file.
+    let mut budget = len.saturating_mul(4);
     while at + TRAILER_LEN <= len {
         // A trailer that begins in this window ends in what is read beyond it.
-        let window = file.read(at, (len - at).min(WINDOW + TRAILER_LEN - 1))?;
+        let window = unless_bad(file.read(at, (len - at).min(WINDOW + TRAILER_LEN - 1)))?.unwrap_or_default();
         for Entry { extent, checkpoint } in entries(&window, at, tag, id) {
-            if extent.offset >= end && file.checksum(extent.offset, extent.len, |_| Ok(()))? == extent.crc {
+            if extent.offset < end || extent.len > budget {
+                continue;
+            }
+            budget -= extent.len;
+            if unless_bad(file.checksum(extent.offset, extent.len, |_| ()))? == Some(extent.crc) {
                 end = entry_end(extent.offset, extent.len);
                 found.push(SegmentEntry { handle: StateHandle::file(extent), checkpoint, offset: extent.offset });
             }
@@ -79,4 +85,12 @@ fn scan(file: &VolumeFile, len: u64, store: StoreId, id: FileId) -> Result<Vec<S
         at += WINDOW;
     }
     Ok(found)
+}
+
+/// What lies in a bad sector is passed over.
+fn unless_bad<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.is_damage() => Ok(None),
+        read => read.map(Some),
+    }
 }

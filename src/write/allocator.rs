@@ -7,20 +7,13 @@ use std::sync::{
 
 use super::segment::Appender;
 use crate::{
-    disk::{
-        layout,
-        publish::TempFile,
-        volume::{Volume, VolumeFile},
-    },
+    disk::{layout, publish::TempFile, volume::Volume},
     error::{Error, Result},
     format::segment::{HEADER_LEN, TRAILER_LEN, encode_header, tag},
-    id::{FileId, Scope, StoreId},
+    id::{FileId, NO_LANE, Scope, StoreId},
     options::Options,
     reclaim::registry::Registry,
 };
-
-/// The number in the names of segments that belong to no lane.
-pub(super) const NO_LANE: u16 = 0;
 
 /// Makes the segments of an open store. Every file has a number that no file of this store has had: the generation is
 /// new at each open, the sequence counts within it.
@@ -72,24 +65,30 @@ impl Allocator {
     pub(super) fn create(&self, scope: Scope, lane: u16) -> Result<Appender> {
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
         let id = FileId { scope, generation: self.generation, lane, sequence };
-        self.registry.create(id);
-        match self.create_file(id) {
-            Ok(file) => {
-                self.registry.note_len(id, HEADER_LEN);
-                Ok(Appender::new(id, file, &self.registry, tag(self.store, id), self.alignment))
-            }
-            Err(error) => {
-                // Somebody else's file is not ours to remove.
-                let give_up = if error.is_taken_name() { Registry::disown } else { Registry::seal };
-                give_up(&self.registry, id);
-                Err(error)
-            }
-        }
-    }
-
-    fn create_file(&self, id: FileId) -> Result<VolumeFile> {
-        let temp = TempFile::create(&self.volume, layout::scope_dir(id.scope))?;
+        let mut attempt = Attempt { registry: &self.registry, id, named: false };
+        self.registry.create(id, lane == NO_LANE);
+        let temp = TempFile::create(&self.volume, layout::scope_dir(scope))?;
         temp.file().write_all_at(&encode_header(self.store, id), 0)?;
-        temp.publish(&layout::segment(id))
+        // From here on there may be such a name, whatever the disk says; but never one of somebody else.
+        attempt.named = true;
+        let file = temp.publish(&layout::segment(id)).inspect_err(|error| attempt.named = !error.is_taken_name())?;
+        std::mem::forget(attempt);
+        self.registry.note_len(id, HEADER_LEN);
+        Ok(Appender::new(id, file, &self.registry, tag(self.store, id), self.alignment))
+    }
+}
+
+/// A segment that may not come into being: by an error, or by a panic of the disk.
+struct Attempt<'a> {
+    registry: &'a Registry,
+    id: FileId,
+    /// Something of ours may have its name.
+    named: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let give_up = if self.named { Registry::seal } else { Registry::disown };
+        give_up(self.registry, self.id);
     }
 }

@@ -1,7 +1,7 @@
 //! What one pending checkpoint has written, and what of it still waits for a sync.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::{
         Arc,
@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    allocator::{Allocator, NO_LANE},
+    allocator::Allocator,
     lanes::Lanes,
     segment::{Appender, Payload, Segment},
 };
@@ -20,8 +20,8 @@ use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Result},
     format::segment::entry_end,
-    handle::Extent,
-    id::{CheckpointId, FileId, Scope, StoreId},
+    handle::{Extent, StateHandle},
+    id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
     options::{Durability, MAX_INLINE_THRESHOLD, Merging, Options},
     reclaim::registry::{Hold, Origin, Registry},
 };
@@ -46,6 +46,8 @@ pub(crate) struct WriteSettings {
     pub(super) max_state_size: Option<u64>,
     /// What the last checkpoint to be committed had written anew.
     last_written: AtomicU64,
+    /// The disk was full since the last commit: nothing is relocated, which would take what is left.
+    full: AtomicBool,
 }
 
 /// The write side of one pending checkpoint.
@@ -62,6 +64,8 @@ pub(crate) struct Batch {
     /// Bytes of states in files.
     written: AtomicU64,
     relocated: AtomicU64,
+    /// Where relocated states are now.
+    moved: Mutex<HashMap<Extent, StateHandle>>,
 }
 
 #[derive(Debug, Default)]
@@ -90,9 +94,16 @@ struct Touched {
     end: u64,
 }
 
-/// What must be synced before a manifest may name what was written.
+/// The segments that were written and not synced, and the scopes in whose directories others have new names.
 #[derive(Debug)]
 pub(crate) struct Unsynced {
+    segments: BTreeMap<FileId, Touched>,
+    dirs: BTreeSet<Scope>,
+}
+
+/// What of that a manifest names: it must be durable before the manifest is.
+#[derive(Debug)]
+pub(crate) struct Named {
     segments: Vec<Touched>,
     dirs: BTreeSet<Scope>,
 }
@@ -123,6 +134,7 @@ impl WriteSettings {
             write_buffer: options.write_buffer.max(options.inline_threshold),
             max_state_size: options.max_state_size,
             last_written: AtomicU64::new(0),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -147,8 +159,17 @@ impl Batch {
             Merging::WithinCheckpoint => Some(Arc::new(Lanes::new(&settings.allocator))),
             Merging::AcrossCheckpoints => Some(Arc::clone(&settings.lanes)),
         };
-        let (written, relocated) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { id, settings, lanes, hold, closed: AtomicBool::new(false), state: Mutex::default(), written, relocated }
+        Self {
+            id,
+            settings,
+            lanes,
+            hold,
+            closed: AtomicBool::new(false),
+            state: Mutex::default(),
+            written: AtomicU64::new(0),
+            relocated: AtomicU64::new(0),
+            moved: Mutex::default(),
+        }
     }
 
     pub(crate) fn id(&self) -> CheckpointId {
@@ -168,17 +189,39 @@ impl Batch {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Reserves the right to relocate so many bytes: as many as this checkpoint or the one before it wrote anew.
+    /// Reserves the right to relocate so many bytes: as many as this checkpoint or the one before it wrote anew, and at
+    /// least any one state that shares a segment.
     pub(crate) fn may_relocate(&self, len: u64) -> bool {
+        if self.settings.full.load(Ordering::Relaxed) {
+            return false;
+        }
         let last = self.settings.last_written.load(Ordering::Relaxed);
-        let budget = self.written().max(last).max(LEAST_RELOCATION);
+        let any_one = self.settings.write_buffer as u64;
+        let budget = self.written().max(last).max(LEAST_RELOCATION).max(any_one);
         let more = |relocated: u64| relocated.checked_add(len).filter(|relocated| *relocated <= budget);
         self.relocated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Where a state was relocated to for this checkpoint, if it was.
+    pub(crate) fn moved(&self, extent: &Extent) -> Option<StateHandle> {
+        self.moved.lock().get(extent).cloned()
+    }
+
+    pub(crate) fn note_moved(&self, extent: Extent, to: StateHandle) {
+        self.moved.lock().insert(extent, to);
     }
 
     /// The checkpoint was committed.
     pub(crate) fn note_committed(&self) {
         self.settings.last_written.store(self.written(), Ordering::Relaxed);
+        self.settings.full.store(false, Ordering::Relaxed);
+    }
+
+    /// A state could not be written.
+    pub(super) fn note_failed(&self, error: &Error) {
+        if error.is_no_space() {
+            self.settings.full.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Counts a new writer, unless nothing can be written any more.
@@ -201,7 +244,8 @@ impl Batch {
         let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len()));
         let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, origin);
         let (extent, segment) = if let Some(lanes) = lanes {
-            lanes.append(scope, payload, self.id, accept)?
+            // A checkpoint that ended meanwhile has sealed its lanes, but for the one that was leased.
+            lanes.append(scope, payload, self.id, accept).inspect_err(|_| self.seal_own_lanes())?
         } else {
             let mut appender = self.own_segment(scope)?;
             let extent = appender.append(payload, self.id)?;
@@ -235,7 +279,7 @@ impl Batch {
         self.settle(extent, &segment)
     }
 
-    /// Syncs what must not wait for the commit, where no other writer waits.
+    /// Syncs what must not wait for the commit, where no writer waits.
     fn settle(&self, extent: &Extent, segment: &Segment) -> Result<()> {
         if self.settings.durability == Durability::PerState {
             segment.sync_to(entry_end(extent.offset, extent.len))?;
@@ -278,10 +322,8 @@ impl Batch {
             return Err(Error::invalid(format!("commit checkpoint {}", self.id), why));
         }
         self.closed.store(true, Ordering::Release);
-        let segments: Vec<_> = std::mem::take(&mut state.unsynced).into_values().collect();
-        let mut dirs = std::mem::take(&mut state.dirs);
+        let (segments, dirs) = (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.dirs));
         drop(state);
-        dirs.extend(segments.iter().filter(|touched| !touched.segment.is_named()).map(Touched::scope));
         self.seal_own_lanes();
         Ok(Unsynced { segments, dirs })
     }
@@ -293,12 +335,15 @@ impl Batch {
         state.unsynced.clear();
         drop(state);
         self.seal_own_lanes();
+        self.hold.release();
     }
 
-    /// Segments that belong to this checkpoint alone take no more.
+    /// Segments that belong to this checkpoint alone take no more; of the others, those that nobody should append to.
     fn seal_own_lanes(&self) {
-        if let (Merging::WithinCheckpoint, Some(lanes)) = (self.settings.merging, &self.lanes) {
-            lanes.seal();
+        match (self.settings.merging, &self.lanes) {
+            (Merging::WithinCheckpoint, Some(lanes)) => lanes.seal(),
+            (_, Some(lanes)) => lanes.shed(),
+            (_, None) => {}
         }
     }
 }
@@ -310,6 +355,24 @@ impl Touched {
 }
 
 impl Unsynced {
+    /// Leaves out what the manifest does not name: what nobody will read needs no sync, and may fail one.
+    pub(crate) fn named_by<'a>(mut self, extents: impl Iterator<Item = &'a Extent>) -> Named {
+        let mut ends = BTreeMap::new();
+        for extent in extents.filter(|extent| self.segments.contains_key(&extent.file)) {
+            let end = ends.entry(extent.file).or_insert(0);
+            *end = entry_end(extent.offset, extent.len).max(*end);
+        }
+        let mut named = Named { segments: Vec::new(), dirs: self.dirs };
+        for (file, end) in ends {
+            named.segments.extend(self.segments.remove(&file).map(|touched| Touched { end, ..touched }));
+        }
+        let unnamed = named.segments.iter().filter(|touched| !touched.segment.is_named());
+        named.dirs.extend(unnamed.map(Touched::scope));
+        named
+    }
+}
+
+impl Named {
     /// Makes durable what was written, one sync for each segment that has any of it.
     pub(crate) fn sync_data(&self) -> Result<()> {
         self.segments.iter().try_for_each(|touched| touched.segment.sync_to(touched.end))
@@ -322,7 +385,8 @@ impl Unsynced {
 
     /// These directories were synced.
     pub(crate) fn note_named(&self) {
-        self.segments.iter().for_each(|touched| touched.segment.note_named());
+        let synced = self.segments.iter().filter(|touched| self.dirs.contains(&touched.scope()));
+        synced.for_each(|touched| touched.segment.note_named());
     }
 }
 

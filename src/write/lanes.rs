@@ -93,9 +93,20 @@ impl Lanes {
             Some(appender) if appender.takes(len, self.allocator.segment_size) => Ok((appender, false)),
             full => {
                 let sealed = full.map(drop).is_some();
-                Ok((self.allocator.create(scope, lease.number)?, sealed))
+                Ok((self.create(scope, lease.number, sealed)?, sealed))
             }
         }
+    }
+
+    /// On a full disk the segment that was sealed just now may be what stands in the way.
+    fn create(&self, scope: Scope, lane: u16, sealed: bool) -> Result<Appender> {
+        self.allocator.create(scope, lane).or_else(|error| {
+            if !sealed || !error.is_no_space() {
+                return Err(error);
+            }
+            self.allocator.registry().tidy(0);
+            self.allocator.create(scope, lane)
+        })
     }
 
     /// Takes a lane that nobody has: one with room, one without a segment, any, in this order. If all are taken, opens
@@ -121,10 +132,22 @@ impl Lanes {
     }
 
     /// Seals every segment that nobody is appending to.
-    pub(crate) fn seal(&self) {
+    pub(super) fn seal(&self) {
+        self.seal_if(|_| true);
+    }
+
+    /// Seals those to which nothing more should be appended: their lanes may never be leased again.
+    pub(super) fn shed(&self) {
+        self.seal_if(Appender::is_worn);
+    }
+
+    fn seal_if(&self, goes: impl Fn(&Appender) -> bool) {
         for pool in [&self.exclusive, &self.shared] {
-            let idle: Vec<_> = pool.state.lock().idle.iter_mut().filter_map(|lane| lane.appender.take()).collect();
-            drop(idle);
+            let mut state = pool.state.lock();
+            let idle = state.idle.iter_mut().filter(|lane| lane.appender.as_ref().is_some_and(&goes));
+            let sealed: Vec<_> = idle.filter_map(|lane| lane.appender.take()).collect();
+            drop(state);
+            drop(sealed);
         }
     }
 }

@@ -166,8 +166,12 @@ impl Appender {
     /// Whether a state of this length fits, and the file is worth having more of.
     pub(super) fn takes(&self, len: u64, segment_size: u64) -> bool {
         let end = self.next_offset().saturating_add(len).saturating_add(TRAILER_LEN);
-        let worn = self.segment.broken.load(Ordering::Acquire) || self.registry.is_marked(self.segment.id);
-        end <= segment_size && !worn
+        end <= segment_size && !self.is_worn()
+    }
+
+    /// Whether nothing more should go here.
+    pub(super) fn is_worn(&self) -> bool {
+        self.segment.broken.load(Ordering::Acquire) || self.registry.is_marked(self.segment.id)
     }
 
     fn next_offset(&self) -> u64 {

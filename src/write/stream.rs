@@ -118,6 +118,7 @@ impl StateWriter {
         let open = self.ticket.batch().check_open();
         open.and_then(|()| step(self)).inspect_err(|error| {
             self.failed = Some(error.clone());
+            self.ticket.batch().note_failed(error);
             self.buffer = Vec::new();
             self.segment = None;
             self.ticket.batch().hold().registry().tidy(0);
@@ -126,7 +127,8 @@ impl StateWriter {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let size = self.position.saturating_add(bytes.len() as u64);
-        if let Some(limit) = self.settings().max_state_size.filter(|limit| size > *limit) {
+        let limit = self.settings().max_state_size.filter(|limit| size > *limit && self.origin == Origin::New);
+        if let Some(limit) = limit {
             return Err(Error::new("write a state", Cause::TooLarge { size, limit }));
         }
         let room = self.settings().write_buffer;

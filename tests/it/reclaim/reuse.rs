@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use piton::{
-    Maintenance, Manifest, Options, Scope, StateHandle, Store,
+    Maintenance, Manifest, Merging, Options, Scope, StateHandle, Store,
     disk::{Disk, MemoryDisk, OsDisk},
     testing::{Call, Fault, SimDisk},
 };
@@ -17,8 +17,9 @@ const ENOSPC: i32 = 28;
 const SEGMENT: u64 = 64 + 4 * 5056;
 const STATES: u64 = 4;
 
+/// Nothing is punched: what can be punched need not be rewritten.
 fn options(disk: &(impl Disk + Clone)) -> Options {
-    Options::new().disk(disk.clone()).segment_size(SEGMENT)
+    Options::new().disk(disk.clone()).segment_size(SEGMENT).punch_holes(false)
 }
 
 fn names(range: std::ops::Range<u64>) -> impl Iterator<Item = (String, Vec<u8>)> {
@@ -142,9 +143,10 @@ fn relocation_stays_within_what_was_written_anew_or_one_mebibyte() {
     let count = moved.iter().zip(&kept).filter(|(new, old)| new != old).count();
     assert_eq!(count, 2, "1 MiB: the checkpoint before wrote 5,000 bytes, this one nothing yet");
     (0..5).for_each(|_| drop(write(&pending)));
-    let moved = pending.reuse(&kept).unwrap();
-    assert!(moved.iter().zip(&kept).any(|(new, old)| new != old), "2,000,000 bytes were written");
-    assert_eq!(store.usage().relocated_bytes, 5 * 400_000, "no more than that");
+    let all = pending.reuse(&kept).unwrap();
+    assert!(all.iter().zip(&kept).all(|(new, old)| new != old), "2,000,000 bytes were written");
+    assert!(moved.iter().zip(&all).filter(|(before, now)| before == now).count() == 2, "none is copied twice");
+    assert_eq!(store.usage().relocated_bytes, 4 * 400_000);
 }
 
 #[test]
@@ -154,11 +156,84 @@ fn state_that_cannot_be_relocated_for_want_of_space_stays_where_it_is() {
     let old = two_wasteful_segments(&store);
     let pending = store.begin(store.next_id()).unwrap();
     disk.fail_nth(Call::WriteAt, 1, Fault::Error(ENOSPC));
-    let kept = pending.reuse(&old).unwrap();
-    assert_eq!((&kept[0], kept[1] == old[1]), (&old[0], false));
-    let manifest = Manifest::builder().state("0", kept[0].clone()).state("1", kept[1].clone());
+    assert_eq!(pending.reuse(&old).unwrap(), old, "nor is the second one tried: it would take what is left");
+    let manifest = Manifest::builder().state("0", old[0].clone()).state("1", old[1].clone());
     let read = read_states(&pending.commit(manifest).unwrap()).unwrap();
     assert_eq!((&read[0].1, &read[1].1), (&bytes(0, 5000), &bytes(STATES, 5000)));
+    let moved = store.begin(store.next_id()).unwrap().reuse(&old).unwrap();
+    assert!(moved.iter().zip(&old).all(|(new, old)| new != old), "a checkpoint was committed since");
+}
+
+#[test]
+fn state_that_cannot_be_relocated_at_all_is_as_good_as_ever() {
+    let disk = SimDisk::new();
+    let old = two_wasteful_segments(&options(&disk).open(ROOT).unwrap());
+    // A cap for new states is none for old ones.
+    let store = options(&disk).max_state_size(Some(100)).max_space_amplification(Some(1.0)).open(ROOT).unwrap();
+    commit(&store, 0..0, &old);
+    let pending = store.begin(store.next_id()).unwrap();
+    disk.fail_nth(Call::WriteAt, 1, Fault::Error(EIO));
+    let kept = pending.reuse(&old).unwrap();
+    assert_eq!((&kept[0], kept[1] == old[1]), (&old[0], false), "the first could not be written, the second could");
+    disk.fail_nth(Call::ReadAt, 2, Fault::Error(EIO));
+    let unreadable = pending.reuse(&old[..1]).unwrap_err();
+    assert_eq!(unreadable.raw_os_error(), Some(EIO), "the state itself cannot be read: the engine must know");
+}
+
+#[test]
+fn state_under_many_names_is_relocated_once() {
+    let store = options(&MemoryDisk::new()).open(ROOT).unwrap();
+    let [old, _] = two_wasteful_segments(&store);
+    let pending = store.begin(store.next_id()).unwrap();
+    let moved = pending.reuse(&[old.clone(), old.clone()]).unwrap();
+    assert_eq!(moved, [moved[0].clone(), pending.reuse(&[old]).unwrap().remove(0)]);
+    assert_eq!(store.usage().relocated_bytes, 5000);
+}
+
+#[test]
+fn state_that_is_being_streamed_is_no_garbage() {
+    let store = Options::new().disk(MemoryDisk::new()).open(ROOT).unwrap();
+    let reader = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let mut writer = pending.writer(Scope::Shared).unwrap();
+    std::io::Write::write_all(&mut writer, &vec![7; 20 << 20]).unwrap();
+    drop(reader);
+    assert_eq!(store.usage().marked_files, 0);
+    let handle = writer.finish().unwrap();
+    drop(pending.commit(Manifest::builder().state("s", handle.clone())).unwrap());
+    assert!(store.begin(store.next_id()).unwrap().could_reuse(&handle));
+}
+
+#[test]
+fn nothing_that_is_wholly_alive_is_ever_rewritten() {
+    for merging in [Merging::Off, Merging::WithinCheckpoint, Merging::AcrossCheckpoints] {
+        for (alignment, len) in [(64, 10), (64, 4048), (4096, 4048), (4096, 4049), (4096, 10)] {
+            let options = Options::new().disk(MemoryDisk::new()).merging(merging).alignment(alignment);
+            let options = options.inline_threshold(0).segment_size(40_000).max_space_amplification(Some(1.0));
+            let store = options.open(ROOT).unwrap();
+            let mut kept = commit_states(&store, &(0..40).map(|n| bytes(n, len)).collect::<Vec<_>>());
+            for _ in 0..5 {
+                let handles: Vec<_> = kept.unwrap().manifest().states().map(|(_, handle)| handle.clone()).collect();
+                let pending = store.begin(store.next_id()).unwrap();
+                assert!(handles.iter().all(|handle| pending.could_reuse(handle)), "{merging:?}, {alignment}, {len}");
+                let named = pending.reuse(&handles).unwrap().into_iter().enumerate();
+                kept = pending.commit(named.fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h)));
+            }
+            assert_eq!(store.usage().relocated_bytes, 0);
+        }
+    }
+}
+
+#[test]
+fn aborted_checkpoint_gives_its_space_back_though_a_writer_of_it_is_stuck() {
+    let disk = MemoryDisk::new();
+    let store = options(&disk).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    names(0..20).for_each(|(_, content)| drop(pending.write(Scope::Shared, &content).unwrap()));
+    let stuck = pending.writer(Scope::Shared).unwrap();
+    drop(pending);
+    assert_eq!((store.usage().logical_files, store.usage().physical_files), (0, 1), "the lane's alone");
+    assert!(stuck.finish().unwrap_err().is_invalid());
 }
 
 #[test]
@@ -251,15 +326,15 @@ fn file_that_somebody_has_linked_elsewhere_is_not_punched() {
 }
 
 #[test]
-fn disk_that_cannot_punch_is_asked_once_and_one_that_fails_is_reported() {
-    for (fault, failures) in [(Fault::Error(95), 0), (Fault::Error(EIO), 1)] {
+fn disk_that_cannot_punch_is_asked_once_and_one_that_fails_is_reported_and_asked_again() {
+    for (fault, failures, calls) in [(Fault::Error(95), 0, 1), (Fault::Error(EIO), 1, 2)] {
         let disk = SimDisk::new();
         let (store, _) = punched_store(&disk, ROOT.as_ref());
         disk.fail_nth(Call::PunchHoles, 1, fault);
         let reclaimed = store.prune(1).unwrap();
         assert_eq!((reclaimed.punched_bytes, reclaimed.failures.len()), (0, failures), "{reclaimed:?}");
         store.prune(1).unwrap();
-        assert_eq!(disk.count(Call::PunchHoles), 1);
+        assert_eq!(disk.count(Call::PunchHoles), calls);
         read_states(&store.latest().unwrap().unwrap()).unwrap();
         commit(&store, 0..1, &[]);
     }
@@ -275,7 +350,8 @@ fn nothing_is_punched_while_a_manifest_that_cannot_be_read_may_name_it() {
     let store = open(&disk).unwrap();
     commit_states(&store, &[bytes(1, 5000)]).unwrap();
     store.forget(store.checkpoint_ids()[1]).unwrap();
-    store.maintain(u64::MAX).unwrap();
+    assert!(!store.maintain(u64::MAX).unwrap().more, "nothing that may be done is left");
+    assert!(!store.maintain(0).unwrap().more);
     assert_eq!(disk.count(Call::PunchHoles), 0);
     disk.damage(&first, |bytes| bytes[30] ^= 1).unwrap();
     drop(store);
@@ -294,6 +370,7 @@ fn manual_maintenance_does_nothing_by_itself_and_all_of_it_when_called() {
     let reclaimed = store.prune(1).unwrap();
     assert_eq!((reclaimed.files, disk.count(Call::Remove)), (0, removed + 1), "the manifest alone");
     assert_eq!(store.usage().orphan_bytes, 20 * SEGMENT - 20 * 8);
+    assert!(store.maintain(0).unwrap().more);
     let part = store.maintain(5 * SEGMENT).unwrap();
     assert!(part.more && (5..=6).contains(&part.files), "{part:?}");
     let rest = store.maintain(u64::MAX).unwrap();

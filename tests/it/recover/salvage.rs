@@ -3,9 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use piton::{Manifest, Merging, Options, Scope, StateHandle, disk::OsDisk, list_segment};
+use piton::{
+    Manifest, Merging, Options, Scope, StateHandle,
+    disk::OsDisk,
+    list_segment,
+    testing::{Call, Fault, SimDisk},
+};
 
-use crate::support::{bytes, commit_states};
+use crate::support::{ROOT, bytes, commit_states, open};
 
 fn segment(root: &Path) -> PathBuf {
     std::fs::read_dir(root.join("shared")).unwrap().next().unwrap().unwrap().path()
@@ -68,6 +73,46 @@ fn damage_hides_only_the_states_that_it_hits() {
     let error = list_segment(OsDisk, &path).unwrap_err();
     assert!(error.is_corrupt() && error.path() == Some(&path), "{error}");
     assert!(list_segment(OsDisk, dir.path().join("none")).unwrap_err().is_not_found());
+}
+
+#[test]
+fn made_up_trailers_that_each_claim_the_whole_file_do_not_take_for_ever() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let whole = commit_states(&store, &[bytes(1, 2000)]).unwrap().manifest().state("0").unwrap().clone();
+    let path = Path::new(ROOT).join("shared/00000001-001-0000000001.seg");
+    disk.damage(&path, |file| {
+        let header_crc = u32::from_le_bytes(file[60..64].try_into().unwrap());
+        while file.len() < 4 << 20 {
+            let mut trailer = b"PITONEND".to_vec();
+            trailer.extend(64_u64.to_le_bytes());
+            trailer.extend((file.len() as u64 - 64).to_le_bytes());
+            trailer.extend(1_u64.to_le_bytes());
+            trailer.extend([1, 2, 3, 4, 2, 0, 0, 0, 0, 0, 0, 0]);
+            let mut crc = crc32fast::Hasher::new_with_initial(header_crc);
+            crc.update(&trailer);
+            trailer.extend(crc.finalize().to_le_bytes());
+            assert_eq!(trailer.len(), 48);
+            file.extend(trailer);
+        }
+    })
+    .unwrap();
+    let before = disk.count(Call::ReadAt);
+    let found: Vec<_> = list_segment(disk.clone(), &path).unwrap().into_iter().map(|entry| entry.handle).collect();
+    assert_eq!(found, [whole]);
+    // Reading everything before each of 87,000 trailers would be 700,000 pieces.
+    assert!(disk.count(Call::ReadAt) - before < 100_000, "{}", disk.count(Call::ReadAt) - before);
+}
+
+#[test]
+fn bad_sector_hides_only_the_states_that_it_hits() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    drop(commit_states(&store, &(0..5).map(|n| bytes(n, 2000)).collect::<Vec<_>>()).unwrap());
+    let path = Path::new(ROOT).join("shared/00000001-001-0000000001.seg");
+    // The header, the window, and then the third state.
+    disk.fail_nth(Call::ReadAt, 5, Fault::Error(5));
+    assert_eq!(list_segment(disk, &path).unwrap().len(), 4);
 }
 
 #[test]

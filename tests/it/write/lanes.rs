@@ -208,6 +208,84 @@ fn failed_sync_retires_the_segment_and_fails_every_checkpoint_with_unsynced_stat
 }
 
 #[test]
+fn failed_sync_of_a_state_that_nobody_names_fails_no_checkpoint() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).durability(Durability::PerState).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let first = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
+    assert_eq!(pending.write(Scope::Shared, &bytes(2, 5000)).unwrap_err().raw_os_error(), Some(EIO));
+    let second = pending.write(Scope::Shared, &bytes(2, 5000)).unwrap();
+    pending.commit(Manifest::builder().state("1", first).state("2", second)).unwrap();
+    let store = open(&disk.cut_power(Survival::Nothing)).unwrap();
+    let read = read_states(&store.latest().unwrap().unwrap()).unwrap();
+    assert_eq!((&read[0].1, &read[1].1), (&bytes(1, 5000), &bytes(2, 5000)));
+}
+
+#[test]
+fn state_that_was_appended_after_somebody_elses_sync_is_synced_for_itself() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let (first, second) = (store.begin(store.next_id()).unwrap(), store.begin(store.next_id()).unwrap());
+    let third = store.begin(store.next_id()).unwrap();
+    let early = third.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    let other = second.write(Scope::Shared, &bytes(2, 5000)).unwrap();
+    drop(first);
+    second.commit(Manifest::builder().state("s", other)).unwrap();
+    let late = third.write(Scope::Shared, &bytes(3, 5000)).unwrap();
+    third.commit(Manifest::builder().state("1", early).state("2", late)).unwrap();
+    let store = open(&disk.cut_power(Survival::Nothing)).unwrap();
+    let read = read_states(&store.latest().unwrap().unwrap()).unwrap();
+    assert_eq!((&read[0].1, &read[1].1), (&bytes(1, 5000), &bytes(3, 5000)));
+}
+
+/// More segments than stay open for a checkpoint, of states that have one each.
+fn write_many(pending: &piton::PendingCheckpoint, scope: Scope, count: u64) -> piton::Result<Vec<piton::StateHandle>> {
+    (0..count).map(|n| pending.write(scope, &bytes(n, 5000))).collect()
+}
+
+#[test]
+fn name_of_a_segment_that_was_synced_early_is_durable_with_the_checkpoint() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).merging(Merging::Off).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let early = write_many(&pending, Scope::Exclusive, 10).unwrap();
+    let rest = write_many(&pending, Scope::Shared, 70).unwrap();
+    let named = early.into_iter().chain(rest).enumerate();
+    pending.commit(named.fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h))).unwrap();
+    let store = open(&disk.cut_power(Survival::Nothing)).unwrap();
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap().len(), 80);
+}
+
+#[test]
+fn early_sync_that_fails_fails_the_checkpoint_whose_states_it_was_to_make_durable() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).merging(Merging::Off).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let early = write_many(&pending, Scope::Shared, 64).unwrap();
+    disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
+    assert_eq!(write_many(&pending, Scope::Shared, 1).unwrap_err().raw_os_error(), Some(EIO));
+    let named = early.into_iter().enumerate();
+    let manifest = named.fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h));
+    assert_eq!(pending.commit(manifest).unwrap_err().raw_os_error(), Some(EIO));
+    assert!(open(&disk.cut_power(Survival::Nothing)).unwrap().latest().unwrap().is_none());
+}
+
+#[test]
+fn segment_of_a_lane_that_nobody_leases_any_more_is_sealed_when_its_sync_failed() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    disk.fail_nth(Call::SyncData, 1, Fault::Error(28));
+    assert!(commit_states(&store, &[bytes(1, 5000)]).unwrap_err().is_no_space());
+    let usage = store.usage();
+    assert_eq!(
+        (usage.physical_files, usage.open_files),
+        (0, 0),
+        "what it took is given back on a full disk: {usage:?}"
+    );
+}
+
+#[test]
 fn state_in_a_shared_segment_is_durable_when_its_writer_finishes_if_asked_so() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).durability(Durability::PerState).open(ROOT).unwrap();
