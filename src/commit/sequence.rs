@@ -16,9 +16,9 @@ use crate::{
     reclaim::{
         forget::{self, Reclaimed},
         registry::{Registry, Retired},
-        sweep::LEAST_PUNCHED,
+        space::LEAST_PUNCHED,
     },
-    write::batch::{Batch, Named},
+    write::{batch::Batch, unsynced::Named},
 };
 
 /// What every commit of an open store needs.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `codec` | fixed-width little-endian records, bounded runs of bytes |
 //! | `identity` | `piton.store` |
-//! | `segment` | the head and the trailers of data files |
+//! | `segment` | the head and the trailers of segments |
 //! | `manifest` | `manifests/*.manifest` |
 
 pub(crate) mod codec;

@@ -5,23 +5,10 @@ use std::collections::HashMap;
 use super::{
     file::{ExtentRecord, FileRecord},
     files::Files,
+    group::{Group, Holder},
     space::SpacePolicy,
 };
 use crate::{format::segment::entry_end, handle::Extent, id::FileId};
-
-/// One attempt at a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Group(pub(super) u64);
-
-/// Who keeps a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holder {
-    Pending,
-    Manifest,
-    /// A manifest that was removed, and may come back until the removal is durable.
-    Removed,
-    Reader(u64),
-}
 
 #[derive(Debug)]
 pub(super) struct Extents {
@@ -154,8 +141,7 @@ impl Extents {
 
     /// Marks files for being written anew, if the store takes too much space.
     pub(super) fn mark(&mut self) {
-        let policy = self.policy;
-        policy.mark(&mut self.files);
+        self.files.mark();
     }
 
     fn link(&mut self, group: Group, extent: &Extent) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::{extents::Group, gauges::Gauges};
+use super::{gauges::Gauges, group::Group};
 use crate::{
     format::segment::{HEADER_LEN, TRAILER_LEN, entry_end},
     handle::Extent,

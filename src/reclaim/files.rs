@@ -135,9 +135,23 @@ impl Files {
         Some(Holes { file, ranges, dead_blocks, allocated: record.gauges().allocated_bytes })
     }
 
+    /// Marks files until the others take what they should, those with the most waste first.
+    pub(super) fn mark(&mut self) {
+        let Some(limits) = self.policy.limits(self.totals.footprint) else { return };
+        if self.totals.unmarked_size <= limits.unmarked {
+            return;
+        }
+        for file in self.by_waste(limits.open_garbage) {
+            if self.totals.unmarked_size <= limits.unmarked {
+                return;
+            }
+            self.change(file, |record| record.marked = true);
+        }
+    }
+
     /// The files that should be rewritten, those with the most waste first: sealed ones that are worth it, open ones with
     /// more waste than this.
-    pub(super) fn by_waste(&self, open_garbage: u64) -> Vec<FileId> {
+    fn by_waste(&self, open_garbage: u64) -> Vec<FileId> {
         let waste = |file: &FileId| self.get(*file).map_or(0, FileRecord::waste);
         let open = self.open.iter().filter(|file| self.get(**file).is_some_and(|file| !file.marked));
         let open = open.filter(|file| waste(file) > open_garbage);

@@ -54,6 +54,7 @@ mod file;
 mod files;
 pub(crate) mod forget;
 pub(crate) mod gauges;
+mod group;
 pub(crate) mod registry;
 pub(crate) mod space;
 pub(crate) mod sweep;

@@ -8,11 +8,11 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    extents::{Extents, Group, Holder},
+    extents::Extents,
     file::FileRecord,
     gauges::Usage,
-    space::SpacePolicy,
-    sweep::LEAST_PUNCHED,
+    group::{Group, Holder},
+    space::{LEAST_PUNCHED, SpacePolicy},
 };
 use crate::{
     disk::{LockGuard, Metadata, layout, volume::Volume},

@@ -4,13 +4,15 @@
 //! so, and `reuse` does it. What is marked stays for as long as the checkpoints that refer to it: so marking begins half
 //! way between what the live states need and what they may take.
 
-use super::{file::FileRecord, files::Files};
+use super::file::FileRecord;
 use crate::{
     error::{Error, Result},
     format::segment::{HEADER_LEN, MIN_ALIGNMENT, entry_end},
     options::Options,
 };
 
+/// So many bytes may be punched out at the end of whatever gave space back, however little it wrote.
+pub(crate) const LEAST_PUNCHED: u64 = 1 << 20;
 /// An open file is not marked for less garbage than this part of a segment: opening another one costs a directory sync.
 const OPEN_GARBAGE: u64 = 4;
 
@@ -64,22 +66,21 @@ impl SpacePolicy {
         ratio.is_some_and(|ratio| times(file.footprint(), ratio) < file.size())
     }
 
-    /// Marks files until the others take what they should, those with the most waste first.
-    pub(super) fn mark(&self, files: &mut Files) {
-        let Some(ratio) = self.max_amplification else { return };
-        let footprint = files.totals().footprint;
-        let target = times(footprint, f64::midpoint(1.0, ratio));
-        if files.totals().unmarked_size <= target {
-            return;
-        }
+    /// How much the files that are not marked should take, and from how much garbage on an open one is marked, if so much
+    /// is alive.
+    pub(super) fn limits(&self, footprint: u64) -> Option<Limits> {
+        let ratio = self.max_amplification?;
+        let unmarked = times(footprint, f64::midpoint(1.0, ratio));
         let open_garbage = times(footprint, ratio).max(self.segment_size / OPEN_GARBAGE);
-        for file in files.by_waste(open_garbage) {
-            if files.totals().unmarked_size <= target {
-                return;
-            }
-            files.change(file, |record| record.marked = true);
-        }
+        Some(Limits { unmarked, open_garbage })
     }
+}
+
+/// What follows from the policy and from what is alive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) unmarked: u64,
+    pub(super) open_garbage: u64,
 }
 
 #[expect(

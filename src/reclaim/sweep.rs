@@ -15,9 +15,6 @@ use crate::{
     options::Maintenance,
 };
 
-/// So many bytes may be punched out at the end of whatever gave space back, however little it wrote.
-pub(crate) const LEAST_PUNCHED: u64 = 1 << 20;
-
 /// What [`Store::maintain`](crate::Store::maintain) did.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

@@ -53,5 +53,6 @@ pub(crate) mod batch;
 mod lanes;
 mod segment;
 pub(crate) mod stream;
+pub(crate) mod unsynced;
 
 pub use stream::StateWriter;
