@@ -12,6 +12,8 @@
 //! | share what did not change | [`PendingCheckpoint::reuse`] |
 //! | come back to it | [`Store::latest`], [`Checkpoint`], [`StateView`], [`StateReader`] |
 //! | throw it away | [`Store::prune`], [`Store::forget`], [`Options::retain`] |
+//! | see what it takes, and when space is given back | [`Store::usage`], [`Store::maintain`], [`Options::max_space_amplification`] |
+//! | look into a data file without any manifest | [`list_segment`] |
 //! | use another kind of storage | [`disk::Disk`] |
 //! | test an engine against power cuts | `piton::testing` (feature `testing`) |
 //!

@@ -257,6 +257,23 @@ impl Store {
     }
 
     /// What the store holds in data files, and what they take. No call to the disk is made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Manifest, Options, Scope};
+    ///
+    /// let store = Options::memory().open("state")?;
+    /// let pending = store.begin(store.next_id())?;
+    /// let states = [1, 2, 3].map(|n| pending.write(Scope::Shared, &[n; 4096]).unwrap());
+    /// pending.commit(Manifest::builder().state("kept", states[0].clone()))?;
+    ///
+    /// let usage = store.usage();
+    /// assert_eq!((usage.logical_files, usage.logical_bytes), (1, 4096));
+    /// assert_eq!(usage.physical_files, 1); // the three share it; two of them nobody refers to
+    /// assert!(usage.dead_bytes > 2 * 4096);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.0.registry.usage()
@@ -271,6 +288,17 @@ impl Store {
     /// # Errors
     ///
     /// `is_poisoned`, `is_fenced`. What merely could not be done is in the report.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Maintenance, Options};
+    ///
+    /// let store = Options::memory().maintenance(Maintenance::Manual).retain(3).open("state")?;
+    /// // On a thread that has time for it, a bit at a time:
+    /// while store.maintain(64 << 20)?.more {}
+    /// # Ok::<(), piton::Error>(())
+    /// ```
     pub fn maintain(&self, budget: u64) -> Result<Maintained> {
         self.0.volume.check_writable("maintain")?;
         self.0.identity.check_not_fenced("maintain")?;

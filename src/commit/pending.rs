@@ -100,6 +100,25 @@ impl PendingCheckpoint {
     ///
     /// False for a state that is gone, damaged, or not of this store, which `reuse` refuses; for any other only if its
     /// file is marked for rewriting. True for a state that travels inside its handle.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options, Scope};
+    /// # let store = Options::memory().open("state")?;
+    /// # let pending = store.begin(store.next_id())?;
+    /// # let old = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # pending.commit(Manifest::builder().state("weights", old.clone()))?;
+    /// # let in_memory = [7; 5000];
+    /// let pending = store.begin(store.next_id())?;
+    /// let weights = if pending.could_reuse(&old) {
+    ///     pending.reuse(&[old])?.remove(0)
+    /// } else {
+    ///     pending.write(Scope::Shared, &in_memory)?
+    /// };
+    /// # pending.commit(Manifest::builder().state("weights", weights))?;
+    /// # Ok::<(), piton::Error>(())
+    /// ```
     #[must_use]
     pub fn could_reuse(&self, handle: &StateHandle) -> bool {
         handle.extent().is_none_or(|extent| self.batch.hold().registry().could_reuse(extent))
