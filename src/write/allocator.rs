@@ -71,7 +71,7 @@ impl Allocator {
         temp.file().write_all_at(&encode_header(self.store, id), 0)?;
         // From here on there may be such a name, whatever the disk says; but never one of somebody else.
         attempt.named = true;
-        let file = temp.publish(&layout::segment(id)).inspect_err(|error| attempt.named = !error.is_taken_name())?;
+        let file = temp.publish(&layout::segment(id)).inspect_err(|error| attempt.named &= !error.is_taken_name())?;
         std::mem::forget(attempt);
         self.registry.note_len(id, HEADER_LEN);
         Ok(Appender::new(id, file, &self.registry, tag(self.store, id), self.alignment))

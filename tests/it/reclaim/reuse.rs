@@ -226,14 +226,16 @@ fn nothing_that_is_wholly_alive_is_ever_rewritten() {
 
 #[test]
 fn aborted_checkpoint_gives_its_space_back_though_a_writer_of_it_is_stuck() {
-    let disk = MemoryDisk::new();
-    let store = options(&disk).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
-    names(0..20).for_each(|(_, content)| drop(pending.write(Scope::Shared, &content).unwrap()));
-    let stuck = pending.writer(Scope::Shared).unwrap();
-    drop(pending);
-    assert_eq!((store.usage().logical_files, store.usage().physical_files), (0, 1), "the lane's alone");
-    assert!(stuck.finish().unwrap_err().is_invalid());
+    for (merging, left) in [(Merging::Off, 0), (Merging::WithinCheckpoint, 0), (Merging::AcrossCheckpoints, 1)] {
+        let store = options(&MemoryDisk::new()).merging(merging).open(ROOT).unwrap();
+        let pending = store.begin(store.next_id()).unwrap();
+        names(0..20).for_each(|(_, content)| drop(pending.write(Scope::Shared, &content).unwrap()));
+        let stuck = pending.writer(Scope::Shared).unwrap();
+        drop(pending);
+        let usage = store.usage();
+        assert_eq!((usage.logical_files, usage.physical_files), (0, left), "{merging:?}: the store's lane alone");
+        assert!(stuck.finish().unwrap_err().is_invalid());
+    }
 }
 
 #[test]

@@ -125,6 +125,41 @@ fn failed_append_in_the_middle_of_a_shared_segment_costs_that_state_alone() {
 }
 
 #[test]
+fn segment_whose_creation_fails_at_any_call_leaves_no_file() {
+    for fault in [Fault::Error(EIO), Fault::Error(28), Fault::ErrorAfter(EIO)] {
+        for call in [Call::CreateTemp, Call::WriteAt, Call::RenameNew] {
+            let disk = SimDisk::new();
+            let store = open(&disk).unwrap();
+            let pending = store.begin(store.next_id()).unwrap();
+            disk.fail_nth(call, 1, fault);
+            assert!(pending.write(Scope::Shared, &bytes(1, 5000)).unwrap_err().raw_os_error().is_some());
+            let left = disk.list("/state/shared".as_ref()).unwrap();
+            // A disk that creates a file under a name of its own and says it failed is the only one who knows the name.
+            let unknown = usize::from(call == Call::CreateTemp && fault == Fault::ErrorAfter(EIO));
+            assert_eq!(left.len(), unknown, "{call:?}, {fault:?}: {left:?}");
+            assert_eq!(store.usage().physical_files, 0);
+            let again = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+            pending.commit(Manifest::builder().state("s", again)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn segment_of_somebody_else_under_our_name_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let theirs = dir.path().join("shared/00000001-001-0000000001.seg");
+    std::fs::write(&theirs, b"theirs").unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let error = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap_err();
+    assert_eq!(error.path(), Some(theirs.as_path()), "{error}");
+    let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    pending.commit(Manifest::builder().state("s", handle)).unwrap();
+    store.close().unwrap();
+    assert_eq!(std::fs::read(theirs).unwrap(), b"theirs");
+}
+
+#[test]
 fn torn_state_is_dead_bytes_and_passed_over_by_the_scan() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
