@@ -260,6 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn file_about_which_two_manifests_disagree_is_not_punched() {
+        let mut extents = extents();
+        let long = Extent { len: 500_000, ..extent(1, 64) };
+        extents.hold(Group(1), Holder::Manifest);
+        assert!(extents.add_found(Group(1), &extent(1, 64), 1 << 20, 1 << 20));
+        extents.add_found(Group(1), &extent(1, 128), 1 << 20, 1 << 20);
+        assert!(extents.files.holes(|_| true).is_some());
+        extents.hold(Group(2), Holder::Manifest);
+        assert!(!extents.add_found(Group(2), &long, 1 << 20, 1 << 20));
+        assert!(extents.files.holes(|_| true).is_none(), "the longer state may be the right one");
+        assert!(!extents.refers(Group(2), &long), "and whoever names it is damaged");
+    }
+
+    #[test]
     fn lengths_of_a_hostile_manifest_neither_panic_nor_stay_in_the_sums() {
         let mut extents = extents();
         extents.hold(Group(1), Holder::Manifest);
