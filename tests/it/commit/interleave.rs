@@ -292,6 +292,20 @@ fn state_that_the_ended_checkpoint_does_not_take_is_dead_bytes_and_the_lane_goes
 }
 
 #[test]
+fn panic_of_the_disk_while_a_manifest_is_published_leaves_its_data_to_the_next_open() {
+    let disk = HookedDisk::new();
+    let store = Options::new().disk(disk.clone()).merging(piton::Merging::Off).open(ROOT).unwrap();
+    set(&disk.before_sync_of_manifests, || panic!("the disk's own bug"));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commit_states(&store, &[bytes(1, 5000)])));
+    assert!(panicked.is_err());
+    assert!(store.begin(store.next_id()).unwrap_err().is_poisoned(), "the manifest may be there or not");
+    drop(store);
+    let store = disk.open();
+    assert!(store.damaged().is_empty());
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
 fn panic_of_the_disk_in_the_middle_of_an_append_costs_the_segment_and_nothing_else() {
     let disk = HookedDisk::new();
     let store = disk.open();

@@ -55,6 +55,21 @@ fn two_files_with_equal_waste_are_both_marked() {
 }
 
 #[test]
+fn file_with_the_most_waste_is_marked_first_and_no_other_if_that_is_enough() {
+    for [few, many] in [[0, STATES], [STATES, 0]] {
+        let store = options(&MemoryDisk::new()).max_space_amplification(Some(1.2)).open(ROOT).unwrap();
+        let all = [commit(&store, 0..STATES, &[]), commit(&store, STATES..2 * STATES, &[])].concat();
+        let at = |n: u64| all[usize::try_from(n).unwrap()].clone();
+        // One of four is alive in one file, three of four in the other.
+        commit(&store, 50..51, &[at(few), at(many), at(many + 1), at(many + 2)]);
+        store.prune(1).unwrap();
+        let pending = store.begin(store.next_id()).unwrap();
+        assert!(!pending.could_reuse(&at(few)), "{:?}", store.usage());
+        assert!(pending.could_reuse(&at(many)), "{:?}", store.usage());
+    }
+}
+
+#[test]
 fn no_more_files_are_marked_than_must_go() {
     // With much that is alive beside them, two files of which little is are no harm.
     let store = options(&MemoryDisk::new()).open(ROOT).unwrap();
@@ -338,7 +353,12 @@ fn disk_that_cannot_punch_is_asked_once_and_one_that_fails_is_reported_and_asked
         store.prune(1).unwrap();
         assert_eq!(disk.count(Call::PunchHoles), calls);
         read_states(&store.latest().unwrap().unwrap()).unwrap();
-        commit(&store, 0..1, &[]);
+        // Another file worth punching.
+        let more = commit(&store, 0..400, &[]);
+        commit(&store, 500..510, &[more[0].clone(), more[399].clone()]);
+        store.prune(1).unwrap();
+        assert_eq!(disk.count(Call::PunchHoles) > calls, failures > 0, "one that cannot is not asked again");
+        read_states(&store.latest().unwrap().unwrap()).unwrap();
     }
 }
 
