@@ -75,6 +75,31 @@ fn damage_hides_only_the_states_that_it_hits() {
     assert!(list_segment(OsDisk, dir.path().join("none")).unwrap_err().is_not_found());
 }
 
+/// A trailer for everything that precedes it.
+fn trailer(header_crc: u32, at: usize, payload_crc: u32) -> Vec<u8> {
+    let mut trailer = b"PITONEND".to_vec();
+    trailer.extend(64_u64.to_le_bytes());
+    trailer.extend((at as u64 - 64).to_le_bytes());
+    trailer.extend(1_u64.to_le_bytes());
+    trailer.extend(payload_crc.to_le_bytes());
+    trailer.extend([2, 0, 0, 0, 0, 0, 0, 0]);
+    let mut crc = crc32fast::Hasher::new_with_initial(header_crc);
+    crc.update(&trailer);
+    trailer.extend(crc.finalize().to_le_bytes());
+    assert_eq!(trailer.len(), 48);
+    trailer
+}
+
+#[test]
+fn trailer_across_the_end_of_what_is_read_at_a_time_is_found() {
+    for before in [0, 1, 20, 47, 48, 49] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Options::new().open(dir.path()).unwrap();
+        let whole = commit_states(&store, &[bytes(1, (256 << 10) - before)]).unwrap();
+        assert_eq!(listed(&segment(dir.path())), [whole.manifest().state("0").unwrap().clone()], "{before}");
+    }
+}
+
 #[test]
 fn made_up_trailers_that_each_claim_the_whole_file_do_not_take_for_ever() {
     let disk = SimDisk::new();
@@ -83,17 +108,11 @@ fn made_up_trailers_that_each_claim_the_whole_file_do_not_take_for_ever() {
     let path = Path::new(ROOT).join("shared/00000001-001-0000000001.seg");
     disk.damage(&path, |file| {
         let header_crc = u32::from_le_bytes(file[60..64].try_into().unwrap());
+        // The first is even right about its payload, which is the whole state that precedes it.
+        let right = crc32fast::hash(&file[64..]);
+        file.extend(trailer(header_crc, file.len(), right));
         while file.len() < 4 << 20 {
-            let mut trailer = b"PITONEND".to_vec();
-            trailer.extend(64_u64.to_le_bytes());
-            trailer.extend((file.len() as u64 - 64).to_le_bytes());
-            trailer.extend(1_u64.to_le_bytes());
-            trailer.extend([1, 2, 3, 4, 2, 0, 0, 0, 0, 0, 0, 0]);
-            let mut crc = crc32fast::Hasher::new_with_initial(header_crc);
-            crc.update(&trailer);
-            trailer.extend(crc.finalize().to_le_bytes());
-            assert_eq!(trailer.len(), 48);
-            file.extend(trailer);
+            file.extend(trailer(header_crc, file.len(), 1));
         }
     })
     .unwrap();
