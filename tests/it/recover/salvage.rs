@@ -75,11 +75,11 @@ fn damage_hides_only_the_states_that_it_hits() {
     assert!(list_segment(OsDisk, dir.path().join("none")).unwrap_err().is_not_found());
 }
 
-/// A trailer for everything that precedes it.
-fn trailer(header_crc: u32, at: usize, payload_crc: u32) -> Vec<u8> {
+/// A trailer for everything that precedes it, from an offset on.
+fn trailer(header_crc: u32, start: usize, at: usize, payload_crc: u32) -> Vec<u8> {
     let mut trailer = b"PITONEND".to_vec();
-    trailer.extend(64_u64.to_le_bytes());
-    trailer.extend((at as u64 - 64).to_le_bytes());
+    trailer.extend((start as u64).to_le_bytes());
+    trailer.extend(((at - start) as u64).to_le_bytes());
     trailer.extend(1_u64.to_le_bytes());
     trailer.extend(payload_crc.to_le_bytes());
     trailer.extend([2, 0, 0, 0, 0, 0, 0, 0]);
@@ -110,9 +110,10 @@ fn made_up_trailers_that_each_claim_the_whole_file_do_not_take_for_ever() {
         let header_crc = u32::from_le_bytes(file[60..64].try_into().unwrap());
         // The first is even right about its payload, which is the whole state that precedes it.
         let right = crc32fast::hash(&file[64..]);
-        file.extend(trailer(header_crc, file.len(), right));
+        file.extend(trailer(header_crc, 64, file.len(), right));
+        let start = file.len();
         while file.len() < 4 << 20 {
-            file.extend(trailer(header_crc, file.len(), 1));
+            file.extend(trailer(header_crc, start, file.len(), 1));
         }
     })
     .unwrap();
@@ -120,7 +121,7 @@ fn made_up_trailers_that_each_claim_the_whole_file_do_not_take_for_ever() {
     let found: Vec<_> = list_segment(disk.clone(), &path).unwrap().into_iter().map(|entry| entry.handle).collect();
     assert_eq!(found, [whole]);
     // Reading everything before each of 87,000 trailers would be 700,000 pieces.
-    assert!(disk.count(Call::ReadAt) - before < 100_000, "{}", disk.count(Call::ReadAt) - before);
+    assert!(disk.count(Call::ReadAt) - before < 10_000, "{}", disk.count(Call::ReadAt) - before);
 }
 
 #[test]
