@@ -400,7 +400,9 @@ fn manual_maintenance_does_nothing_by_itself_and_all_of_it_when_called() {
     assert_eq!(store.usage().orphan_bytes, 0);
     read_states(&store.latest().unwrap().unwrap()).unwrap();
     commit(&store, 0..8, &[]);
+    commit(&store, 8..16, &[]);
     store.prune(1).unwrap();
+    assert!(store.usage().orphan_bytes > 0);
     store.close().unwrap();
     let store = open(&disk).unwrap();
     assert!(store.open_report().removed.is_empty(), "closing is the last chance: {:?}", store.open_report());
