@@ -234,6 +234,19 @@ fn taken_over_while_it_forgets_a_writer_leaves_the_data_alone() {
 }
 
 #[test]
+fn taken_over_while_it_raises_the_floor_a_stalled_writer_does_not_bring_its_generation_back() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    drop(store.begin(store.next_id()).unwrap());
+    let other = disk.clone();
+    // After the temporary identity was written, before it is renamed.
+    set(&disk.before_data_sync, move || drop(take_over(&other)));
+    assert!(store.close().unwrap_err().is_fenced());
+    disk.disk.break_locks();
+    assert_eq!(disk.open().generation(), 3, "that of the successor was not undone");
+}
+
+#[test]
 fn newest_checkpoint_that_is_forgotten_while_it_is_opened_is_replaced_by_its_successor() {
     let disk = HookedDisk::new();
     let store = Options::new().disk(disk.clone()).retain(1).open(ROOT).unwrap();
