@@ -58,8 +58,9 @@ impl Checkpoint {
     /// A state as a slice: mapped from its file, or held in the manifest.
     ///
     /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
-    /// `Verify::Never`. On the real file system the bytes are aligned to at least 64 bytes in memory,
-    /// unless the state travels inside its handle.
+    /// `Verify::Never`. On the real file system the bytes are aligned in memory as
+    /// [`Options::alignment`](crate::Options::alignment) says, unless the state travels inside its handle; all views of
+    /// states that share a segment share one mapping, and keep one descriptor open.
     ///
     /// # Errors
     ///
