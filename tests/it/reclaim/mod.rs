@@ -4,6 +4,7 @@ mod model;
 mod reuse;
 mod rules;
 mod space;
+mod stress;
 
 use std::{
     path::Path,
