@@ -343,6 +343,21 @@ fn file_that_somebody_has_linked_elsewhere_is_not_punched() {
 }
 
 #[test]
+fn nothing_outside_of_the_store_is_punched_through_a_link() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, _) = punched_store(&OsDisk, dir.path());
+    let (path, _) = first_segment(&OsDisk, dir.path());
+    let theirs = outside.path().join("theirs");
+    std::fs::rename(&path, &theirs).unwrap();
+    std::os::unix::fs::symlink(&theirs, &path).unwrap();
+    let before = std::fs::read(&theirs).unwrap();
+    assert_eq!(store.prune(1).unwrap().punched_bytes, 0);
+    assert!(std::fs::read(&theirs).unwrap() == before);
+    let link = OsDisk.punch_holes(&path, std::slice::from_ref(&(0..4096))).unwrap_err();
+    assert_eq!(link.raw_os_error(), Some(40), "not even if the disk is asked to: ELOOP");
+}
+
+#[test]
 fn disk_that_cannot_punch_is_asked_once_and_one_that_fails_is_reported_and_asked_again() {
     for (fault, failures, calls) in [(Fault::Error(95), 0, 1), (Fault::Error(EIO), 1, 2)] {
         let disk = SimDisk::new();
