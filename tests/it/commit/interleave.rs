@@ -23,6 +23,8 @@ struct HookedDisk {
     disk: SimDisk,
     before_data_sync: Hook,
     before_write: Hook,
+    /// Where writing to the medium was begun, and for how many bytes.
+    hinted: Arc<Mutex<Vec<(u64, u64)>>>,
     before_sync_of_manifests: Hook,
     before_open_of_a_manifest: Hook,
 }
@@ -31,6 +33,7 @@ struct HookedFile {
     file: Box<dyn DiskFile>,
     before_sync: Hook,
     before_write: Hook,
+    hinted: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
 fn run(hook: &Hook) {
@@ -46,6 +49,7 @@ impl HookedDisk {
             disk: SimDisk::new(),
             before_data_sync: Hook::default(),
             before_write: Hook::default(),
+            hinted: Arc::default(),
             before_sync_of_manifests: Hook::default(),
             before_open_of_a_manifest: Hook::default(),
         }
@@ -57,7 +61,8 @@ impl HookedDisk {
 
     fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
         let before_sync = Arc::clone(&self.before_data_sync);
-        Box::new(HookedFile { file, before_sync, before_write: Arc::clone(&self.before_write) })
+        let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
+        Box::new(HookedFile { file, before_sync, before_write, hinted })
     }
 }
 
@@ -140,6 +145,7 @@ impl DiskFile for HookedFile {
     }
 
     fn start_writeback(&self, offset: u64, len: u64) {
+        self.hinted.lock().unwrap().push((offset, len));
         self.file.start_writeback(offset, len);
     }
 
@@ -302,6 +308,18 @@ fn state_that_the_ended_checkpoint_does_not_take_is_dead_bytes_and_the_lane_goes
     assert_eq!(store.usage().physical_files, 1);
     assert_eq!(read_states(&next).unwrap()[0].1, bytes(3, 4000));
     assert_eq!(read_states(&kept).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
+fn disk_is_told_early_of_what_is_complete_each_byte_once() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let pending = store.begin(store.next_id()).unwrap();
+    (0..200).for_each(|n| drop(pending.write(Scope::Shared, &bytes(n, 30_000)).unwrap()));
+    let hinted = disk.hinted.lock().unwrap().clone();
+    assert_eq!(hinted.len(), 5, "after each MiB of 6,000,000 bytes: {hinted:?}");
+    assert_eq!(hinted[0].0, 0);
+    assert!(hinted.windows(2).all(|pair| pair[0].0 + pair[0].1 == pair[1].0), "{hinted:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use piton::{Error, Merging, Options, Result, Store, disk::OsDisk};
+use piton::{Error, Manifest, Merging, Options, Result, Store, disk::OsDisk};
 
 use crate::support::{bytes, commit_states, read_states};
 
@@ -169,6 +169,31 @@ fn damaged_or_removed_lock_file_hurts_nobody() {
         damage(&fixture.path("piton.lock"));
         read_states(&fixture.open().unwrap().latest().unwrap().unwrap()).unwrap();
     }
+}
+
+#[test]
+fn manifest_that_contradicts_another_one_is_damage_of_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let first = commit_states(&store, &[bytes(1, 5003)]).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let shared = first.manifest().state("0").unwrap().clone();
+    drop(pending.commit(Manifest::builder().state("0", shared)).unwrap());
+    drop((first, store));
+    // Right in itself: the second says that the state at the same place is shorter.
+    let second = dir.path().join("manifests/00000000000000000002.manifest");
+    change(&second, |bytes| {
+        let mut body = bytes[28..bytes.len() - 4].to_vec();
+        let len = body.windows(8).position(|field| field == 5003_u64.to_le_bytes()).unwrap();
+        body[len..len + 8].copy_from_slice(&4000_u64.to_le_bytes());
+        *bytes = piton::testing::manifest_around(&body);
+    });
+    let store = Store::open(dir.path()).unwrap();
+    let damaged = store.damaged();
+    assert_eq!((damaged.len(), damaged[0].0.get()), (1, 2));
+    assert!(damaged[0].1.to_string().contains("two manifests"), "{}", damaged[0].1);
+    let read = read_states(&store.latest().unwrap().unwrap()).unwrap();
+    assert_eq!(read[0].1, bytes(1, 5003));
 }
 
 #[test]

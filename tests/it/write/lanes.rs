@@ -336,6 +336,19 @@ fn state_in_a_shared_segment_is_durable_when_its_writer_finishes_if_asked_so() {
 }
 
 #[test]
+fn state_is_not_called_durable_once_a_directory_sync_has_failed_for_anybody() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).durability(Durability::PerState).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let mut writer = pending.writer(Scope::Shared).unwrap();
+    writer.write_all(&bytes(1, 2_000_000)).unwrap();
+    disk.fail_nth(Call::SyncDir, 1, Fault::Error(EIO));
+    assert_eq!(pending.write(Scope::Shared, &bytes(2, 5000)).unwrap_err().raw_os_error(), Some(EIO));
+    // The next sync of the same directory would seem to succeed.
+    assert!(writer.finish().unwrap_err().is_poisoned());
+}
+
+#[test]
 fn alignment_is_kept_and_anything_else_is_refused_before_anything_is_touched() {
     for alignment in [64, 128, 512, 4096] {
         on_every_disk(|options, root| {
