@@ -74,8 +74,8 @@ impl Options {
         let root = root.as_ref();
         let root = std::path::absolute(root).map_err(|e| Error::io("open store in", root, e))?;
         WriteSettings::check(&self)?;
-        SpacePolicy::of(&self)?;
-        let Recovered { volume, identity, registry, report } = recover::open(&self, root)?;
+        let policy = SpacePolicy::of(&self)?;
+        let Recovered { volume, identity, registry, report } = recover::open(&self, root, policy)?;
         let write = WriteSettings::new(&registry, identity.store(), identity.generation(), &self);
         let publisher = Publisher {
             volume: Arc::clone(&volume),

@@ -89,7 +89,7 @@ impl Checkpoint {
             Place::File(extent) => extent,
         };
         let segment = self.open(extent)?;
-        let complete = self.0.hold.live_end(extent.file);
+        let complete = self.0.hold.registry().live_end(extent.file);
         let mapped = self.noting_damage(extent, segment.map(extent, complete))?;
         Ok(StateView::mapped(mapped, segment, self.clone()))
     }

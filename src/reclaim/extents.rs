@@ -14,7 +14,6 @@ use crate::{format::segment::entry_end, handle::Extent, id::FileId};
 pub(super) struct Extents {
     groups: HashMap<Group, GroupRecord>,
     pub(super) files: Files,
-    policy: SpacePolicy,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ struct GroupRecord {
 
 impl Extents {
     pub(super) fn new(policy: SpacePolicy) -> Self {
-        Self { groups: HashMap::new(), files: Files::new(policy), policy }
+        Self { groups: HashMap::new(), files: Files::new(policy) }
     }
 
     /// Adds a holder; the group begins to exist with its first one.
@@ -42,7 +41,7 @@ impl Extents {
     /// Adds an extent that was found in a manifest, in a file of this length that takes this much. False if another
     /// manifest says that another state is there.
     pub(super) fn add_found(&mut self, group: Group, extent: &Extent, len: u64, allocated: u64) -> bool {
-        let base = self.policy.base();
+        let base = self.files.policy().base();
         self.files.enter(extent.file, || FileRecord::found(len, allocated, base));
         let there = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
         let agrees = there.is_none_or(|there| there.is(extent));
@@ -55,14 +54,14 @@ impl Extents {
 
     /// A file that is about to be created, for many states or for one alone.
     pub(super) fn create(&mut self, file: FileId, own: bool) {
-        let base = self.policy.base();
+        let base = self.files.policy().base();
         self.files.enter(file, || FileRecord::new_open(own, base));
     }
 
     /// Adds an extent that was just written, in a file that has this length now.
     pub(super) fn add(&mut self, group: Group, extent: &Extent, file_len: u64) {
         let Extent { file, offset, len, crc } = *extent;
-        let entry = self.policy.entry(len);
+        let entry = self.files.policy().entry(len);
         self.files.change(file, |record| {
             record.grow(file_len);
             if record.extent(offset).is_none() {
@@ -161,7 +160,8 @@ impl Extents {
             record.groups.remove(at);
         }
         if record.groups.is_empty() {
-            let entry = self.policy.entry(record.len);
+            let len = record.len;
+            let entry = self.files.policy().entry(len);
             self.files.change(file, |file| file.remove(offset, entry));
         }
     }

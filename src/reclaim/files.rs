@@ -50,6 +50,10 @@ impl Files {
         Self { policy, records, totals, open, punchable, wasteful, dead }
     }
 
+    pub(super) fn policy(&self) -> SpacePolicy {
+        self.policy
+    }
+
     pub(super) fn totals(&self) -> &Gauges {
         &self.totals
     }

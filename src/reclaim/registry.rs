@@ -376,11 +376,6 @@ impl Hold {
         state.extents.add(self.group, extent, file_len);
     }
 
-    /// How much of the file that this extent is in is complete.
-    pub(crate) fn live_end(&self, file: FileId) -> u64 {
-        self.registry.live_end(file)
-    }
-
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
@@ -409,9 +404,7 @@ impl Hold {
     pub(crate) fn refers(&self, extent: &Extent) -> bool {
         self.registry.state.lock().extents.refers(self.group, extent)
     }
-}
 
-impl Hold {
     /// Lets go before the value is dropped. Again, or late, changes nothing.
     pub(crate) fn release(&self) {
         self.registry.state.lock().extents.release(self.group, self.holder);

@@ -73,7 +73,7 @@ pub(crate) struct Recovered {
     pub(crate) report: OpenReport,
 }
 
-pub(crate) fn open(options: &Options, root: PathBuf) -> Result<Recovered> {
+pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Result<Recovered> {
     let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
     root::ensure(&volume)?;
     identity::refuse_newer(&volume)?;
@@ -81,7 +81,7 @@ pub(crate) fn open(options: &Options, root: PathBuf) -> Result<Recovered> {
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let found = scan::scan(&volume)?;
     let numbers = (identity.generation(), identity.id_floor());
-    let registry = Registry::new(Arc::clone(&volume), lock, numbers, (SpacePolicy::of(options)?, options.maintenance));
+    let registry = Registry::new(Arc::clone(&volume), lock, numbers, (policy, options.maintenance));
     let registry = Arc::new(registry);
     let unreadable = validate::enter_all(&volume, &found, identity.store(), &registry)?;
     volume.sync_dir(layout::MANIFESTS)?;
