@@ -28,8 +28,8 @@
 //!
 //! 1. the pending checkpoint refers to the old state: it stays until the end, whatever happens to others;
 //! 2. if its file is marked and the budget allows: it is read, and written anew like any other state;
-//! 3. before it is finished the checksum of what was read is compared with the handle's: damage is never copied. A full
-//!    disk is no failure: the state stays where it is.
+//! 3. before it is finished the checksum of what was read is compared with the handle's: damage is never copied. If the
+//!    copy cannot be written the state stays where it is: only what cannot be read is a failure.
 //!
 //! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
 

@@ -80,7 +80,8 @@ impl PendingCheckpoint {
     /// The handles are the same, or new ones where a state was relocated: copied out of a file that holds so little that
     /// it should go (see [`Options::max_space_amplification`](crate::Options::max_space_amplification)), its checksum
     /// compared on the way. At most as many bytes are relocated per checkpoint as it or the one before it wrote anew, or
-    /// 1 MiB if that is more. The old handles stay good for this checkpoint.
+    /// 1 MiB or the write buffer if that is more; none after the disk was full, until a checkpoint was committed. The old
+    /// handles stay good for this checkpoint.
     ///
     /// `commit` keeps every handle in the manifest as well, and relocates none. Calling this before is worth it when the
     /// earlier checkpoint might be forgotten meanwhile, tells early which states are gone, and keeps the store small.
@@ -88,9 +89,9 @@ impl PendingCheckpoint {
     /// # Errors
     ///
     /// `is_not_found` if no published checkpoint refers to one of the states any more, or if it is known to be damaged;
-    /// the message has its handle. `is_corrupt` if one is found to be damaged while it is relocated. Errors of the file
-    /// system while relocating, but for a full disk: then the state stays where it is. Those before it in the slice are
-    /// kept.
+    /// the message has its handle. `is_corrupt` if one is found to be damaged while it is relocated, and errors of the file
+    /// system if it cannot be read; one that cannot be written anew stays where it is. All of them are kept then, for as
+    /// long as this checkpoint is pending.
     pub fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
         reuse::reuse(&self.publisher, &self.batch, handles)
     }

@@ -4,7 +4,7 @@
 //!
 //! A [`Checkpoint`] owns its manifest and a hold on everything it refers to: nothing of it is removed while it, a view
 //! or a reader of it is alive, also if the checkpoint is forgotten meanwhile. A data file is mapped as a whole, as far as
-//! it is complete, and all views of its states share the mapping: [`segments`]. Readers, and the checkpoint for the file
+//! it is complete, and all views of its states share the mapping, where the disk maps lazily: [`segments`]. Readers, and the checkpoint for the file
 //! it read last, own an open file. Reading takes no lock that a writer holds for long, and changes nothing on disk: a
 //! crash leaves nothing.
 //!

@@ -2,8 +2,8 @@
 //!
 //! # Who owns what
 //!
-//! [`extents`] counts nothing: it holds, for each run of bytes in a data file, the *set* of groups that refer to it, and
-//! for each group the set of those who hold it. A pending checkpoint has a group, held by it alone; publishing makes
+//! [`extents`] counts nothing: it holds, for each run of bytes in a data file, the *set* of groups ([`group`]) that refer
+//! to it, and for each group the set of those who hold it. A pending checkpoint has a group, held by it alone; publishing makes
 //! another one, of what the manifest names, held by the manifest, by every open [`Checkpoint`](crate::Checkpoint), and,
 //! once the manifest was removed, by that fact until it is durable. When its last holder goes, the group goes. Because
 //! these are sets, a notification may come twice, late or in any order. Nothing of this is on disk: `recover` builds it
@@ -31,8 +31,8 @@
 //! 4. sync `manifests/`: from here they are gone for good. A crash before may bring them back, with all their data;
 //! 5. refuse if the store is fenced: whoever took it over may refer to the data;
 //! 6. drop the manifests from their groups;
-//! 7. tidy up: mark files, remove the dead, punch holes into what is left. A crash leaves orphans, which the next open
-//!    removes, and holes that are there or not: in either case nobody reads there.
+//! 7. tidy up: remove the dead, punch holes into others, and mark files if that was not enough. A crash leaves orphans,
+//!    which the next open removes, and holes that are there or not: in either case nobody reads there.
 //!
 //! Automatic retention does 1 to 3 after a commit, and leaves the sync to the commit point of the next one, which costs
 //! nothing more: the data stays for one commit longer. Were a removal to share the sync of the commit it follows from,
@@ -42,7 +42,8 @@
 //!
 //! With `Maintenance::Inline` step 7 runs at the end of every commit, abort and forgetting, and when a reader goes; with
 //! `Manual` when the engine says so. Files are removed and punched outside of every lock. What cannot be removed is
-//! reported, stays dead, and is tried again.
+//! reported, stays dead, and is tried again. Once the store is poisoned nothing is touched: that is looked at under the
+//! lock that what may be touched is taken under, and whoever poisons does so before letting go of anything.
 //!
 //! Holes are planned under the lock, from the live extents as they are then, and punched without it: in a sealed file
 //! extents only die, so that what is dead stays dead. A file with another name beside ours is not punched: somebody else
