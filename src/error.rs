@@ -56,6 +56,8 @@ pub(crate) enum Cause {
     Locked { owner: String },
     #[error("checkpoint {0} exists already; the first one stays")]
     Conflict(CheckpointId),
+    #[error("another process reads checkpoint {0}; try again when it is done")]
+    InUse(CheckpointId),
     #[error("{0}")]
     NotFound(&'static str),
     #[error("{0}")]
@@ -150,6 +152,24 @@ impl Error {
         self.inner.path.as_deref()
     }
 
+    /// The byte of the file from which on it is damaged, if that is known; 0 if all of it is missing.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        match &self.inner.cause {
+            Cause::Corrupt(malformed) => Some(malformed.offset),
+            _ => None,
+        }
+    }
+
+    /// The process that has the store locked, if that is why the operation failed and it is known.
+    #[must_use]
+    pub fn holder_pid(&self) -> Option<u32> {
+        match &self.inner.cause {
+            Cause::Locked { owner } => owner.strip_prefix("process ")?.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// The operating system's error code, if it was the operating system that refused.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
@@ -175,6 +195,12 @@ impl Error {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self.inner.cause, Cause::Conflict(_))
+    }
+
+    /// Another process has the checkpoint open, so it stays for now.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self.inner.cause, Cause::InUse(_))
     }
 
     /// The disk or a quota is full. Nothing is poisoned: free some space (`prune` needs none) and go on.
@@ -297,6 +323,7 @@ impl From<Error> for io::Error {
             Cause::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             Cause::Conflict(_) => io::ErrorKind::AlreadyExists,
             Cause::Locked { .. } => io::ErrorKind::WouldBlock,
+            Cause::InUse(_) => io::ErrorKind::ResourceBusy,
             Cause::Poisoned(_) | Cause::Fenced { .. } => io::ErrorKind::Other,
         };
         Self::new(kind, error)

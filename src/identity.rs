@@ -1,8 +1,9 @@
 //! The identity file of an open store.
 //!
-//! `piton.store` is the one file that is ever replaced. Its generation is raised at each open for writing, so that a
-//! writer that was stalled while another one took over finds out before it publishes; its id floor is raised before the
-//! newest checkpoint is deleted, so that the id never comes back.
+//! `piton.store` is replaced as a whole, by rename, each time something in it changes: its generation at each open for
+//! writing, so that a writer that was stalled while another one took over finds out before it publishes; what was there
+//! at the last take-over, so that what it publishes nevertheless counts for nothing; its id floor before the newest
+//! checkpoint is deleted, so that the id never comes back; and what was rolled back.
 
 use std::{path::Path, sync::Arc};
 
@@ -10,9 +11,9 @@ use parking_lot::Mutex;
 
 use crate::{
     disk::{layout, publish::TempFile, volume::Volume},
-    error::{Cause, Error, Result},
-    format::identity::{self, Identity},
-    id::{CheckpointId, StoreId},
+    error::{Cause, Error, Malformed, Result},
+    format::identity::{self, Identity, RollBack, TakeOver},
+    id::{CheckpointId, LAST, StoreId},
 };
 
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(crate) struct IdentityFile {
     volume: Arc<Volume>,
     store: StoreId,
     generation: u64,
-    /// The floor on disk; held while it is raised.
-    id_floor: Mutex<u64>,
+    /// What is on disk; held while it is changed.
+    on_disk: Mutex<Identity>,
 }
 
 /// The identity on disk. Its absence is an error, `is_not_found`.
@@ -39,10 +40,10 @@ fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl FnOnce() -> Resu
 
 impl IdentityFile {
     /// Takes over the store: writes this identity, whose generation must be new.
-    pub(crate) fn take_over(volume: &Arc<Volume>, identity: &Identity) -> Result<Self> {
-        write(volume, identity, || Ok(()))?;
-        let Identity { store, generation, id_floor } = *identity;
-        Ok(Self { volume: Arc::clone(volume), store, generation, id_floor: Mutex::new(id_floor) })
+    pub(crate) fn take_over(volume: &Arc<Volume>, identity: Identity) -> Result<Self> {
+        write(volume, &identity, || Ok(()))?;
+        let Identity { store, generation, .. } = identity;
+        Ok(Self { volume: Arc::clone(volume), store, generation, on_disk: Mutex::new(identity) })
     }
 
     pub(crate) fn store(&self) -> StoreId {
@@ -53,9 +54,9 @@ impl IdentityFile {
         self.generation
     }
 
-    /// The floor that is on disk.
-    pub(crate) fn id_floor(&self) -> u64 {
-        *self.id_floor.lock()
+    /// What is on disk, as far as we know.
+    pub(crate) fn on_disk(&self) -> Identity {
+        *self.on_disk.lock()
     }
 
     /// Refuses if somebody else has opened the store for writing since.
@@ -70,13 +71,37 @@ impl IdentityFile {
 
     /// Remembers durably that every id up to this one was used.
     pub(crate) fn raise_floor(&self, id: CheckpointId) -> Result<()> {
-        let mut id_floor = self.id_floor.lock();
-        if *id_floor >= id.get() {
-            return Ok(());
+        self.change("raise the id floor of", |identity| identity.id_floor = identity.id_floor.max(id.get()))
+    }
+
+    /// Remembers durably what was there when the store was taken over: what an older writer publishes above it does not
+    /// count. If files are there of a generation that this identity knows nothing of, because it is an old copy, ours
+    /// becomes a later one.
+    pub(crate) fn settle(mut self, newest: Option<CheckpointId>, found: u64) -> Result<Self> {
+        let generation = if found < self.generation { self.generation } else { found.saturating_add(1) };
+        if generation > LAST {
+            let what = format!("a file of generation {found} is there, the last one");
+            return Err(Malformed::new(0, what).at("take over", self.volume.root()));
         }
-        let raised = Identity { store: self.store, generation: self.generation, id_floor: id.get() };
-        write(&self.volume, &raised, || self.check_not_fenced("raise the id floor of"))?;
-        *id_floor = id.get();
+        let take_over = TakeOver { generation, newest: newest.map_or(0, CheckpointId::get) };
+        self.change("take over", |identity| *identity = Identity { generation, take_over, ..*identity })?;
+        self.generation = generation;
+        Ok(self)
+    }
+
+    /// Remembers durably which checkpoints were rolled back.
+    pub(crate) fn roll_back(&self, roll_back: RollBack) -> Result<()> {
+        self.change("roll back", |identity| identity.roll_back = roll_back)
+    }
+
+    fn change(&self, operation: &str, change: impl FnOnce(&mut Identity)) -> Result<()> {
+        let mut on_disk = self.on_disk.lock();
+        let mut changed = *on_disk;
+        change(&mut changed);
+        if changed != *on_disk {
+            write(&self.volume, &changed, || self.check_not_fenced(operation))?;
+            *on_disk = changed;
+        }
         Ok(())
     }
 }

@@ -51,7 +51,9 @@
 #[cfg(not(unix))]
 compile_error!("piton needs a Unix: it relies on directory syncs, positioned reads and flock");
 
+mod check;
 mod commit;
+pub mod contract;
 pub mod disk;
 mod error;
 mod format;
@@ -59,8 +61,10 @@ mod handle;
 mod id;
 mod identity;
 mod manifest;
+mod manifests;
 mod options;
 mod read;
+mod read_only;
 mod reclaim;
 mod recover;
 mod store;
@@ -68,15 +72,20 @@ mod store;
 pub mod testing;
 mod write;
 
+pub use check::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
 pub use commit::PendingCheckpoint;
 pub use error::{Error, Result};
 pub use handle::StateHandle;
 pub use id::{CheckpointId, Scope, StoreId};
-pub use manifest::{Manifest, ManifestBuilder};
+pub use manifest::{
+    Artifact, CheckpointKind, ConnectorOffset, Digest, Manifest, ManifestBuilder, OperatorState, PartitionState,
+    SinkCommitStatus, StateName, StateRef,
+};
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use read::{Checkpoint, StateReader, StateView};
+pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, gauges::Usage, sweep::Maintained};
-pub use recover::{OpenReport, SegmentEntry, list_segment};
+pub use recover::{OpenReport, Orphans, SegmentEntry, list_segment};
 pub use store::Store;
 pub use write::StateWriter;
 

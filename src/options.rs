@@ -1,8 +1,11 @@
 //! How a store is opened.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use crate::disk::{Disk, MemoryDisk, OsDisk};
+use crate::{
+    disk::{Disk, MemoryDisk, OsDisk},
+    manifest::DEFAULT_VNODE_COUNT,
+};
 
 /// When states become durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub struct Options {
     pub(crate) write_buffer: usize,
     pub(crate) max_state_size: Option<u64>,
     pub(crate) retain: Option<NonZeroUsize>,
+    pub(crate) retain_for: Option<Duration>,
+    pub(crate) vnode_count: u16,
     pub(crate) rebuild_identity: bool,
     pub(crate) merging: Merging,
     pub(crate) segment_size: u64,
@@ -107,6 +112,8 @@ impl Options {
             write_buffer: 1 << 20,
             max_state_size: None,
             retain: None,
+            retain_for: None,
+            vnode_count: DEFAULT_VNODE_COUNT,
             rebuild_identity: false,
             merging: Merging::default(),
             segment_size: 32 << 20,
@@ -177,6 +184,23 @@ impl Options {
     #[must_use]
     pub fn retain(mut self, checkpoints: usize) -> Self {
         self.retain = NonZeroUsize::new(checkpoints).or(Some(NonZeroUsize::MIN));
+        self
+    }
+
+    /// After each commit, forgets the checkpoints that were this old when the newest one was taken, by the times that
+    /// their manifests have ([`ManifestBuilder::timestamp_ms`](crate::ManifestBuilder::timestamp_ms)): one without a
+    /// time stays. Together with [`retain`](Self::retain) a checkpoint goes only if both say so. At least one stays.
+    #[must_use]
+    pub fn retain_for(mut self, age: Duration) -> Self {
+        self.retain_for = Some(age);
+        self
+    }
+
+    /// How many virtual nodes the engine spreads its keys over; 256 by default. A manifest that says nothing else gets
+    /// this number, and validation warns of one that has another.
+    #[must_use]
+    pub fn vnode_count(mut self, count: u16) -> Self {
+        self.vnode_count = count;
         self
     }
 

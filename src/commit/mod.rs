@@ -5,7 +5,7 @@
 //! A [`PendingCheckpoint`] owns its batch of writers and its hold on everything it wrote or reuses. Until the commit
 //! point nothing of it can be seen; dropped before, it is an abort: what it alone refers to is removed. [`sequence`] is
 //! the commit: one function a step, in order, and nothing else publishes. [`reuse`] keeps states of earlier checkpoints,
-//! and moves them out of files that should go.
+//! and moves them out of files that should go. [`staging`] has pending checkpoints that are addressed by their ids.
 //!
 //! # The commit, step by step
 //!
@@ -36,5 +36,6 @@
 mod pending;
 mod reuse;
 pub(crate) mod sequence;
+pub(crate) mod staging;
 
 pub use pending::PendingCheckpoint;

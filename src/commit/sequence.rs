@@ -1,24 +1,31 @@
 //! The commit: the steps of this folder's page, one function each, in order.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::PendingCheckpoint;
 use crate::{
     disk::{layout, publish::TempFile, volume::Volume},
-    error::{Cause, Error, Result},
+    error::{Cause, Error, Malformed, Result},
     format,
     handle::StateHandle,
     id::CheckpointId,
     identity::IdentityFile,
     manifest::{Manifest, ManifestBuilder},
-    read::{Checkpoint, ReadSettings},
+    manifests,
+    read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
+        catalog::Retired,
         forget::{self, Reclaimed},
-        registry::{Registry, Retired},
+        registry::Registry,
+        retention::{Facts, Retention},
         space::LEAST_PUNCHED,
     },
-    write::{batch::Batch, unsynced::Named},
+    write::{
+        batch::{Batch, WriteSettings},
+        unsynced::Named,
+    },
 };
 
 /// What every commit of an open store needs.
@@ -27,7 +34,10 @@ pub(crate) struct Publisher {
     pub(crate) volume: Arc<Volume>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) identity: Arc<IdentityFile>,
-    pub(crate) retain: Option<NonZeroUsize>,
+    pub(crate) write: Arc<WriteSettings>,
+    pub(crate) retention: Retention,
+    /// What a manifest gets that does not say how many virtual nodes there are.
+    pub(crate) vnode_count: u16,
     pub(crate) reading: Arc<ReadSettings>,
     /// Whether `reuse` may copy states out of files that should go.
     pub(crate) relocation: bool,
@@ -40,7 +50,7 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     publisher.admit(id)?;
     let unsynced = batch.seal()?;
     resolve(batch, content.handles(), "commit")?;
-    let manifest = publisher.name(id, content);
+    let manifest = publisher.name(id, content)?;
     let bytes = encode(&manifest)?;
     let written = unsynced.named_by(manifest.content.handles().filter_map(StateHandle::extent));
     written.sync_data()?;
@@ -51,10 +61,11 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
         let temp = write_manifest(&publisher.volume, &bytes)?;
         publisher.identity.check_not_fenced(&operation("commit", id))?;
         let unknown = PoisonOnPanic(&publisher.volume);
-        publish(&publisher.volume, temp, id, &bytes)?;
+        publish(&publisher.volume, temp, id, &bytes).inspect_err(|error| publisher.note_stranger(id, error))?;
         let retired = publisher.registry.take_retired();
         publisher.reach_commit_point(id)?;
-        publisher.registry.publish(id, batch.hold(), manifest.content.handles().filter_map(StateHandle::extent));
+        let extents = manifest.content.handles().filter_map(StateHandle::extent);
+        publisher.registry.publish(id, Facts::of(&manifest), batch.hold(), extents);
         drop(unknown);
         (publisher.open(manifest)?, retired)
     };
@@ -64,6 +75,13 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
 }
 
 impl Publisher {
+    /// Begins a checkpoint. Nothing touches the disk yet.
+    pub(crate) fn begin(self: &Arc<Self>, id: CheckpointId) -> Result<PendingCheckpoint> {
+        self.volume.check_writable(&format!("begin checkpoint {id} in"))?;
+        let batch = Batch::new(id, Arc::clone(&self.write), self.registry.begin(id)?);
+        Ok(PendingCheckpoint::new(batch, Arc::clone(self)))
+    }
+
     /// Step 1. It runs again directly before publishing: a concurrent commit may have failed or taken a higher id.
     fn admit(&self, id: CheckpointId) -> Result<()> {
         let operation = operation("commit", id);
@@ -71,8 +89,26 @@ impl Publisher {
         self.registry.check_new(id, &operation)
     }
 
-    fn name(&self, id: CheckpointId, content: ManifestBuilder) -> Manifest {
-        Manifest { store: self.identity.store(), id, generation: self.identity.generation(), content }
+    /// What a content is as a checkpoint of this store.
+    pub(super) fn name(&self, id: CheckpointId, mut content: ManifestBuilder) -> Result<Manifest> {
+        if *content.epoch.get_or_insert(id.get()) == 0 {
+            return Err(Error::invalid(operation("commit", id), "epochs begin with 1"));
+        }
+        content.vnode_count.get_or_insert(self.vnode_count);
+        Ok(Manifest { store: self.identity.store(), id, generation: self.identity.generation(), content })
+    }
+
+    /// A checkpoint that we do not know of has the id. If it is of a writer that had lost the store, nobody may use it.
+    fn note_stranger(&self, id: CheckpointId, error: &Error) {
+        if !error.is_conflict() || self.registry.catalog(|catalog| catalog.is_published(id)) {
+            return;
+        }
+        let Ok(found) = manifests::peek(&self.volume, id) else { return };
+        if found.generation < self.identity.generation() {
+            let what = format!("generation {} published it after it had lost the store", found.generation);
+            let damage = Malformed::new(0, what).at("check", &self.volume.path(layout::manifest(id)));
+            self.registry.enter(id, Facts::default(), std::iter::empty(), Some(damage));
+        }
     }
 
     /// Step 7: the commit point. Whoever took the store over before it may not have seen the manifest.
@@ -82,10 +118,10 @@ impl Publisher {
         ours.map_err(|error| indeterminate(&self.volume, error))
     }
 
-    fn open(&self, manifest: Manifest) -> Result<Checkpoint> {
+    pub(super) fn open(&self, manifest: Manifest) -> Result<Checkpoint> {
         let hold = self.registry.open(manifest.id);
         let hold = hold.ok_or_else(|| Error::not_found(operation("open", manifest.id), "it was just forgotten"))?;
-        Ok(Checkpoint::new(manifest, &self.reading, hold))
+        Ok(Checkpoint::new(manifest, &self.reading, Pin::Registered(hold)))
     }
 
     /// Step 8, second half: the checkpoint is committed whatever happens here. The sync of step 7 made durable what the
@@ -93,8 +129,8 @@ impl Publisher {
     fn apply_retention(&self, retired: Retired, written: u64) {
         let mut report = Reclaimed { failures: self.volume.retry_leftovers(), ..Reclaimed::default() };
         forget::sweep(&self.registry, retired, written.max(LEAST_PUNCHED), &mut report);
-        if let Some(keep) = self.retain {
-            let ids = forget::plan_prune(&self.registry, keep.get());
+        if !self.retention.is_off() {
+            let ids = self.registry.catalog(|catalog| catalog.plan(self.retention));
             if ids.is_empty() {
                 return *self.last_retention.lock() = report;
             }

@@ -18,6 +18,7 @@ pub(crate) const MANIFESTS: &str = "manifests";
 pub(crate) const DIRS: [&str; 3] = ["shared", "exclusive", MANIFESTS];
 
 const MANIFEST_SUFFIX: &str = ".manifest";
+const UPDATE_SUFFIX: &str = ".update";
 const SEGMENT_SUFFIX: &str = ".seg";
 
 /// The directory of the data files of a scope.
@@ -30,7 +31,16 @@ pub(crate) fn scope_dir(scope: Scope) -> &'static Path {
 
 /// Where the manifest of a checkpoint is.
 pub(crate) fn manifest(id: CheckpointId) -> PathBuf {
-    Path::new(MANIFESTS).join(format!("{:020}{MANIFEST_SUFFIX}", id.get()))
+    of_checkpoint(id, MANIFEST_SUFFIX)
+}
+
+/// Where that is what was changed of a checkpoint since it was published.
+pub(crate) fn update(id: CheckpointId) -> PathBuf {
+    of_checkpoint(id, UPDATE_SUFFIX)
+}
+
+fn of_checkpoint(id: CheckpointId, suffix: &str) -> PathBuf {
+    Path::new(MANIFESTS).join(format!("{:020}{suffix}", id.get()))
 }
 
 /// Where a data file is.
@@ -45,9 +55,18 @@ fn segment_name(file: FileId) -> String {
 
 /// The checkpoint whose manifest has this name.
 pub(crate) fn parse_manifest(name: &OsStr) -> Option<CheckpointId> {
-    let digits = name.to_str()?.strip_suffix(MANIFEST_SUFFIX)?;
+    parse_checkpoint(name, MANIFEST_SUFFIX)
+}
+
+/// The checkpoint whose update has this name.
+pub(crate) fn parse_update(name: &OsStr) -> Option<CheckpointId> {
+    parse_checkpoint(name, UPDATE_SUFFIX)
+}
+
+fn parse_checkpoint(name: &OsStr, suffix: &str) -> Option<CheckpointId> {
+    let digits = name.to_str()?.strip_suffix(suffix)?;
     let id = CheckpointId::new(digits.parse().ok()?)?;
-    (manifest(id).file_name() == Some(name)).then_some(id)
+    (of_checkpoint(id, suffix).file_name() == Some(name)).then_some(id)
 }
 
 /// The data file that has this name in the directory of this scope.
@@ -77,6 +96,8 @@ mod tests {
         for number in [1, 42, LAST] {
             let id = CheckpointId::new(number).unwrap();
             assert_eq!(parse_manifest(manifest(id).file_name().unwrap()), Some(id));
+            assert_eq!(parse_update(update(id).file_name().unwrap()), Some(id));
+            assert_eq!(parse_update(manifest(id).file_name().unwrap()), None);
             let file = FileId { scope: Scope::Shared, generation: number, lane: u16::MAX, sequence: number };
             assert_eq!(parse_segment(Scope::Shared, segment(file).file_name().unwrap()), Some(file));
         }

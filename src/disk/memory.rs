@@ -105,6 +105,16 @@ impl Disk for MemoryDisk {
         }
         Ok(self.locks.try_lock(path, owner))
     }
+
+    fn pin(&self, path: &Path) -> io::Result<Lock> {
+        self.tree.lock().find_file(path)?;
+        Ok(self.locks.pin(path))
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Lock> {
+        self.tree.lock().find_file(path)?;
+        Ok(self.locks.try_lock(path, "somebody"))
+    }
 }
 
 #[derive(Debug)]
@@ -132,9 +142,17 @@ impl DiskFile for MemoryFile {
     }
 }
 
-/// The locks that are held, and by whom.
+/// The locks that are held.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Locks(Arc<Mutex<HashMap<PathBuf, String>>>);
+pub(super) struct Locks(Arc<Mutex<HashMap<PathBuf, Held>>>);
+
+#[derive(Debug)]
+enum Held {
+    /// By one alone, who says who it is.
+    By(String),
+    /// By so many at once.
+    Shared(usize),
+}
 
 impl Locks {
     #[cfg(feature = "testing")]
@@ -142,12 +160,31 @@ impl Locks {
         self.0.lock().clear();
     }
 
+    /// For oneself.
     pub(super) fn try_lock(&self, path: &Path, owner: &str) -> Lock {
         let mut held = self.0.lock();
-        if let Some(holder) = held.get(path) {
-            return Lock::Held(holder.clone());
+        match held.get(path) {
+            Some(Held::By(holder)) => Lock::Held(holder.clone()),
+            Some(Held::Shared(_)) => Lock::Held(String::new()),
+            None => {
+                held.insert(path.to_owned(), Held::By(owner.to_owned()));
+                self.guard(path)
+            }
         }
-        held.insert(path.to_owned(), owner.to_owned());
+    }
+
+    /// Along with others.
+    pub(super) fn pin(&self, path: &Path) -> Lock {
+        match self.0.lock().entry(path.to_owned()).or_insert(Held::Shared(0)) {
+            Held::By(holder) => Lock::Held(holder.clone()),
+            Held::Shared(holders) => {
+                *holders += 1;
+                self.guard(path)
+            }
+        }
+    }
+
+    fn guard(&self, path: &Path) -> Lock {
         Lock::Taken(Box::new(MemoryLock { locks: self.clone(), path: path.to_owned() }))
     }
 }
@@ -162,6 +199,10 @@ impl LockGuard for MemoryLock {}
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.locks.0.lock().remove(&self.path);
+        let mut held = self.locks.0.lock();
+        match held.get_mut(&self.path) {
+            Some(Held::Shared(holders)) if *holders > 1 => *holders -= 1,
+            _ => drop(held.remove(&self.path)),
+        }
     }
 }

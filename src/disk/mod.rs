@@ -141,6 +141,28 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of the operating system; a lock held elsewhere is not an error.
     fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock>;
+
+    /// Keeps a file that exists from being [claimed](Disk::claim), in any process, until the value is dropped or the
+    /// process ends; [`Lock::Held`] if somebody has claimed it. Many may pin a file at once. Nothing is written.
+    ///
+    /// By default nobody is kept from anything: right for a disk that one process alone can use.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such file, and those of the operating system.
+    fn pin(&self, path: &Path) -> io::Result<Lock> {
+        self.open(path).map(|_| Lock::Taken(Box::new(NoLock)))
+    }
+
+    /// Takes a file that exists for oneself, to remove it: [`Lock::Held`] if somebody has [pinned](Disk::pin) it, or
+    /// claimed it. By default nobody ever has.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such file, and those of the operating system.
+    fn claim(&self, path: &Path) -> io::Result<Lock> {
+        self.open(path).map(|_| Lock::Taken(Box::new(NoLock)))
+    }
 }
 
 /// An open file of a [`Disk`].
@@ -250,7 +272,7 @@ pub struct DirEntry {
     pub metadata: Metadata,
 }
 
-/// The answer of [`Disk::try_lock`].
+/// The answer of [`Disk::try_lock`], [`Disk::pin`] and [`Disk::claim`].
 #[derive(Debug)]
 pub enum Lock {
     /// The lock is ours until the guard is dropped.
@@ -259,8 +281,14 @@ pub enum Lock {
     Held(String),
 }
 
-/// Holds a lock of [`Disk::try_lock`] until it is dropped.
+/// Holds a lock of [`Disk::try_lock`], [`Disk::pin`] or [`Disk::claim`] until it is dropped.
 pub trait LockGuard: fmt::Debug + Send + Sync {}
+
+/// The guard of a disk that only one process can use.
+#[derive(Debug)]
+struct NoLock;
+
+impl LockGuard for NoLock {}
 
 /// The name of a temporary file, without randomness: what precedes it.
 const TEMP_PREFIX: &str = ".tmp-";

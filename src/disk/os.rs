@@ -115,6 +115,24 @@ impl Disk for OsDisk {
         file.write_all_at(owner.as_bytes(), 0)?;
         Ok(Lock::Taken(Box::new(OsLock { _file: file })))
     }
+
+    fn pin(&self, path: &Path) -> io::Result<Lock> {
+        lock_existing(path, fs2::FileExt::try_lock_shared)
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Lock> {
+        lock_existing(path, fs2::FileExt::try_lock_exclusive)
+    }
+}
+
+/// Takes a lock of a file that is there; nothing is written, so a medium that is read-only will do.
+fn lock_existing(path: &Path, lock: fn(&File) -> io::Result<()>) -> io::Result<Lock> {
+    let file = OpenOptions::new().read(true).custom_flags(no_follow()?).open(path)?;
+    match lock(&file) {
+        Ok(()) => Ok(Lock::Taken(Box::new(OsLock { _file: file }))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Lock::Held(String::new())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Holds the flock: closing the file releases it.

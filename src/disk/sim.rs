@@ -64,6 +64,8 @@ pub enum Call {
     PunchHoles,
     SyncDir,
     TryLock,
+    Pin,
+    Claim,
     ReadAt,
     WriteAt,
     Len,
@@ -341,6 +343,14 @@ impl Disk for SimDisk {
             }
             Ok(self.locks.try_lock(path, owner))
         })
+    }
+
+    fn pin(&self, path: &Path) -> io::Result<Lock> {
+        self.call(Call::Pin, |state| state.tree.find_file(path).map(|_| self.locks.pin(path)))
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Lock> {
+        self.call(Call::Claim, |state| state.tree.find_file(path).map(|_| self.locks.try_lock(path, "somebody")))
     }
 }
 

@@ -155,6 +155,11 @@ impl Volume {
         self.remove(name).inspect_err(|_| self.leftovers.lock().push(name.to_owned()))
     }
 
+    /// What could not be removed before.
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        self.leftovers.lock().clone()
+    }
+
     /// Tries to remove what could not be removed before; returns what still resists.
     pub(crate) fn retry_leftovers(&self) -> Vec<Error> {
         let leftovers = std::mem::take(&mut *self.leftovers.lock());
@@ -210,6 +215,29 @@ impl Volume {
                 Err(Error::at("lock", &path, Cause::Locked { owner }))
             }
         }
+    }
+
+    /// Keeps a file from being claimed by another process; `None` if somebody has claimed it, or it is gone.
+    pub(crate) fn pin(&self, name: &Path) -> Result<Option<Box<dyn super::LockGuard>>> {
+        let path = self.path(name);
+        match self.disk.pin(&path) {
+            Ok(Lock::Taken(guard)) => Ok(Some(guard)),
+            Ok(Lock::Held(_)) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("pin", &path, error)),
+        }
+    }
+
+    /// Removes a file that may be gone already, unless somebody has pinned it: false then.
+    pub(crate) fn remove_unpinned(&self, name: &Path) -> Result<bool> {
+        let path = self.path(name);
+        let _claim = match self.disk.claim(&path) {
+            Ok(Lock::Taken(guard)) => guard,
+            Ok(Lock::Held(_)) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(Error::io("remove", &path, error)),
+        };
+        self.remove(name).map(|()| true)
     }
 
     /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked before

@@ -20,10 +20,6 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity) }
-    }
-
     /// Appends a record of fixed width.
     pub(crate) fn put(&mut self, record: impl Encode) {
         let encoded = bincode::encode_into_std_write(record, &mut self.bytes, CONFIG);

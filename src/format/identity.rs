@@ -1,4 +1,5 @@
-//! `piton.store`: which store this is, how often it was opened for writing, and below which id none is new.
+//! `piton.store`: which store this is, how often it was opened for writing, below which id none is new, what was rolled
+//! back, and since when older writers have nothing to say.
 
 use bincode::{Decode, Encode};
 
@@ -6,7 +7,10 @@ use super::{
     VERSION,
     codec::{Reader, Writer},
 };
-use crate::{error::Malformed, id::StoreId};
+use crate::{
+    error::Malformed,
+    id::{CheckpointId, StoreId},
+};
 
 const MAGIC: [u8; 8] = *b"PITONSTO";
 
@@ -18,10 +22,41 @@ pub(crate) struct Identity {
     pub(crate) generation: u64,
     /// Every id up to this one was used, also if its checkpoint is gone.
     pub(crate) id_floor: u64,
+    pub(crate) take_over: TakeOver,
+    pub(crate) roll_back: RollBack,
+}
+
+/// The last time that the store was taken over: whoever had it before may publish nothing above what was there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TakeOver {
+    pub(crate) generation: u64,
+    /// The highest id that was there then; 0 if there was none.
+    pub(crate) newest: u64,
+}
+
+impl TakeOver {
+    /// Whether a checkpoint was published by somebody who had lost the store before.
+    pub(crate) fn outdates(&self, id: CheckpointId, generation: u64) -> bool {
+        id.get() > self.newest && generation < self.generation
+    }
+}
+
+/// The checkpoints that were rolled back: above `to`, up to `from`. None by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RollBack {
+    pub(crate) to: u64,
+    pub(crate) from: u64,
+}
+
+impl RollBack {
+    /// Whether it skips this checkpoint.
+    pub(crate) fn skips(&self, id: CheckpointId) -> bool {
+        self.to < id.get() && id.get() <= self.from
+    }
 }
 
 /// Bytes of the file, its checksum included.
-pub(crate) const LEN: usize = 52;
+pub(crate) const LEN: usize = 84;
 
 #[derive(Encode, Decode)]
 struct Record {
@@ -31,12 +66,27 @@ struct Record {
     store: [u8; 16],
     generation: u64,
     id_floor: u64,
+    take_over_generation: u64,
+    take_over_newest: u64,
+    roll_back_to: u64,
+    roll_back_from: u64,
 }
 
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
-    let Identity { store, generation, id_floor } = *identity;
+    let Identity { store, generation, id_floor, take_over, roll_back } = *identity;
     let mut writer = Writer::default();
-    writer.put(Record { magic: MAGIC, version: VERSION, flags: 0, store: store.0, generation, id_floor });
+    writer.put(Record {
+        magic: MAGIC,
+        version: VERSION,
+        flags: 0,
+        store: store.0,
+        generation,
+        id_floor,
+        take_over_generation: take_over.generation,
+        take_over_newest: take_over.newest,
+        roll_back_to: roll_back.to,
+        roll_back_from: roll_back.from,
+    });
     writer.put_crc_from(0);
     writer.finish()
 }
@@ -53,11 +103,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
     let record: Record = reader.take("identity")?;
     reader.take_crc_from(0, "identity")?;
     reader.end()?;
-    if record.flags != 0 || record.generation == 0 {
+    let Record { store, generation, id_floor, .. } = record;
+    let take_over = TakeOver { generation: record.take_over_generation, newest: record.take_over_newest };
+    let roll_back = RollBack { to: record.roll_back_to, from: record.roll_back_from };
+    if record.flags != 0 || generation == 0 || take_over.generation > generation || roll_back.to > roll_back.from {
         return Err(Malformed::new(12, "a field has a value that this version never writes"));
     }
-    let Record { store, generation, id_floor, .. } = record;
-    Ok(Identity { store: StoreId(store), generation, id_floor })
+    Ok(Identity { store: StoreId(store), generation, id_floor, take_over, roll_back })
 }
 
 #[cfg(test)]
@@ -66,7 +118,9 @@ mod tests {
 
     #[test]
     fn comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
-        let identity = Identity { store: StoreId([7; 16]), generation: 3, id_floor: 41 };
+        let take_over = TakeOver { generation: 2, newest: 40 };
+        let roll_back = RollBack { to: 3, from: 9 };
+        let identity = Identity { store: StoreId([7; 16]), generation: 3, id_floor: 41, take_over, roll_back };
         let bytes = encode(&identity);
         assert_eq!(bytes.len(), LEN);
         assert_eq!(decode(&bytes).unwrap(), identity);

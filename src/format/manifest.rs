@@ -1,246 +1,281 @@
-//! `manifests/*.manifest`: a header with its own checksum, a body, the body's checksum.
+//! `manifests/*.manifest`: what a checkpoint consists of.
 //!
-//! The body has a table of the files that the states are in, sorted; a state refers to its file by index. All maps are
-//! sorted and hold no name twice, so that equal manifests have equal bytes, and only these.
+//! The body has its fields in one order, a table of the files that the states are in, and maps that are sorted and hold
+//! no name twice, so that equal manifests have equal bytes, and only these.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bincode::{Decode, Encode};
 
+pub(crate) use super::frame::HEAD_LEN;
 use super::{
-    VERSION,
     codec::{Reader, Writer},
-    segment::{HEADER_LEN, scope_code, scope_from},
+    frame::{
+        self, LEAST_NAME_LEN, put_map, put_names, put_option, put_text, take_map, take_names, take_option, take_sorted,
+    },
+    handles::{FileIndex, FileTable, LEAST_ARTIFACT_LEN, LEAST_HANDLE_LEN},
 };
 use crate::{
     error::Malformed,
-    handle::{Extent, Place, StateHandle},
-    id::{CheckpointId, FileId, StoreId},
-    manifest::{Manifest, ManifestBuilder},
+    id::{CheckpointId, StoreId},
+    manifest::{
+        CheckpointKind, ConnectorOffset, Manifest, ManifestBuilder, OperatorState, PartitionState, SinkCommitStatus,
+    },
 };
 
+type Parsed<T> = Result<T, Malformed>;
+
 const MAGIC: [u8; 8] = *b"PITONMAN";
-/// Bytes of the header, its checksum included.
-pub(crate) const HEAD_LEN: usize = 28;
-const INLINE: u8 = 0;
-const IN_FILE: u8 = 1;
+const WHAT: &str = "manifest";
 
-#[derive(Encode, Decode)]
-struct Head {
-    magic: [u8; 8],
-    version: u32,
-    flags: u32,
-    body_len: u64,
-}
-
+/// The parts of a body that always have the same length.
 #[derive(Encode, Decode)]
 struct Fixed {
     store: [u8; 16],
     id: u64,
     generation: u64,
+    epoch: u64,
     timestamp_ms: u64,
+    kind: u8,
+    /// 0 for none.
+    parent: u64,
+    vnode_count: u16,
 }
 
-#[derive(Encode, Decode)]
-struct FileRecord {
-    scope: u8,
-    lane: u16,
-    generation: u64,
-    sequence: u64,
-}
-
-#[derive(Encode, Decode)]
-struct ExtentRecord {
-    file: u32,
-    offset: u64,
-    len: u64,
-    crc: u32,
-}
-
-const FILE_RECORD_LEN: usize = 19;
-/// An inline state without bytes under an empty name: two lengths, the kind, the checksum.
-const LEAST_STATE_LEN: usize = 8 + 1 + 8 + 4;
-/// No bytes under an empty name: two lengths.
-const LEAST_METADATA_LEN: usize = 16;
+/// Parallelism twice, no coordinator, no partition.
+const LEAST_OPERATOR_LEN: usize = 4 + 4 + 1 + 8;
+/// Number, no snapshot, no delta, no state.
+const LEAST_PARTITION_LEN: usize = 4 + 1 + 8 + 8;
+/// No offset, the epoch, no metadata.
+const LEAST_CONNECTOR_LEN: usize = 8 + 8 + 8;
 
 /// The bytes of a manifest; `None` if its states are in more files than can be counted in 32 bits.
 pub(crate) fn encode(manifest: &Manifest) -> Option<Vec<u8>> {
-    encode_body(manifest).map(|body| frame(&body))
+    let mut writer = frame::begin();
+    put_body(&mut writer, manifest)?;
+    Some(frame::finish(MAGIC, writer))
 }
 
 /// Header, body, checksum.
-pub(crate) fn frame(body: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(HEAD_LEN + body.len() + 4);
-    writer.put(Head { magic: MAGIC, version: VERSION, flags: 0, body_len: body.len() as u64 });
-    writer.put_crc_from(0);
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn around(body: &[u8]) -> Vec<u8> {
+    let mut writer = frame::begin();
     writer.put_raw(body);
-    writer.put_crc_from(HEAD_LEN);
-    writer.finish()
-}
-
-fn encode_body(manifest: &Manifest) -> Option<Vec<u8>> {
-    let Manifest { store, id, generation, content } = manifest;
-    let files: BTreeSet<FileId> = content.handles().filter_map(StateHandle::extent).map(|e| e.file).collect();
-    let index: BTreeMap<FileId, u32> = files.into_iter().zip(0..=u32::MAX).collect();
-    let mut writer = Writer::default();
-    writer.put(Fixed { store: store.0, id: id.get(), generation: *generation, timestamp_ms: content.timestamp_ms });
-    writer.put(index.len() as u64);
-    for FileId { scope, generation, lane, sequence } in index.keys().copied() {
-        writer.put(FileRecord { scope: scope_code(scope), lane, generation, sequence });
-    }
-    writer.put(content.states.len() as u64);
-    for (name, handle) in &content.states {
-        writer.put_bytes(name.as_bytes());
-        match &handle.0 {
-            Place::Inline { bytes, crc } => {
-                writer.put(INLINE);
-                writer.put_bytes(bytes);
-                writer.put(*crc);
-            }
-            Place::File(Extent { file, offset, len, crc }) => {
-                writer.put(IN_FILE);
-                writer.put(ExtentRecord { file: *index.get(file)?, offset: *offset, len: *len, crc: *crc });
-            }
-        }
-    }
-    writer.put(content.metadata.len() as u64);
-    for (name, bytes) in &content.metadata {
-        writer.put_bytes(name.as_bytes());
-        writer.put_bytes(bytes);
-    }
-    Some(writer.finish())
-}
-
-/// The manifest that these bytes are, all of them.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, Malformed> {
-    let mut reader = Reader::new(bytes);
-    let body_len = decode_head(&mut reader, bytes.len() as u64)?;
-    let body = reader.rest().get(..body_len).unwrap_or_default();
-    reader.skip(body.len());
-    reader.take_crc_from(HEAD_LEN, "body")?;
-    reader.end()?;
-    decode_body(body).map_err(|e| Malformed { offset: e.offset + HEAD_LEN as u64, ..e })
+    frame::finish(MAGIC, writer)
 }
 
 /// Checks, by its first [`HEAD_LEN`] bytes, that a manifest of this length can be whole: before all of it is read.
-pub(crate) fn check_head(head: &[u8], len: u64) -> Result<(), Malformed> {
-    decode_head(&mut Reader::new(head), len).map(drop)
+pub(crate) fn check_head(head: &[u8], len: u64) -> Parsed<()> {
+    frame::check_head(MAGIC, head, len, WHAT)
 }
 
-/// Takes the header off; returns the length of the body.
-fn decode_head(reader: &mut Reader<'_>, len: u64) -> Result<usize, Malformed> {
-    Reader::new(reader.rest()).take_magic(MAGIC, HEAD_LEN, "manifest")?;
-    let head: Head = reader.take("header")?;
-    reader.take_crc_from(0, "header")?;
-    if head.flags != 0 {
-        return Err(Malformed::new(12, "a flag that this version never sets"));
-    }
-    let whole = head.body_len.checked_add(HEAD_LEN as u64 + 4) == Some(len);
-    usize::try_from(head.body_len)
-        .ok()
-        .filter(|_| whole)
-        .ok_or_else(|| reader.malformed(format!("{} bytes of body announced, {len} in all", head.body_len)))
+/// The checksum of a manifest's body, for what belongs to this manifest alone.
+pub(crate) fn body_crc(bytes: &[u8]) -> u32 {
+    frame::body_crc(bytes)
 }
 
-fn decode_body(body: &[u8]) -> Result<Manifest, Malformed> {
-    let mut reader = Reader::new(body);
+fn put_body(writer: &mut Writer, manifest: &Manifest) -> Option<()> {
+    let Manifest { store, id, generation, content } = manifest;
+    writer.put(Fixed {
+        store: store.0,
+        id: id.get(),
+        generation: *generation,
+        epoch: manifest.epoch(),
+        timestamp_ms: content.timestamp_ms,
+        kind: match content.kind {
+            CheckpointKind::Checkpoint => 1,
+            CheckpointKind::Savepoint => 2,
+        },
+        parent: content.parent.map_or(0, CheckpointId::get),
+        vnode_count: manifest.vnode_count(),
+    });
+    let files = FileIndex::put(writer, content)?;
+    put_map(writer, &content.states, |writer, handle| files.put_handle(writer, handle));
+    put_map(writer, &content.operators, |writer, operator| put_operator(writer, &files, operator));
+    put_option(writer, content.sidecar.as_ref(), |writer, handle| files.put_handle(writer, handle));
+    put_map(writer, &content.source_offsets, put_connector);
+    put_map(writer, &content.table_offsets, put_connector);
+    put_map(writer, &content.sink_epochs, |writer, epoch| writer.put(*epoch));
+    put_sink_status(writer, &content.sink_status);
+    put_option(writer, content.watermark_ms.as_ref(), |writer, watermark| writer.put(*watermark));
+    put_map(writer, &content.source_watermarks_ms, |writer, watermark| writer.put(*watermark));
+    put_names(writer, &content.source_names);
+    put_names(writer, &content.sink_names);
+    put_option(writer, content.pipeline_hash.as_ref(), |writer, hash| writer.put(*hash));
+    put_metadata(writer, &content.metadata);
+    Some(())
+}
+
+/// The manifest that these bytes are, all of them.
+pub(crate) fn decode(bytes: &[u8]) -> Parsed<Manifest> {
+    let mut reader = frame::open(MAGIC, bytes, WHAT)?;
+    let reader = &mut reader;
     let fixed: Fixed = reader.take("ids")?;
-    let id = CheckpointId::new(fixed.id).ok_or_else(|| Malformed::new(16, "checkpoint id 0"))?;
-    let files = decode_files(&mut reader)?;
-    let states = decode_states(&mut reader, &files)?;
-    let metadata = decode_metadata(&mut reader)?;
+    let id = CheckpointId::new(fixed.id).ok_or_else(|| reader.malformed("checkpoint id 0"))?;
+    let parent = match fixed.parent {
+        0 => None,
+        parent => Some(CheckpointId::new(parent).ok_or_else(|| reader.malformed("no such parent"))?),
+    };
+    let mut files = FileTable::take(reader)?;
+    let content = ManifestBuilder {
+        epoch: Some(fixed.epoch),
+        timestamp_ms: fixed.timestamp_ms,
+        kind: match fixed.kind {
+            1 => CheckpointKind::Checkpoint,
+            2 => CheckpointKind::Savepoint,
+            kind => return Err(reader.malformed(format!("unknown kind of checkpoint {kind}"))),
+        },
+        parent,
+        vnode_count: Some(fixed.vnode_count),
+        states: take_map(reader, LEAST_HANDLE_LEN, "states", |reader| files.take_handle(reader))?,
+        operators: take_map(reader, LEAST_OPERATOR_LEN, "operators", |reader| take_operator(reader, &mut files))?,
+        sidecar: take_option(reader, "sidecar", |reader| files.take_handle(reader))?,
+        source_offsets: take_map(reader, LEAST_CONNECTOR_LEN, "source offsets", take_connector)?,
+        table_offsets: take_map(reader, LEAST_CONNECTOR_LEN, "table offsets", take_connector)?,
+        sink_epochs: take_map(reader, 8, "sink epochs", |reader| reader.take("sink epoch"))?,
+        sink_status: take_sink_status(reader)?,
+        watermark_ms: take_option(reader, "watermark", |reader| reader.take("watermark"))?,
+        source_watermarks_ms: take_map(reader, 8, "source watermarks", |reader| reader.take("watermark"))?,
+        source_names: take_names(reader, "source names")?,
+        sink_names: take_names(reader, "sink names")?,
+        pipeline_hash: take_option(reader, "pipeline hash", |reader| reader.take("pipeline hash"))?,
+        metadata: take_metadata(reader)?,
+    };
     reader.end()?;
-    let Fixed { store, generation, timestamp_ms, .. } = fixed;
-    let content = ManifestBuilder { timestamp_ms, states, metadata };
-    let manifest = Manifest { store: StoreId(store), id, generation, content };
-    Ok(manifest)
+    files.end(reader)?;
+    Ok(Manifest { store: StoreId(fixed.store), id, generation: fixed.generation, content })
 }
 
-fn decode_files(reader: &mut Reader<'_>) -> Result<Vec<FileId>, Malformed> {
-    let count = reader.take_count(FILE_RECORD_LEN, "files")?;
-    let mut files: Vec<FileId> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let record: FileRecord = reader.take("file")?;
-        let scope = scope_from(record.scope).ok_or_else(|| reader.malformed("unknown scope"))?;
-        let FileRecord { lane, generation, sequence, .. } = record;
-        let file = FileId { scope, generation, lane, sequence };
-        if files.last().is_some_and(|last| *last >= file) {
-            return Err(reader.malformed("files are not in order"));
+fn put_operator(writer: &mut Writer, files: &FileIndex, operator: &OperatorState) {
+    writer.put((operator.parallelism, operator.max_parallelism));
+    put_option(writer, operator.coordinator.as_ref(), |writer, handle| files.put_handle(writer, handle));
+    writer.put(operator.partitions.len() as u64);
+    for (number, partition) in &operator.partitions {
+        writer.put(*number);
+        put_option(writer, partition.snapshot.as_ref(), |writer, artifact| files.put_artifact(writer, artifact));
+        writer.put(partition.deltas.len() as u64);
+        partition.deltas.iter().for_each(|artifact| files.put_artifact(writer, artifact));
+        put_map(writer, &partition.states, |writer, handle| files.put_handle(writer, handle));
+    }
+}
+
+fn take_operator(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<OperatorState> {
+    let (parallelism, max_parallelism) = reader.take("parallelism")?;
+    let coordinator = take_option(reader, "coordinator", |reader| files.take_handle(reader))?;
+    let partitions = take_sorted(reader, LEAST_PARTITION_LEN, "partitions", |reader| {
+        Ok((reader.take::<u32>("partition")?, take_partition(reader, files)?))
+    })?;
+    Ok(OperatorState { parallelism, max_parallelism, coordinator, partitions: partitions.into_iter().collect() })
+}
+
+fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<PartitionState> {
+    let snapshot = take_option(reader, "snapshot", |reader| files.take_artifact(reader))?;
+    let deltas = reader.take_count(LEAST_ARTIFACT_LEN, "deltas")?;
+    let deltas = (0..deltas).map(|_| files.take_artifact(reader)).collect::<Parsed<_>>()?;
+    let states = take_map(reader, LEAST_HANDLE_LEN, "states of a partition", |reader| files.take_handle(reader))?;
+    Ok(PartitionState { snapshot, deltas, states })
+}
+
+fn put_connector(writer: &mut Writer, connector: &ConnectorOffset) {
+    put_map(writer, &connector.offsets, |writer, offset| put_text(writer, offset));
+    writer.put(connector.epoch);
+    put_map(writer, &connector.metadata, |writer, text| put_text(writer, text));
+}
+
+fn take_connector(reader: &mut Reader<'_>) -> Parsed<ConnectorOffset> {
+    let offsets = take_map(reader, LEAST_NAME_LEN, "offsets", |reader| reader.take_text("offset").map(str::to_owned))?;
+    let epoch = reader.take("epoch of a connector")?;
+    let metadata = take_map(reader, LEAST_NAME_LEN, "metadata", |reader| reader.take_text("text").map(str::to_owned))?;
+    Ok(ConnectorOffset { offsets, epoch, metadata })
+}
+
+pub(super) fn put_sink_status(writer: &mut Writer, status: &BTreeMap<String, SinkCommitStatus>) {
+    put_map(writer, status, |writer, status| match status {
+        SinkCommitStatus::Pending => writer.put(1_u8),
+        SinkCommitStatus::Committed => writer.put(2_u8),
+        SinkCommitStatus::Failed(why) => {
+            writer.put(3_u8);
+            put_text(writer, why);
         }
-        files.push(file);
-    }
-    Ok(files)
+    });
 }
 
-fn decode_states(reader: &mut Reader<'_>, files: &[FileId]) -> Result<BTreeMap<String, StateHandle>, Malformed> {
-    let count = reader.take_count(LEAST_STATE_LEN, "states")?;
-    let mut states = BTreeMap::new();
-    let mut used = BTreeSet::new();
-    for _ in 0..count {
-        let name = take_next_name(reader, &states)?;
-        let handle = decode_handle(reader, files)?;
-        used.extend(handle.extent().map(|extent| extent.file));
-        states.insert(name, handle);
-    }
-    if used.len() != files.len() {
-        return Err(reader.malformed("a file in the table that no state is in"));
-    }
-    Ok(states)
+pub(super) fn take_sink_status(reader: &mut Reader<'_>) -> Parsed<BTreeMap<String, SinkCommitStatus>> {
+    take_map(reader, 1, "sink commit status", |reader| match reader.take::<u8>("sink commit status")? {
+        1 => Ok(SinkCommitStatus::Pending),
+        2 => Ok(SinkCommitStatus::Committed),
+        3 => reader.take_text("why a sink failed").map(|why| SinkCommitStatus::Failed(why.to_owned())),
+        status => Err(reader.malformed(format!("unknown sink commit status {status}"))),
+    })
 }
 
-fn decode_handle(reader: &mut Reader<'_>, files: &[FileId]) -> Result<StateHandle, Malformed> {
-    match reader.take::<u8>("kind of state")? {
-        INLINE => {
-            let handle = StateHandle::inline(reader.take_bytes("inline state")?);
-            let crc: u32 = reader.take("checksum of an inline state")?;
-            if crc == handle.crc32() { Ok(handle) } else { Err(reader.malformed("wrong checksum of an inline state")) }
-        }
-        IN_FILE => {
-            let ExtentRecord { file, offset, len, crc } = reader.take("place of a state")?;
-            let file = usize::try_from(file).ok().and_then(|file| files.get(file)).copied();
-            let file = file.ok_or_else(|| reader.malformed("a file that is not in the table"))?;
-            if offset < HEADER_LEN || offset.checked_add(len).is_none() {
-                return Err(reader.malformed("a state outside of its file"));
-            }
-            Ok(StateHandle::file(Extent { file, offset, len, crc }))
-        }
-        kind => Err(reader.malformed(format!("unknown kind of state {kind}"))),
-    }
+pub(super) fn put_metadata(writer: &mut Writer, metadata: &BTreeMap<String, Vec<u8>>) {
+    put_map(writer, metadata, |writer, bytes| writer.put_bytes(bytes));
 }
 
-fn decode_metadata(reader: &mut Reader<'_>) -> Result<BTreeMap<String, Vec<u8>>, Malformed> {
-    let count = reader.take_count(LEAST_METADATA_LEN, "metadata")?;
-    let mut metadata = BTreeMap::new();
-    for _ in 0..count {
-        let name = take_next_name(reader, &metadata)?;
-        metadata.insert(name, reader.take_bytes("metadata")?.to_vec());
-    }
-    Ok(metadata)
-}
-
-/// The next name of a sorted map: above every one before it, so that a manifest has one form only.
-fn take_next_name<T>(reader: &mut Reader<'_>, before: &BTreeMap<String, T>) -> Result<String, Malformed> {
-    let name = reader.take_text("name")?;
-    if before.last_key_value().is_some_and(|(last, _)| last.as_str() >= name) {
-        return Err(reader.malformed("names are not in order"));
-    }
-    Ok(name.to_owned())
+pub(super) fn take_metadata(reader: &mut Reader<'_>) -> Parsed<BTreeMap<String, Vec<u8>>> {
+    take_map(reader, LEAST_NAME_LEN, "metadata", |reader| reader.take_bytes("metadata").map(<[u8]>::to_vec))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Scope;
+    use crate::{
+        format::VERSION,
+        handle::{Extent, StateHandle},
+        id::{FileId, Scope},
+        manifest::{Artifact, Digest},
+    };
 
+    fn extent(sequence: u64) -> StateHandle {
+        let file = FileId { scope: Scope::Shared, generation: 1, lane: 0, sequence };
+        StateHandle::file(Extent { file, offset: 64, len: 9, crc: 5 })
+    }
+
+    /// Everything that a manifest can have.
     fn sample() -> Manifest {
-        let file = FileId { scope: Scope::Shared, generation: 1, lane: 0, sequence: 4 };
+        let artifact = |handle| Artifact { handle, digest: Some(Digest::of(b"x")) };
+        let partition = PartitionState {
+            snapshot: Some(artifact(extent(4))),
+            deltas: vec![artifact(extent(6)), extent(5).into()],
+            states: [("timers".to_owned(), StateHandle::inline(b"t"))].into(),
+        };
+        let operator = OperatorState {
+            parallelism: 2,
+            max_parallelism: 128,
+            coordinator: Some(StateHandle::inline(b"c")),
+            partitions: [(0, PartitionState::default()), (7, partition)].into(),
+        };
+        let offset = ConnectorOffset {
+            offsets: [("p0".to_owned(), "17".to_owned())].into(),
+            epoch: 3,
+            metadata: [("k".to_owned(), "v".to_owned())].into(),
+        };
         let content = Manifest::builder()
+            .epoch(9)
+            .timestamp_ms(1234)
+            .kind(CheckpointKind::Savepoint)
+            .parent(CheckpointId::FIRST)
+            .vnode_count(64)
             .state("a", StateHandle::inline(b"tiny"))
-            .state("b", StateHandle::file(Extent { file, offset: 64, len: 9, crc: 5 }))
+            .state("b", extent(4))
             .state("", StateHandle::inline(b""))
-            .metadata("k", b"v")
-            .timestamp_ms(1234);
-        Manifest { store: StoreId([3; 16]), id: CheckpointId::FIRST, generation: 1, content }
+            .operator("../x", operator)
+            .operator("", OperatorState::default())
+            .sidecar(extent(9))
+            .source_offset("s", offset.clone())
+            .table_offset("t", offset)
+            .sink_epoch("out", 3)
+            .sink_status("out", SinkCommitStatus::Committed)
+            .sink_status("bad", SinkCommitStatus::Failed("no".to_owned()))
+            .sink_status("new", SinkCommitStatus::Pending)
+            .watermark_ms(-5)
+            .source_watermark_ms("s", 8)
+            .source("s")
+            .sink("out")
+            .pipeline_hash(77)
+            .metadata("k", b"v");
+        Manifest { store: StoreId([3; 16]), id: CheckpointId::FIRST.next(), generation: 1, content }
     }
 
     #[test]
@@ -264,32 +299,36 @@ mod tests {
     }
 
     #[test]
-    fn hostile_body_with_right_checksums_is_refused_without_allocating_for_it() {
+    fn hostile_body_with_right_checksums_has_one_form_or_is_refused_without_allocating_for_it() {
         let bytes = encode(&sample()).unwrap();
-        // Every eight bytes of the body in turn become the largest number: lengths, counts, offsets.
-        for at in HEAD_LEN..bytes.len() - 12 {
-            let mut body = bytes[HEAD_LEN..bytes.len() - 4].to_vec();
-            body[at - HEAD_LEN..at - HEAD_LEN + 8].fill(0xff);
-            let hostile = frame(&body);
+        let body = &bytes[HEAD_LEN..bytes.len() - 4];
+        // Every eight bytes of the body in turn become the largest number: lengths, counts, offsets; and every byte
+        // another one.
+        let large = (0..body.len() - 8).map(|at| (at, 8, 0xff));
+        let other = (0..body.len()).flat_map(|at| [0, 1, 2, 3, 4, 0x80].map(|value| (at, 1, value)));
+        for (at, len, value) in large.chain(other) {
+            let mut body = body.to_vec();
+            body[at..at + len].fill(value);
+            let hostile = around(&body);
             if let Ok(manifest) = decode(&hostile) {
                 assert_eq!(encode(&manifest).unwrap(), hostile, "byte {at}: another form of one manifest");
             }
+        }
+        for len in 0..body.len() {
+            assert!(decode(&around(&body[..len])).is_err(), "cut at {len}");
         }
     }
 
     #[test]
     fn file_in_the_table_that_no_state_is_in_is_refused() {
-        let extent = |sequence| {
-            let file = FileId { scope: Scope::Shared, generation: 1, lane: 0, sequence };
-            StateHandle::file(Extent { file, offset: 64, len: 9, crc: 5 })
-        };
         let content = Manifest::builder().state("a", extent(1)).state("b", extent(2));
-        let mut body = encode_body(&Manifest { content, ..sample() }).unwrap();
-        assert!(decode(&frame(&body)).is_ok());
+        let bytes = encode(&Manifest { content, ..sample() }).unwrap();
+        let mut body = bytes[HEAD_LEN..bytes.len() - 4].to_vec();
+        assert!(decode(&around(&body)).is_ok());
         // Behind the second name and kind: the index, which the first state has, too.
-        let at = body.windows(3).position(|window| window == [b'b', IN_FILE, 1]).unwrap() + 2;
+        let at = body.windows(3).position(|window| window == [b'b', 1, 1]).unwrap() + 2;
         body[at] = 0;
-        assert!(decode(&frame(&body)).unwrap_err().what.contains("no state is in"));
+        assert!(decode(&around(&body)).unwrap_err().what.contains("no state is in"));
     }
 
     #[test]

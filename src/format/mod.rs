@@ -9,12 +9,18 @@
 //! | `codec` | fixed-width little-endian records, bounded runs of bytes |
 //! | `identity` | `piton.store` |
 //! | `segment` | the head and the trailers of segments |
+//! | `frame` | what manifests and updates have in common: header, body, checksums, sorted maps |
+//! | `handles` | handles in a manifest, and its table of files |
 //! | `manifest` | `manifests/*.manifest` |
+//! | `update` | `manifests/*.update` |
 
 pub(crate) mod codec;
+mod frame;
+mod handles;
 pub(crate) mod identity;
 pub(crate) mod manifest;
 pub(crate) mod segment;
+pub(crate) mod update;
 
 /// The version of all formats. Files of a higher one are refused, untouched.
 pub(crate) const VERSION: u32 = 1;

@@ -5,18 +5,18 @@ use std::{collections::HashSet, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{
+    pin::Pin,
     reader::StateReader,
     segments::{OpenSegment, ReadSettings},
-    verify,
     view::StateView,
 };
 use crate::{
-    error::{Error, Result},
+    disk::layout,
+    error::{Error, Malformed, Result},
     handle::{Extent, Place, StateHandle},
     id::CheckpointId,
-    manifest::Manifest,
+    manifest::{Artifact, Digest, Manifest},
     options::Verify,
-    reclaim::registry::Hold,
 };
 
 /// A published checkpoint: its manifest, and a way to its states.
@@ -34,13 +34,13 @@ struct Inner {
     verified: Mutex<HashSet<Extent>>,
     /// The file that was read last: the next state is probably in the same.
     recent: Mutex<Option<Arc<OpenSegment>>>,
-    hold: Hold,
+    pin: Pin,
 }
 
 impl Checkpoint {
-    pub(crate) fn new(manifest: Manifest, settings: &Arc<ReadSettings>, hold: Hold) -> Self {
+    pub(crate) fn new(manifest: Manifest, settings: &Arc<ReadSettings>, pin: Pin) -> Self {
         let (verified, recent) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { manifest, settings: Arc::clone(settings), verified, recent, hold }))
+        Self(Arc::new(Inner { manifest, settings: Arc::clone(settings), verified, recent, pin }))
     }
 
     /// The id of the checkpoint.
@@ -89,7 +89,7 @@ impl Checkpoint {
             Place::File(extent) => extent,
         };
         let segment = self.open(extent)?;
-        let complete = self.0.hold.registry().live_end(extent.file);
+        let complete = self.0.pin.complete(extent);
         let mapped = self.noting_damage(extent, segment.map(extent, complete))?;
         Ok(StateView::mapped(mapped, segment, self.clone()))
     }
@@ -111,9 +111,29 @@ impl Checkpoint {
         Ok(StateReader::file(self.open(extent)?, *extent, self.clone()))
     }
 
+    /// The bytes of an artifact, if they have its digest as well.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Checkpoint::read); `is_corrupt` if the digest is another.
+    pub fn read_artifact(&self, artifact: &Artifact) -> Result<Vec<u8>> {
+        let bytes = self.read(&artifact.handle)?.to_vec();
+        let Some(expected) = artifact.digest else { return Ok(bytes) };
+        let found = Digest::of(&bytes);
+        if found == expected {
+            return Ok(bytes);
+        }
+        let (name, offset) = match artifact.handle.extent() {
+            Some(extent) => (layout::segment(extent.file), extent.offset),
+            None => (layout::manifest(self.id()), 0),
+        };
+        let what = format!("the state has digest {found} instead of {expected}");
+        Err(Malformed::new(offset, what).at("verify", &self.0.settings.volume().path(name)))
+    }
+
     /// Opens the file of a state that this checkpoint refers to, and verifies the state on first use.
     fn open(&self, extent: &Extent) -> Result<Arc<OpenSegment>> {
-        if !self.0.hold.refers(extent) {
+        if !self.0.pin.refers(extent) {
             let operation = format!("read state {} of checkpoint {}", StateHandle::file(*extent), self.id());
             return Err(Error::not_found(operation, "the checkpoint does not refer to it"));
         }
@@ -133,7 +153,7 @@ impl Checkpoint {
         if self.0.settings.verify == Verify::Never || self.0.verified.lock().contains(extent) {
             return Ok(());
         }
-        verify::state(segment.file(), extent, self.0.manifest.store)?;
+        segment.verify_state(extent, |_| ())?;
         self.0.verified.lock().insert(*extent);
         Ok(())
     }
@@ -143,7 +163,7 @@ impl Checkpoint {
     fn noting_damage<T>(&self, extent: &Extent, read: Result<T>) -> Result<T> {
         read.inspect_err(|error| {
             if error.is_corrupt() {
-                self.0.hold.mark_damaged(extent, error);
+                self.0.pin.mark_damaged(extent, error);
             }
         })
     }

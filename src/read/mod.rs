@@ -5,7 +5,8 @@
 //! A [`Checkpoint`] owns its manifest and a hold on everything it refers to: nothing of it is removed while it, a view
 //! or a reader of it is alive, also if the checkpoint is forgotten meanwhile. A data file is mapped as a whole, as far as
 //! it is complete, and all views of its states share the mapping, where the disk maps lazily: [`segments`]. Readers, and the checkpoint for the file
-//! it read last, own an open file. Reading takes no lock that a writer holds for long, and changes nothing on disk: a
+//! it read last, own an open file. What keeps it all there is its [`pin`]: in the writing process the registry's knowledge,
+//! in any other a lock of the manifest. Reading takes no lock that a writer holds for long, and changes nothing on disk: a
 //! crash leaves nothing.
 //!
 //! Behind what is mapped a file may grow, and between live states holes are punched into it. No slice is ever made of
@@ -22,12 +23,14 @@
 //!    [`reader`]: it is read piece by piece.
 
 mod checkpoint;
+mod pin;
 mod reader;
 mod segments;
 mod verify;
 mod view;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use pin::Pin;
 pub use reader::StateReader;
 pub(crate) use segments::{OpenSegment, ReadSettings};
 pub use view::StateView;

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     ops::Range,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
 
@@ -11,10 +12,10 @@ use parking_lot::Mutex;
 use super::verify;
 use crate::{
     disk::{
-        Mapping, layout,
+        FileKind, Mapping, layout,
         volume::{Volume, VolumeFile},
     },
-    error::{Malformed, Result},
+    error::{Error, Malformed, Result},
     handle::Extent,
     id::{FileId, NO_LANE, StoreId},
     options::Verify,
@@ -33,6 +34,7 @@ pub(crate) struct ReadSettings {
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     id: FileId,
+    store: StoreId,
     file: VolumeFile,
     mapping: Mutex<Option<Arc<Mapping>>>,
 }
@@ -49,19 +51,43 @@ impl ReadSettings {
         Self { volume, verify, open: Mutex::default() }
     }
 
+    pub(crate) fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
     /// Opens a data file, and checks that it is the one of this name, unless nothing is to be verified.
     pub(crate) fn open(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
-        let name = layout::segment(id);
-        let file = self.volume.open(&name).map_err(|error| {
-            if error.is_not_found() {
-                return Malformed::new(0, "the data file is missing").at("open", &self.volume.path(&name));
-            }
-            error
-        })?;
+        let segment = self.open_unverified(id, store)?;
         if self.verify != Verify::Never {
-            verify::header(&file, id, store)?;
+            verify::header(&segment.file, id, store)?;
         }
-        Ok(OpenSegment { id, file, mapping: Mutex::default() })
+        Ok(segment)
+    }
+
+    /// Opens a data file, and checks that it is the one of this name.
+    pub(crate) fn open_verified(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
+        let segment = self.open_unverified(id, store)?;
+        verify::header(&segment.file, id, store)?;
+        Ok(segment)
+    }
+
+    fn open_unverified(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
+        let name = layout::segment(id);
+        let file = self.volume.open(&name);
+        let file = file.map_err(|error| if error.is_not_found() { self.missing(id) } else { error })?;
+        Ok(OpenSegment { id, store, file, mapping: Mutex::default() })
+    }
+
+    /// How long a data file is, without opening it; and its path.
+    pub(crate) fn len(&self, id: FileId) -> Result<(u64, PathBuf)> {
+        let name = layout::segment(id);
+        let found = self.volume.metadata(&name)?.filter(|found| found.kind == FileKind::File);
+        let found = found.ok_or_else(|| self.missing(id))?;
+        Ok((found.len, self.volume.path(&name)))
+    }
+
+    fn missing(&self, id: FileId) -> Error {
+        Malformed::new(0, "the data file is missing").at("open", &self.volume.path(layout::segment(id)))
     }
 
     /// The same, shared with whoever has it open already.
@@ -92,6 +118,16 @@ impl OpenSegment {
 
     pub(super) fn file(&self) -> &VolumeFile {
         &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Reads a state and what is behind it, a piece at a time, and fails if either is not what it should be.
+    pub(crate) fn verify_state(&self, extent: &Extent, hand_on: impl FnMut(&[u8])) -> Result<()> {
+        verify::trailer(&self.file, extent, self.store)?;
+        self.check_state(extent, hand_on)
     }
 
     /// Reads a state, a piece at a time, and fails if it has not the checksum of its handle.

@@ -15,14 +15,8 @@ pub(super) fn header(file: &VolumeFile, id: FileId, store: StoreId) -> Result<()
     check_header(&file.read(0, HEADER_LEN)?, store, id).map_err(|e| e.at(OPERATION, file.path()))
 }
 
-/// Checks a state piece by piece: trailer, checksum.
-pub(super) fn state(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
-    check_state_trailer(file, extent, store)?;
-    check_crc(file, extent, file.checksum(extent.offset, extent.len, |_| ())?)
-}
-
 /// The trailer must be that of this state.
-fn check_state_trailer(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
+pub(super) fn trailer(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
     let trailer = file.read(extent.end(), TRAILER_LEN)?;
     check_trailer(&trailer, tag(store, extent.file), extent)
         .map_err(|e| Malformed { offset: e.offset.saturating_add(extent.end()), ..e }.at(OPERATION, file.path()))

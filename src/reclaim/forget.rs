@@ -1,11 +1,6 @@
 //! Taking checkpoints back: the steps in the order of this folder's page.
 
-use std::collections::BTreeMap;
-
-use super::{
-    registry::{Registry, Retired},
-    sweep::Maintained,
-};
+use super::{catalog::Retired, registry::Registry, sweep::Maintained};
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Result},
@@ -21,28 +16,19 @@ const OPERATION: &str = "forget checkpoints in";
 pub struct Reclaimed {
     /// The checkpoints that are gone, ascending.
     pub checkpoints: Vec<CheckpointId>,
+    /// The checkpoints that stay for now because another process reads them, ascending; the next call tries again.
+    pub in_use: Vec<CheckpointId>,
     /// How many data files were removed. Files that others still refer to, readers among them, are not.
     pub files: u64,
     /// How many bytes those files had.
     pub bytes: u64,
+    /// How many bytes the removed manifests had.
+    pub manifest_bytes: u64,
     /// How many bytes came back from holes in files that stay.
     pub punched_bytes: u64,
     /// What could not be removed. Data files are tried again at the next sweep; a checkpoint that is named here is
     /// still there.
     pub failures: Vec<Error>,
-}
-
-/// Which checkpoints to forget so that the newest `keep` valid ones stay, at least one.
-///
-/// Damaged ones do not count and go, but not while no valid one is left: then they are all there is. One that could
-/// merely not be read, or was written by a newer version, stays.
-pub(crate) fn plan_prune(registry: &Registry, keep: usize) -> Vec<CheckpointId> {
-    let damaged: BTreeMap<_, _> = registry.damaged().into_iter().collect();
-    let ids = registry.ids();
-    let valid = ids.iter().rev().filter(|id| !damaged.contains_key(id));
-    let Some(oldest_kept) = valid.take(keep.max(1)).last().copied() else { return Vec::new() };
-    let goes = |id: &CheckpointId| damaged.get(id).map_or(*id < oldest_kept, Error::is_corrupt);
-    ids.into_iter().filter(goes).collect()
 }
 
 /// Forgets these checkpoints, durably. A manifest that cannot be removed is a failure in the report, and its checkpoint
@@ -87,6 +73,9 @@ fn admit(registry: &Registry, identity: &IdentityFile) -> Result<()> {
 
 /// Step 6, for checkpoints whose removal is durable.
 pub(crate) fn sweep(registry: &Registry, retired: Retired, budget: u64, report: &mut Reclaimed) {
+    for id in retired.updated() {
+        report.failures.extend(registry.volume().discard(&layout::update(id)).err());
+    }
     registry.settle(retired);
     let Maintained { files, bytes, punched_bytes, failures, .. } = registry.tidy(budget);
     report.files += files;
@@ -104,9 +93,15 @@ fn remove_manifests(
     let volume = registry.volume();
     keep_id_used(registry, identity, ids)?;
     // Somebody else may have forgotten one of them since.
-    for id in ids.iter().filter(|id| registry.is_published(**id)) {
-        match volume.remove(&layout::manifest(*id)) {
-            Ok(()) => report.checkpoints.push(*id),
+    for id in ids.iter().filter(|id| registry.catalog(|catalog| catalog.is_published(**id))) {
+        let name = layout::manifest(*id);
+        let len = volume.metadata(&name).ok().flatten().map_or(0, |found| found.len);
+        match volume.remove_unpinned(&name) {
+            Ok(true) => {
+                report.checkpoints.push(*id);
+                report.manifest_bytes = report.manifest_bytes.saturating_add(len);
+            }
+            Ok(false) => report.in_use.push(*id),
             Err(error) => report.failures.push(error),
         }
     }
@@ -116,7 +111,7 @@ fn remove_manifests(
 
 /// Step 2: only the newest manifest tells which ids were used.
 fn keep_id_used(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<()> {
-    match registry.ids().last() {
+    match registry.catalog(|catalog| catalog.ids()).last() {
         Some(newest) if ids.contains(newest) => identity.raise_floor(*newest),
         _ => Ok(()),
     }

@@ -50,6 +50,7 @@
 //! may read there what is dead here. While nobody knows what some checkpoint refers to, because its manifest cannot be
 //! read, files that are older than this open are neither removed nor punched.
 
+pub(crate) mod catalog;
 mod extents;
 mod file;
 mod files;
@@ -57,5 +58,6 @@ pub(crate) mod forget;
 pub(crate) mod gauges;
 mod group;
 pub(crate) mod registry;
+pub(crate) mod retention;
 pub(crate) mod space;
 pub(crate) mod sweep;

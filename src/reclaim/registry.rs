@@ -1,22 +1,22 @@
 //! Which checkpoints are published, and who refers to which extent: the knowledge behind a lock.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
+    catalog::{Catalog, Retired},
     extents::Extents,
     file::FileRecord,
     gauges::Usage,
     group::{Group, Holder},
+    retention::Facts,
     space::{LEAST_PUNCHED, SpacePolicy},
 };
 use crate::{
     disk::{LockGuard, Metadata, layout, volume::Volume},
-    error::{Cause, Error, Malformed, Result},
+    error::{Error, Malformed, Result},
+    format::identity::Identity,
     handle::Extent,
     id::{CheckpointId, FileId},
     options::Maintenance,
@@ -25,8 +25,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(super) volume: Arc<Volume>,
-    /// That of the open store.
-    generation: u64,
     pub(super) maintenance: Maintenance,
     /// Whether the disk was found to punch no holes.
     pub(super) cannot_punch: AtomicBool,
@@ -38,17 +36,10 @@ pub(crate) struct Registry {
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// That of the open store.
+    generation: u64,
     pub(super) extents: Extents,
-    published: BTreeMap<CheckpointId, Group>,
-    damaged: BTreeMap<CheckpointId, Error>,
-    /// Published, and nobody knows what they refer to: their manifests could not be read.
-    unknown: BTreeSet<CheckpointId>,
-    /// Their manifests were removed, and may come back until the removal is durable.
-    retired: Vec<(CheckpointId, Group)>,
-    /// The highest id that was ever begun or found.
-    id_floor: u64,
-    /// The highest id that was ever committed, as far as is known; its checkpoint may be gone.
-    committed: u64,
+    catalog: Catalog,
     /// Numbers for groups and readers.
     next: u64,
     /// Bytes of states, since the store was opened.
@@ -73,30 +64,10 @@ pub(crate) struct Hold {
     holder: Holder,
 }
 
-/// Checkpoints whose manifests were removed before a sync of `manifests/`.
-#[derive(Debug)]
-pub(crate) struct Retired(Vec<(CheckpointId, Group)>);
-
-impl Retired {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 impl State {
-    fn new(extents: Extents, id_floor: u64) -> Self {
-        Self {
-            extents,
-            published: BTreeMap::new(),
-            damaged: BTreeMap::new(),
-            unknown: BTreeSet::new(),
-            retired: Vec::new(),
-            id_floor,
-            committed: id_floor,
-            next: 0,
-            written: 0,
-            relocated: 0,
-        }
+    fn new(extents: Extents, identity: &Identity) -> Self {
+        let (generation, catalog) = (identity.generation, Catalog::new(identity));
+        Self { generation, extents, catalog, next: 0, written: 0, relocated: 0 }
     }
 
     fn number(&mut self) -> u64 {
@@ -105,8 +76,8 @@ impl State {
     }
 
     /// While nobody knows what some checkpoint refers to, files that are older than this open stay as they are.
-    pub(super) fn may_touch(&self, generation: u64) -> impl Fn(FileId) -> bool + use<> {
-        let all = self.unknown.is_empty();
+    pub(super) fn may_touch(&self) -> impl Fn(FileId) -> bool + use<> {
+        let (all, generation) = (!self.catalog.has_unknown(), self.generation);
         move |file| all || file.generation == generation
     }
 }
@@ -116,21 +87,27 @@ impl Registry {
     pub(crate) fn new(
         volume: Arc<Volume>,
         lock: Box<dyn LockGuard>,
-        (generation, id_floor): (u64, u64),
+        identity: &Identity,
         (policy, maintenance): (SpacePolicy, Maintenance),
     ) -> Self {
-        let state = Mutex::new(State::new(Extents::new(policy), id_floor));
+        let state = Mutex::new(State::new(Extents::new(policy), identity));
         let cannot_punch = AtomicBool::new(!policy.punch);
         let manifests = Mutex::default();
-        Self { volume, generation, maintenance, cannot_punch, state, manifests, _lock: lock }
+        Self { volume, maintenance, cannot_punch, state, manifests, _lock: lock }
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    /// The generation that files are written under from now on.
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.state.lock().generation = generation;
     }
 
     pub(crate) fn volume(&self) -> &Arc<Volume> {
         &self.volume
+    }
+
+    /// Looks up what is published, or notes what was learned of it.
+    pub(crate) fn catalog<T>(&self, act: impl FnOnce(&mut Catalog) -> T) -> T {
+        act(&mut self.state.lock().catalog)
     }
 
     /// Held by whoever changes names in `manifests/`, so that ids are published in order.
@@ -138,27 +115,10 @@ impl Registry {
         self.manifests.lock()
     }
 
-    /// The first id that no attempt has had.
-    pub(crate) fn next_id(&self) -> CheckpointId {
-        CheckpointId::new(self.state.lock().id_floor).map_or(CheckpointId::FIRST, CheckpointId::next)
-    }
-
-    /// Every id up to this one was used.
-    pub(crate) fn id_floor(&self) -> Option<CheckpointId> {
-        CheckpointId::new(self.state.lock().id_floor)
-    }
-
     /// Starts an attempt at a checkpoint.
     pub(crate) fn begin(self: &Arc<Self>, id: CheckpointId) -> Result<Hold> {
         let mut state = self.state.lock();
-        if state.published.contains_key(&id) {
-            return Err(Error::new(format!("begin checkpoint {id}"), Cause::Conflict(id)));
-        }
-        if id.get() <= state.id_floor {
-            let why = format!("ids only grow, and {} was used already; take next_id()", state.id_floor);
-            return Err(Error::invalid(format!("begin checkpoint {id}"), why));
-        }
-        state.id_floor = id.get();
+        state.catalog.begin(id)?;
         let group = Group(state.number());
         state.extents.hold(group, Holder::Pending);
         Ok(Hold { registry: Arc::clone(self), group, holder: Holder::Pending })
@@ -166,33 +126,30 @@ impl Registry {
 
     /// Fails unless the id is above every one that was ever committed.
     pub(crate) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
-        let state = self.state.lock();
-        if state.published.contains_key(&id) {
-            return Err(Error::new(operation, Cause::Conflict(id)));
-        }
-        if id.get() <= state.committed {
-            let why = format!("checkpoint {} was committed already, and ids only grow", state.committed);
-            return Err(Error::invalid(operation, why));
-        }
-        Ok(())
+        self.state.lock().catalog.check_new(id, operation)
     }
 
     /// Enters a checkpoint whose manifest was just published; the pending checkpoint refers to all of its extents.
-    pub(crate) fn publish<'a>(&self, id: CheckpointId, pending: &Hold, extents: impl Iterator<Item = &'a Extent>) {
+    pub(crate) fn publish<'a>(
+        &self,
+        id: CheckpointId,
+        facts: Facts,
+        pending: &Hold,
+        extents: impl Iterator<Item = &'a Extent>,
+    ) {
         let mut state = self.state.lock();
         let group = Group(state.number());
         state.extents.hold(group, Holder::Manifest);
         for extent in extents {
             state.extents.inherit(group, pending.group, extent);
         }
-        state.published.insert(id, group);
-        state.committed = state.committed.max(id.get());
+        state.catalog.publish(id, group, facts);
     }
 
     /// Enters a checkpoint that was found on disk and cannot be read: nobody knows what it refers to.
     pub(crate) fn enter_unknown(&self, id: CheckpointId, damage: Error) {
-        self.enter(id, std::iter::empty(), Some(damage));
-        self.state.lock().unknown.insert(id);
+        self.enter(id, Facts::default(), std::iter::empty(), Some(damage));
+        self.state.lock().catalog.mark_unknown(id);
     }
 
     /// Enters a checkpoint that was found on disk, with what is known of its extents and their files: length, and what
@@ -200,6 +157,7 @@ impl Registry {
     pub(crate) fn enter(
         &self,
         id: CheckpointId,
+        facts: Facts,
         extents: impl Iterator<Item = (Extent, Metadata)>,
         damage: Option<Error>,
     ) {
@@ -214,56 +172,19 @@ impl Registry {
                 damage.get_or_insert_with(|| Malformed::new(extent.offset, what).at("check", &path));
             }
         }
-        state.published.insert(id, group);
-        state.damaged.extend(damage.map(|error| (id, error)));
-        state.id_floor = state.id_floor.max(id.get());
-        state.committed = state.committed.max(id.get());
+        state.catalog.publish(id, group, facts);
+        if let Some(damage) = damage {
+            state.catalog.mark_damaged(id, damage);
+        }
     }
 
     /// Keeps a published checkpoint for a reader.
     pub(crate) fn open(self: &Arc<Self>, id: CheckpointId) -> Option<Hold> {
         let mut state = self.state.lock();
-        let group = *state.published.get(&id)?;
+        let group = state.catalog.group(id)?;
         let holder = Holder::Reader(state.number());
         state.extents.hold(group, holder);
         Some(Hold { registry: Arc::clone(self), group, holder })
-    }
-
-    pub(crate) fn is_published(&self, id: CheckpointId) -> bool {
-        self.state.lock().published.contains_key(&id)
-    }
-
-    /// Remembers that a checkpoint is damaged. One that was forgotten meanwhile is not.
-    pub(crate) fn mark_damaged(&self, id: CheckpointId, error: Error) {
-        let mut state = self.state.lock();
-        if state.published.contains_key(&id) {
-            state.damaged.insert(id, error);
-        }
-    }
-
-    /// What is wrong with a checkpoint, as far as is known.
-    pub(crate) fn damage(&self, id: CheckpointId) -> Option<Error> {
-        self.state.lock().damaged.get(&id).cloned()
-    }
-
-    /// The newest published id, or the newest below another.
-    pub(crate) fn newest_below(&self, bound: Option<CheckpointId>) -> Option<CheckpointId> {
-        let state = self.state.lock();
-        match bound {
-            Some(bound) => state.published.range(..bound).next_back(),
-            None => state.published.last_key_value(),
-        }
-        .map(|(id, _)| *id)
-    }
-
-    /// All published ids, ascending, damaged ones included.
-    pub(crate) fn ids(&self) -> Vec<CheckpointId> {
-        self.state.lock().published.keys().copied().collect()
-    }
-
-    /// The checkpoints that are known to be damaged, ascending, and why.
-    pub(crate) fn damaged(&self) -> Vec<(CheckpointId, Error)> {
-        self.state.lock().damaged.iter().map(|(id, error)| (*id, error.clone())).collect()
     }
 
     /// Whether anybody refers to anything in this file.
@@ -335,11 +256,9 @@ impl Registry {
     pub(crate) fn retire(&self, ids: &[CheckpointId]) {
         let mut state = self.state.lock();
         for id in ids {
-            state.damaged.remove(id);
-            if let Some(group) = state.published.remove(id) {
+            if let Some(group) = state.catalog.retire(*id) {
                 state.extents.hold(group, Holder::Removed);
                 state.extents.release(group, Holder::Manifest);
-                state.retired.push((*id, group));
             }
         }
     }
@@ -347,19 +266,18 @@ impl Registry {
     /// The checkpoints whose removal the next sync of `manifests/` makes durable. Taken before it, and given back to
     /// [`settle`](Self::settle) after it.
     pub(crate) fn take_retired(&self) -> Retired {
-        Retired(std::mem::take(&mut self.state.lock().retired))
+        self.state.lock().catalog.take_retired()
     }
 
     /// It is still not certain that they are gone for good.
     pub(crate) fn give_back(&self, retired: Retired) {
-        self.state.lock().retired.extend(retired.0);
+        self.state.lock().catalog.give_back(retired);
     }
 
     /// These checkpoints are gone for good: what nobody else refers to is dead.
     pub(crate) fn settle(&self, retired: Retired) {
         let mut state = self.state.lock();
-        for (id, group) in retired.0 {
-            state.unknown.remove(&id);
+        for group in state.catalog.settle(retired) {
             state.extents.release(group, Holder::Removed);
         }
     }
@@ -395,9 +313,7 @@ impl Hold {
     pub(crate) fn mark_damaged(&self, extent: &Extent, error: &Error) {
         let mut state = self.registry.state.lock();
         let groups = state.extents.mark_bad(extent);
-        let ids = state.published.iter().filter(|(_, group)| groups.contains(group)).map(|(id, _)| *id);
-        let damaged: Vec<_> = ids.map(|id| (id, error.clone())).collect();
-        state.damaged.extend(damaged);
+        state.catalog.mark_groups_damaged(&groups, error);
     }
 
     /// Whether the group refers to exactly this extent.

@@ -69,7 +69,7 @@ impl Registry {
     /// while nobody knows what some checkpoint refers to.
     fn look<T>(&self, look: impl FnOnce(&mut State, &dyn Fn(FileId) -> bool) -> T) -> Option<T> {
         let mut state = self.state.lock();
-        let may = state.may_touch(self.generation());
+        let may = state.may_touch();
         (!self.volume.is_poisoned()).then(|| look(&mut state, &may))
     }
 

@@ -7,19 +7,23 @@ use crate::{
 
 use super::{OpenReport, scan::Found};
 
-/// Removes temporary files, and data files that no manifest names. What resists is reported and tried again later.
-pub(super) fn clean(volume: &Volume, found: &Found, registry: &Registry, report: &mut OpenReport) {
-    for name in &found.temps {
-        match volume.discard(name) {
-            Ok(()) => report.removed.push(name.clone()),
+/// Removes temporary files, and updates of checkpoints that are gone. What resists is reported and tried again later.
+pub(super) fn clean_temps(volume: &Volume, found: &Found, report: &mut OpenReport) {
+    let updates = found.stray_updates().map(|(id, _)| layout::update(id));
+    for name in found.temps.iter().cloned().chain(updates) {
+        match volume.discard(&name) {
+            Ok(()) => report.removed.push(name),
             Err(error) => report.failures.push(error),
         }
     }
+}
+
+/// Removes data files that no manifest names. What resists is reported and tried again later.
+pub(super) fn clean_data(found: &Found, registry: &Registry, report: &mut OpenReport) {
     for (file, metadata) in found.segments.iter().filter(|(file, _)| !registry.knows(**file)) {
         registry.bury(*file, metadata.len);
     }
     let mut done = Maintained::default();
     report.removed.extend(registry.sweep(u64::MAX, &mut done).into_iter().map(layout::segment));
     report.failures.extend(done.failures);
-    report.removed.sort_unstable();
 }

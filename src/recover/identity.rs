@@ -9,12 +9,10 @@ use super::{
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Malformed, Result},
-    format::{
-        identity::Identity,
-        manifest::{HEAD_LEN, check_head, decode},
-    },
+    format::identity::{Identity, RollBack, TakeOver},
     id::{LAST, StoreId},
     identity::{IdentityFile, read},
+    manifests,
 };
 
 const OPERATION: &str = "read store identity";
@@ -40,10 +38,12 @@ pub(super) fn claim(volume: &Arc<Volume>, rebuild: bool) -> Result<(IdentityFile
     root::check_dirs(volume)?;
     volume.sync_above_root()?;
     let generation = identity.generation.saturating_add(1);
+    // In a new store there is nothing that somebody else could have published.
+    let take_over = if created { TakeOver { generation, newest: 0 } } else { identity.take_over };
     if generation > LAST {
         return Err(Malformed::new(0, "the last generation was used").at(OPERATION, &volume.path(layout::IDENTITY)));
     }
-    Ok((IdentityFile::take_over(volume, &Identity { generation, ..identity })?, created))
+    Ok((IdentityFile::take_over(volume, Identity { generation, take_over, ..identity })?, created))
 }
 
 /// An identity where there is none: for a directory in which nothing was ever written, or if it was asked for.
@@ -68,15 +68,15 @@ fn make(volume: &Volume, error: Error, rebuild: bool) -> Result<(Identity, bool)
 fn fresh() -> Result<Identity> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| Error::invalid("make a store id", e.to_string()))?;
-    Ok(Identity { store: StoreId(id), generation: 0, id_floor: 0 })
+    let (take_over, roll_back) = (TakeOver::default(), RollBack::default());
+    Ok(Identity { store: StoreId(id), generation: 0, id_floor: 0, take_over, roll_back })
 }
 
 /// The store's id is in every manifest; generations are there and in the names of the files.
 fn rebuilt(volume: &Volume, found: &Found) -> Result<Identity> {
     let mut identity = fresh()?;
     for id in found.manifests.keys() {
-        let manifest = volume.parse(layout::manifest(*id), "read manifest", (HEAD_LEN, check_head), decode);
-        if let Ok(manifest) = manifest {
+        if let Ok(manifest) = manifests::peek(volume, *id) {
             identity.store = manifest.store;
             identity.generation = identity.generation.max(manifest.generation);
         }

@@ -26,13 +26,15 @@
 
 mod clean;
 mod identity;
+mod orphans;
 mod root;
 mod salvage;
 mod scan;
 mod validate;
 
+pub use orphans::Orphans;
+pub(crate) use orphans::cleanup;
 pub use salvage::{SegmentEntry, list_segment};
-pub(crate) use validate::load;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -80,16 +82,23 @@ pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Res
     let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let found = scan::scan(&volume)?;
-    let numbers = (identity.generation(), identity.id_floor());
-    let registry = Registry::new(Arc::clone(&volume), lock, numbers, (policy, options.maintenance));
+    let registry = Registry::new(Arc::clone(&volume), lock, &identity.on_disk(), (policy, options.maintenance));
     let registry = Arc::new(registry);
-    let unreadable = validate::enter_all(&volume, &found, identity.store(), &registry)?;
+    let learned = validate::enter_all(&volume, &found, &identity.on_disk(), &registry)?;
     volume.sync_dir(layout::MANIFESTS)?;
-    let mut report =
-        OpenReport { created, damaged: registry.damaged(), foreign: found.foreign.clone(), ..OpenReport::default() };
-    match unreadable {
+    let identity = identity.settle(found.manifests.keys().next_back().copied(), learned.generation)?;
+    registry.set_generation(identity.generation());
+    let mut report = OpenReport {
+        created,
+        damaged: registry.catalog(|catalog| catalog.damaged()),
+        foreign: found.foreign.clone(),
+        ..OpenReport::default()
+    };
+    clean::clean_temps(&volume, &found, &mut report);
+    match learned.unreadable {
         Some(error) => report.cleanup_skipped = Some(error),
-        None => clean::clean(&volume, &found, &registry, &mut report),
+        None => clean::clean_data(&found, &registry, &mut report),
     }
+    report.removed.sort_unstable();
     Ok(Recovered { volume, identity: Arc::new(identity), registry, report })
 }

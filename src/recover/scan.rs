@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Found {
     /// With what is under their names: a manifest that is no regular file is one that cannot be read.
     pub(super) manifests: BTreeMap<CheckpointId, FileKind>,
+    /// With the lengths of the files.
+    pub(super) updates: BTreeMap<CheckpointId, u64>,
     /// With their lengths, and what they take.
     pub(super) segments: HashMap<FileId, Metadata>,
     pub(super) temps: Vec<PathBuf>,
@@ -25,6 +27,11 @@ impl Found {
     /// Whether anything was ever committed or written here.
     pub(super) fn is_empty(&self) -> bool {
         self.manifests.is_empty() && self.segments.is_empty()
+    }
+
+    /// The updates of checkpoints that are not there, with their lengths.
+    pub(super) fn stray_updates(&self) -> impl Iterator<Item = (CheckpointId, u64)> {
+        self.updates.iter().filter(|(id, _)| !self.manifests.contains_key(*id)).map(|(id, len)| (*id, *len))
     }
 
     fn sort(&mut self, dir: &Path, entry: &DirEntry, ours: impl FnOnce(&mut Self) -> bool) {
@@ -59,10 +66,15 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
     }
     let dir = Path::new(layout::MANIFESTS);
     for entry in volume.list(dir)? {
-        match layout::parse_manifest(&entry.name) {
-            Some(id) => found.manifests.extend([(id, entry.metadata.kind)]),
-            None => found.sort(dir, &entry, |_| false),
+        if let Some(id) = layout::parse_manifest(&entry.name) {
+            found.manifests.insert(id, entry.metadata.kind);
+            continue;
         }
+        let update = layout::parse_update(&entry.name);
+        found.sort(dir, &entry, |found| {
+            found.updates.extend(update.map(|id| (id, entry.metadata.len)));
+            update.is_some()
+        });
     }
     found.foreign.sort_unstable();
     Ok(found)

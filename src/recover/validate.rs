@@ -5,56 +5,67 @@ use crate::{
     disk::{FileKind, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::{
-        manifest::{HEAD_LEN, check_head, decode},
+        identity::{Identity, TakeOver},
         segment::entry_end,
     },
     handle::{Extent, StateHandle},
-    id::{CheckpointId, StoreId},
     manifest::Manifest,
-    reclaim::registry::Registry,
+    manifests::{self, Loaded},
+    reclaim::{registry::Registry, retention::Facts},
 };
 
 const OPERATION: &str = "read manifest";
 
-/// Enters every checkpoint into the registry, damaged ones with their damage. Returns the first reason for which it is
-/// unknown what a checkpoint refers to. A manifest that merely cannot be read now is no damage: then the open fails.
-pub(super) fn enter_all(volume: &Volume, found: &Found, store: StoreId, registry: &Registry) -> Result<Option<Error>> {
-    let mut unreadable = None;
+/// What was learned by reading every manifest.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    /// The first reason for which it is unknown what a checkpoint refers to.
+    pub(super) unreadable: Option<Error>,
+    /// The highest generation that any file of the store has.
+    pub(super) generation: u64,
+}
+
+/// Enters every checkpoint into the registry, damaged ones with their damage. A manifest that merely cannot be read now
+/// is no damage: then the open fails.
+pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, registry: &Registry) -> Result<Learned> {
+    let mut learned = Learned {
+        unreadable: None,
+        generation: found.segments.keys().map(|file| file.generation).max().unwrap_or_default(),
+    };
+    let mut published_under = 0;
     for (id, kind) in &found.manifests {
-        let manifest = match kind {
-            FileKind::File => load(volume, store, *id),
+        let loaded = match kind {
+            FileKind::File => manifests::load(volume, identity.store, *id),
             _ => Err(Malformed::new(0, "it is not a regular file").at(OPERATION, &volume.path(layout::manifest(*id)))),
         };
-        match manifest {
-            Ok(manifest) => {
-                let damage = missing_data(volume, found, &manifest);
+        match loaded {
+            Ok(Loaded { manifest, pinned, updated, .. }) => {
+                let stale = stale(volume, &manifest, &identity.take_over, published_under);
+                let damage = stale.or_else(|| missing_data(volume, found, &manifest));
                 let extents = extents(&manifest);
                 let present = extents.filter_map(|extent| Some((*extent, *found.segments.get(&extent.file)?)));
-                registry.enter(*id, present, damage);
+                registry.enter(*id, Facts { pinned, updated, ..Facts::of(&manifest) }, present, damage);
+                published_under = published_under.max(manifest.generation);
             }
             Err(error) if error.is_damage() || error.is_newer_format() => {
                 registry.enter_unknown(*id, error.clone());
-                unreadable.get_or_insert(error);
+                learned.unreadable.get_or_insert(error);
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(unreadable)
+    learned.generation = learned.generation.max(published_under);
+    Ok(learned)
 }
 
-/// The manifest of this checkpoint of this store.
-pub(crate) fn load(volume: &Volume, store: StoreId, id: CheckpointId) -> Result<Manifest> {
-    let name = layout::manifest(id);
-    let manifest = volume.parse(&name, OPERATION, (HEAD_LEN, check_head), |bytes| {
-        let manifest = decode(bytes)?;
-        if (manifest.id, manifest.store) == (id, store) {
-            return Ok(manifest);
-        }
-        Err(Malformed::new(0, format!("it is that of checkpoint {} of store {}", manifest.id, manifest.store)))
-    });
-    manifest.map_err(|error| {
-        let missing = Malformed::new(0, "the manifest is missing");
-        if error.is_not_found() { missing.at(OPERATION, &volume.path(&name)) } else { error }
+/// Whether a writer that had lost the store published this: somebody else had taken the store over, or published a
+/// checkpoint with a lower id.
+fn stale(volume: &Volume, manifest: &Manifest, take_over: &TakeOver, published_under: u64) -> Option<Error> {
+    let Manifest { id, generation, .. } = *manifest;
+    let later = if take_over.outdates(id, generation) { take_over.generation } else { published_under };
+    (generation < later).then(|| {
+        let what = format!("generation {generation} published it after generation {later} had taken the store over");
+        Malformed::new(0, what).at("check", &volume.path(layout::manifest(id)))
     })
 }
 

@@ -41,6 +41,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("removed_file_stays_readable_for_who_has_it_open", removed_file_stays_readable_for_who_has_it_open),
     ("missing_names_are_not_found", missing_names_are_not_found),
     ("lock_is_exclusive_and_ends_with_its_guard", lock_is_exclusive_and_ends_with_its_guard),
+    ("file_is_pinned_by_many_or_claimed_by_one", file_is_pinned_by_many_or_claimed_by_one),
     ("syncs_succeed_on_what_exists", syncs_succeed_on_what_exists),
     ("threads_write_their_own_files_at_once", threads_write_their_own_files_at_once),
 ];
@@ -263,6 +264,27 @@ fn lock_is_exclusive_and_ends_with_its_guard(disk: &dyn Disk, dir: &Path) {
     assert_eq!(disk.metadata(&path).unwrap().kind, FileKind::File);
     drop(guard);
     assert!(matches!(disk.try_lock(&path, "third").unwrap(), Lock::Taken(_)));
+}
+
+/// On a disk that one process alone can use nobody is kept from anything.
+fn file_is_pinned_by_many_or_claimed_by_one(disk: &dyn Disk, dir: &Path) {
+    let (path, _) = make_file(disk, dir, b"bytes");
+    let taken = |lock: Lock| matches!(lock, Lock::Taken(_));
+    let (first, second) = (disk.pin(&path).unwrap(), disk.pin(&path).unwrap());
+    let locks = !taken(disk.claim(&path).unwrap());
+    drop(first);
+    assert_eq!(!taken(disk.claim(&path).unwrap()), locks, "one pin is enough");
+    drop(second);
+    let claimed = disk.claim(&path).unwrap();
+    assert!(matches!(claimed, Lock::Taken(_)), "nobody has it pinned any more");
+    assert_eq!(!taken(disk.pin(&path).unwrap()), locks);
+    assert_eq!(!taken(disk.claim(&path).unwrap()), locks);
+    drop(claimed);
+    assert!(taken(disk.pin(&path).unwrap()));
+    assert_eq!(read_all(&*disk.open(&path).unwrap()), b"bytes");
+    for missing in [disk.pin(&dir.join("none")), disk.claim(&dir.join("none"))] {
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }
 
 fn syncs_succeed_on_what_exists(disk: &dyn Disk, dir: &Path) {

@@ -22,7 +22,7 @@ use crate::{error::Result, format};
 /// behind them.
 #[must_use]
 pub fn manifest_around(body: &[u8]) -> Vec<u8> {
-    format::manifest::frame(body)
+    format::manifest::around(body)
 }
 
 /// Parses bytes as each of the formats, for fuzzing: whatever they are, this returns. A manifest that parses is
@@ -33,6 +33,7 @@ pub fn manifest_around(body: &[u8]) -> Vec<u8> {
 /// Why the bytes are not a manifest.
 pub fn parse_anything(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     let _ = format::identity::decode(bytes);
+    let _ = format::update::decode(bytes);
     if let Ok((store, file)) = format::segment::decode_header(bytes.get(..64).unwrap_or(bytes)) {
         format::segment::entries(bytes, 0, format::segment::tag(store, file), file).for_each(drop);
     }

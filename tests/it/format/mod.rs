@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use piton::{Manifest, Options, Scope, Store, testing};
+use piton::{
+    Artifact, CheckpointId, CheckpointKind, ConnectorOffset, Digest, Issue, Manifest, ManifestBuilder, OperatorState,
+    Options, PartitionState, PendingCheckpoint, Scope, SinkCommitStatus, Store, Validation, testing,
+};
 use proptest::prelude::*;
 
 use crate::support::{bytes, read_states};
@@ -27,6 +30,47 @@ fn copy_fixture(to: &Path) {
     }
 }
 
+/// One of everything that a manifest can have beside named states.
+fn with_everything(manifest: ManifestBuilder, pending: &PendingCheckpoint) -> ManifestBuilder {
+    let artifact = |seed| {
+        let data = bytes(seed, 1500);
+        let handle = pending.write(Scope::Shared, &data).unwrap();
+        Artifact { handle, digest: Some(Digest::of(&data)) }
+    };
+    let timers = pending.write(Scope::Shared, b"timers").unwrap();
+    let partition = PartitionState {
+        snapshot: Some(artifact(30)),
+        deltas: vec![artifact(31), artifact(32)],
+        states: [("timers".to_owned(), timers.clone())].into(),
+    };
+    let operator = OperatorState {
+        parallelism: 2,
+        max_parallelism: 128,
+        coordinator: Some(timers),
+        partitions: [(1, partition)].into(),
+    };
+    let map = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
+    let offset = ConnectorOffset { offsets: map("p0", "17"), epoch: 5, metadata: map("topic", "clicks") };
+    manifest
+        .epoch(40 + pending.id().get())
+        .kind(CheckpointKind::Savepoint)
+        .parent(CheckpointId::FIRST)
+        .vnode_count(64)
+        .operator("../окно", operator)
+        .sidecar(pending.write(Scope::Exclusive, &bytes(33, 3000)).unwrap())
+        .source_offset("clicks", offset.clone())
+        .table_offset("users", offset)
+        .sink_epoch("out", 5)
+        .sink_status("out", SinkCommitStatus::Pending)
+        .sink_status("late", SinkCommitStatus::Failed("no answer".to_owned()))
+        .watermark_ms(-1)
+        .source_watermark_ms("clicks", 7)
+        .source("clicks")
+        .sink("out")
+        .sink("late")
+        .pipeline_hash(u64::MAX)
+}
+
 /// What the fixture was made with. Run with `PITON_WRITE_FIXTURE=<new directory>` to write it anew, which is only right
 /// while version 1 was never released.
 fn write_fixture(root: &Path) {
@@ -45,8 +89,14 @@ fn write_fixture(root: &Path) {
         let inline = pending.write(Scope::Exclusive, b"inline").unwrap();
         let empty = pending.write(Scope::Exclusive, b"").unwrap();
         let manifest = manifest.state("exclusive", exclusive).state("inline", inline).state("", empty);
-        pending.commit(manifest.state("long", long)).unwrap();
+        let manifest = with_everything(manifest.state("long", long), &pending);
+        pending.commit(manifest).unwrap();
     }
+    let [first, second] = [1, 2].map(|n| CheckpointId::new(n).unwrap());
+    store.pin(first).unwrap();
+    let updated = store.checkpoint(second).unwrap().manifest().clone();
+    store.update_manifest(&updated.with_sink_status("out", SinkCommitStatus::Committed)).unwrap();
+    store.rollback_to(first).unwrap();
 }
 
 #[test]
@@ -60,7 +110,7 @@ fn store_of_version_1_is_read() {
     assert!(store.open_report().damaged.is_empty() && store.open_report().foreign.is_empty());
     assert_eq!(store.generation(), 2);
     for n in 1..=2 {
-        let checkpoint = store.checkpoint(piton::CheckpointId::new(n).unwrap()).unwrap();
+        let checkpoint = store.checkpoint(CheckpointId::new(n).unwrap()).unwrap();
         let manifest = checkpoint.manifest();
         assert_eq!((manifest.timestamp_ms(), manifest.generation()), (1_700_000_000_000 + n, 1));
         assert_eq!(manifest.metadata("note"), Some(format!("round {n}").as_bytes()));
@@ -73,7 +123,32 @@ fn store_of_version_1_is_read() {
             ("shared".to_owned(), bytes(1, 2000)),
         ];
         assert_eq!(states, expected);
+        let operator = manifest.operator("../окно").unwrap();
+        let partition = &operator.partitions[&1];
+        assert_eq!((operator.parallelism, operator.max_parallelism, partition.states.len()), (2, 128, 1));
+        for (artifact, seed) in partition.snapshot.iter().chain(&partition.deltas).zip(30..) {
+            assert_eq!(checkpoint.read_artifact(artifact).unwrap(), bytes(seed, 1500));
+        }
+        assert_eq!(*checkpoint.read(manifest.sidecar().unwrap()).unwrap(), bytes(33, 3000));
+        assert_eq!((manifest.epoch(), manifest.kind()), (40 + n, CheckpointKind::Savepoint));
+        assert_eq!((manifest.parent(), manifest.vnode_count()), (Some(CheckpointId::FIRST), 64));
+        assert_eq!(
+            (&manifest.source_offsets()["clicks"], manifest.source_offsets().len()),
+            (&manifest.table_offsets()["users"], 1)
+        );
+        assert_eq!(manifest.source_offsets()["clicks"].offsets["p0"], "17");
+        assert_eq!(manifest.source_offsets()["clicks"].metadata["topic"], "clicks");
+        let out = if n == 1 { SinkCommitStatus::Pending } else { SinkCommitStatus::Committed };
+        assert_eq!((manifest.sink_epochs()["out"], &manifest.sink_status()["out"]), (5, &out));
+        assert_eq!(manifest.sink_status()["late"], SinkCommitStatus::Failed("no answer".to_owned()));
+        assert_eq!((manifest.watermark_ms(), manifest.source_watermarks_ms()["clicks"]), (Some(-1), 7));
+        assert_eq!((manifest.source_names().len(), manifest.sink_names().len()), (1, 2));
+        assert_eq!(manifest.pipeline_hash(), Some(u64::MAX));
+        let issues = store.validate(checkpoint.id(), Validation::Full).issues;
+        assert!(matches!(issues[..], [Issue::VnodeCount { found: 64, expected: 256 }]), "{issues:?}");
     }
+    assert_eq!(store.pinned(), [CheckpointId::FIRST]);
+    assert_eq!(store.latest().unwrap().unwrap().id(), CheckpointId::FIRST, "rolled back");
 }
 
 #[test]

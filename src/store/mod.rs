@@ -1,24 +1,28 @@
 //! The store: wires the paths, decides nothing.
+//!
+//! | file | has the verbs for |
+//! |---|---|
+//! | this one | opening, writing, finding, space, closing |
+//! | `keep` | keeping, changing, rolling back, throwing away |
+//! | `validate` | checking |
+
+mod keep;
+mod validate;
 
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    commit::{PendingCheckpoint, sequence::Publisher},
+    commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
     disk::volume::Volume,
     error::{Error, Result},
     id::{CheckpointId, StoreId},
     identity::IdentityFile,
+    manifests,
     options::Options,
-    read::{Checkpoint, ReadSettings},
-    reclaim::{
-        forget::{self, Reclaimed},
-        gauges::Usage,
-        registry::Registry,
-        space::SpacePolicy,
-        sweep::Maintained,
-    },
+    read::{Checkpoint, Pin, ReadSettings},
+    reclaim::{gauges::Usage, registry::Registry, retention::Retention, space::SpacePolicy, sweep::Maintained},
     recover::{self, OpenReport, Recovered},
-    write::batch::{Batch, WriteSettings},
+    write::batch::WriteSettings,
 };
 
 /// An open checkpoint store: one directory, one writing process. Cheap to clone; clones share it, in any threads.
@@ -53,7 +57,7 @@ struct Inner {
     volume: Arc<Volume>,
     identity: Arc<IdentityFile>,
     registry: Arc<Registry>,
-    write: Arc<WriteSettings>,
+    staging: Staging,
     publisher: Arc<Publisher>,
     report: OpenReport,
 }
@@ -77,17 +81,19 @@ impl Options {
         let policy = SpacePolicy::of(&self)?;
         let Recovered { volume, identity, registry, report } = recover::open(&self, root, policy)?;
         let write = WriteSettings::new(&registry, identity.store(), identity.generation(), &self);
-        let publisher = Publisher {
+        let publisher = Arc::new(Publisher {
             volume: Arc::clone(&volume),
             registry: Arc::clone(&registry),
             identity: Arc::clone(&identity),
-            retain: self.retain,
+            write: Arc::new(write),
+            retention: Retention::of(&self),
+            vnode_count: self.vnode_count,
             reading: Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify)),
             relocation: self.relocation,
             last_retention: parking_lot::Mutex::default(),
-        };
-        let (write, publisher) = (Arc::new(write), Arc::new(publisher));
-        Ok(Store(Arc::new(Inner { volume, identity, registry, write, publisher, report })))
+        });
+        let staging = Staging::new(&publisher);
+        Ok(Store(Arc::new(Inner { volume, identity, registry, staging, publisher, report })))
     }
 }
 
@@ -128,23 +134,28 @@ impl Store {
     /// The first id that no checkpoint and no attempt of this store has had.
     #[must_use]
     pub fn next_id(&self) -> CheckpointId {
-        self.0.registry.next_id()
+        self.0.registry.catalog(|catalog| catalog.next_id())
     }
 
-    /// Begins a checkpoint. Nothing touches the disk yet.
+    /// How many virtual nodes the engine spreads its keys over ([`Options::vnode_count`]).
+    #[must_use]
+    pub fn vnode_count(&self) -> u16 {
+        self.0.publisher.vnode_count
+    }
+
+    /// Begins a checkpoint. Nothing touches the disk yet. Several may be pending at the same time; once one is committed,
+    /// those with lower ids cannot be any more.
     ///
     /// # Errors
     ///
-    /// `is_conflict` if the id is committed, `is_invalid` if it is not above every id that was begun before,
+    /// `is_conflict` if the id is committed; `is_invalid` if it is not above every committed one, or was begun before;
     /// `is_poisoned` if the store must be reopened.
     pub fn begin(&self, id: CheckpointId) -> Result<PendingCheckpoint> {
-        self.0.volume.check_writable(&format!("begin checkpoint {id} in"))?;
-        let hold = self.0.registry.begin(id)?;
-        let batch = Batch::new(id, Arc::clone(&self.0.write), hold);
-        Ok(PendingCheckpoint::new(batch, Arc::clone(&self.0.publisher)))
+        self.0.publisher.begin(id)
     }
 
-    /// The newest valid checkpoint, or `None` if there is none.
+    /// The newest valid checkpoint, or `None` if there is none. Those that were [rolled back](Self::rollback_to) are
+    /// passed over.
     ///
     /// Damaged ones are skipped; [`damaged`](Self::damaged) tells which, and why. Whether every state is whole is found
     /// out when it is read; a checkpoint that is found damaged then is skipped from then on.
@@ -156,16 +167,18 @@ impl Store {
     /// of the file system other than a bad medium.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
         let mut damage = None;
-        let mut next = self.0.registry.newest_below(None);
+        let mut next = self.0.registry.catalog(|catalog| catalog.newest_below(None));
         while let Some(id) = next {
             match self.checkpoint(id) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) if error.is_damage() => {
                     damage.get_or_insert(error);
-                    next = self.0.registry.newest_below(Some(id));
+                    next = self.0.registry.catalog(|catalog| catalog.newest_below(Some(id)));
                 }
                 // Somebody forgot it just now: what is newest has changed.
-                Err(error) if error.is_not_found() => next = self.0.registry.newest_below(None),
+                Err(error) if error.is_not_found() => {
+                    next = self.0.registry.catalog(|catalog| catalog.newest_below(None));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -181,22 +194,22 @@ impl Store {
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
         let hold = self.0.registry.open(id);
         let hold = hold.ok_or_else(|| no_such_checkpoint("open", id))?;
-        if let Some(damage) = self.0.registry.damage(id) {
+        if let Some(damage) = self.0.registry.catalog(|catalog| catalog.damage(id)) {
             return Err(damage);
         }
-        let manifest = recover::load(&self.0.volume, self.id(), id);
-        let manifest = manifest.map_err(|error| self.damaged_or_forgotten(id, error))?;
-        Ok(Checkpoint::new(manifest, &self.0.publisher.reading, hold))
+        let loaded = manifests::load(&self.0.volume, self.id(), id);
+        let loaded = loaded.map_err(|error| self.damaged_or_forgotten(id, error))?;
+        Ok(Checkpoint::new(loaded.manifest, &self.0.publisher.reading, Pin::Registered(hold)))
     }
 
     /// Why a manifest could not be read: somebody may be forgetting the checkpoint, who removes the manifest first.
     fn damaged_or_forgotten(&self, id: CheckpointId, error: Error) -> Error {
         let _names = self.0.registry.lock_manifests();
-        if !self.0.registry.is_published(id) {
+        if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
             return no_such_checkpoint("open", id);
         }
         if error.is_corrupt() {
-            self.0.registry.mark_damaged(id, error.clone());
+            self.0.registry.catalog(|catalog| catalog.mark_damaged(id, error.clone()));
         }
         error
     }
@@ -204,56 +217,31 @@ impl Store {
     /// The ids of all checkpoints, ascending, damaged ones included.
     #[must_use]
     pub fn checkpoint_ids(&self) -> Vec<CheckpointId> {
-        self.0.registry.ids()
+        self.0.registry.catalog(|catalog| catalog.ids())
     }
 
     /// The checkpoints that are known to be damaged, ascending, and why.
     #[must_use]
     pub fn damaged(&self) -> Vec<(CheckpointId, Error)> {
-        self.0.registry.damaged()
+        self.0.registry.catalog(|catalog| catalog.damaged())
     }
 
-    /// Forgets a checkpoint, durably: it is gone when this returns, and so is the data that nothing else refers to.
-    /// What an open [`Checkpoint`] refers to goes when that is dropped. What a checkpoint referred to that could not be
-    /// read goes at the next open.
-    ///
-    /// # Errors
-    ///
-    /// `is_not_found` if there is none. `is_poisoned`, `is_fenced`. Errors of the file system; the checkpoint is still there then, unless the error
-    /// `is_indeterminate`.
-    pub fn forget(&self, id: CheckpointId) -> Result<Reclaimed> {
-        if !self.0.registry.is_published(id) {
-            return Err(no_such_checkpoint("forget", id));
-        }
-        let report = self.forget_all(&[id])?;
-        match report.failures.first() {
-            Some(error) if report.checkpoints.is_empty() => Err(error.clone()),
-            _ => Ok(report),
+    /// The checkpoint with this id, if there is one.
+    pub(crate) fn find(&self, id: CheckpointId) -> Result<Option<Checkpoint>> {
+        match self.checkpoint(id) {
+            Err(error) if error.is_not_found() => Ok(None),
+            checkpoint => checkpoint.map(Some),
         }
     }
 
-    /// Forgets all but the newest `keep` valid checkpoints, durably; at least one valid one stays.
-    ///
-    /// Damaged checkpoints do not count as kept, and go, unless no valid one is left. Those that merely could not be
-    /// read, or were written by a newer version, stay.
-    ///
-    /// # Errors
-    ///
-    /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
-    /// removed is in the report.
-    pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
-        self.forget_all(&forget::plan_prune(&self.0.registry, keep))
+    /// Checkpoints in the making that are addressed by their ids.
+    pub(crate) fn staging(&self) -> &Staging {
+        &self.0.staging
     }
 
-    fn forget_all(&self, ids: &[CheckpointId]) -> Result<Reclaimed> {
-        forget::forget(&self.0.registry, &self.0.identity, ids)
-    }
-
-    /// What the automatic retention ([`Options::retain`]) did after the last commit: which checkpoints went, and which
-    /// data of those that went with the commit before.
-    #[must_use]
-    pub fn last_retention(&self) -> Reclaimed {
-        self.0.publisher.last_retention.lock().clone()
+    /// The epochs of all checkpoints that could be read, by id.
+    pub(crate) fn epochs(&self) -> Vec<(CheckpointId, u64)> {
+        self.0.registry.catalog(|catalog| catalog.epochs())
     }
 
     /// What the store holds in data files, and what they take. No call to the disk is made.
@@ -316,11 +304,11 @@ impl Store {
     /// `is_poisoned`, `is_fenced`, and those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
         self.0.volume.check_writable("close")?;
-        self.0.write.seal();
+        self.0.publisher.write.seal();
         let mut leftovers = self.forget_all(&[])?.failures;
         // Whoever does the maintenance: after this nobody can.
         leftovers.extend(self.0.registry.remove_dead().failures);
-        if let Some(floor) = self.0.registry.id_floor() {
+        if let Some(floor) = self.0.registry.catalog(|catalog| catalog.id_floor()) {
             self.0.identity.raise_floor(floor)?;
         }
         leftovers.into_iter().next().map_or(Ok(()), Err)

@@ -1,0 +1,25 @@
+//! Whether checkpoints are whole, and which one to come back to.
+//!
+//! # Who owns what
+//!
+//! [`issue`] says what can be wrong, [`content`] looks at what a manifest says, [`states`] reads the bytes that it refers
+//! to, [`walk`] goes from the newest checkpoint to older ones until one is whole. Nothing is changed on disk, and a crash
+//! leaves nothing. Whoever calls keeps the checkpoint from being forgotten meanwhile.
+//!
+//! # One validation, step by step
+//!
+//! 1. the manifest is read anew, with what was changed of it: every byte of both is covered by a checksum;
+//! 2. what it says is compared with what it should: warnings, and the numbers that must not be 0;
+//! 3. quickly: every file that a state is in must be there, and long enough. In full: the header of every such file, and
+//!    trailer, checksum and digest of every state, file by file and in the order of the bytes.
+//!
+//! What is found to be damaged is remembered by whoever calls, so that nobody comes back to it.
+
+mod content;
+mod issue;
+mod states;
+mod walk;
+
+pub use issue::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
+pub(crate) use states::validate;
+pub(crate) use walk::newest_valid;

@@ -1,0 +1,117 @@
+//! The bytes of every state of a checkpoint, file by file.
+
+use super::{Issue, Validation};
+use crate::{
+    disk::layout,
+    error::{Error, Malformed, Result},
+    format::segment::entry_end,
+    handle::{Extent, Place},
+    id::FileId,
+    manifest::{Digest, DigestHasher, Manifest, StateRef},
+    read::{OpenSegment, ReadSettings},
+};
+
+/// A state in a file.
+type InFile<'a> = (Extent, StateRef<'a>);
+
+/// What is wrong with a checkpoint. Each damaged state is told to `note`.
+pub(crate) fn validate(
+    settings: &ReadSettings,
+    manifest: &Manifest,
+    (vnode_count, depth): (u16, Validation),
+    mut note: impl FnMut(&Extent, &Error),
+) -> Vec<Issue> {
+    let mut issues = Issue::of_content(manifest, vnode_count);
+    let mut in_files = Vec::new();
+    for state in manifest.all_states() {
+        match &state.handle.0 {
+            Place::File(extent) => in_files.push((*extent, state)),
+            Place::Inline { bytes, .. } => {
+                let path = || settings.volume().path(layout::manifest(manifest.id()));
+                let wrong = state.digest.filter(|digest| **digest != Digest::of(bytes));
+                issues.extend(
+                    wrong.map(|digest| {
+                        issue(&state, other_digest(0, digest, &Digest::of(bytes)).at(OPERATION, &path()))
+                    }),
+                );
+            }
+        }
+    }
+    in_files.sort_unstable_by_key(|(extent, _)| (extent.file, extent.offset));
+    for states in in_files.chunk_by(|(a, _), (b, _)| a.file == b.file) {
+        let Some((first, _)) = states.first() else { continue };
+        let mut check = Checked::open(settings, first.file, manifest, depth);
+        for same in states.chunk_by(|(a, _), (b, _)| a == b) {
+            for (extent, state, error) in check.states(same) {
+                note(extent, &error);
+                issues.push(issue(state, error));
+            }
+        }
+    }
+    issues
+}
+
+const OPERATION: &str = "verify";
+
+fn issue(state: &StateRef<'_>, error: Error) -> Issue {
+    Issue::State { name: state.name.to_string(), error }
+}
+
+fn other_digest(offset: u64, expected: &Digest, found: &Digest) -> Malformed {
+    Malformed::new(offset, format!("the state has digest {found} instead of {expected}"))
+}
+
+/// A file with states, as closely as it is looked at.
+enum Checked {
+    Quick { len: u64, path: std::path::PathBuf },
+    Full(OpenSegment),
+    Failed(Error),
+}
+
+impl Checked {
+    fn open(settings: &ReadSettings, file: FileId, manifest: &Manifest, depth: Validation) -> Self {
+        let opened = match depth {
+            Validation::Full => settings.open_verified(file, manifest.store).map(Self::Full),
+            Validation::Quick => settings.len(file).map(|(len, path)| Self::Quick { len, path }),
+        };
+        opened.unwrap_or_else(Self::Failed)
+    }
+
+    /// What is wrong with states that are the same run of bytes.
+    fn states<'a>(&mut self, same: &'a [InFile<'a>]) -> Vec<(&'a Extent, &'a StateRef<'a>, Error)> {
+        let Some((extent, _)) = same.first() else { return Vec::new() };
+        let wants_digest = same.iter().any(|(_, state)| state.digest.is_some());
+        let found = match self {
+            Self::Failed(error) => Err(error.clone()),
+            Self::Quick { len, path } => match *len {
+                len if len < entry_end(extent.offset, extent.len) => {
+                    Err(Malformed::new(len, "the file ends here").at("check", path))
+                }
+                _ => Ok(None),
+            },
+            Self::Full(segment) => digest(segment, extent, wants_digest),
+        };
+        let wrong = |(extent, state): &'a InFile<'a>| {
+            let error = match (&found, state.digest, &*self) {
+                (Err(error), ..) => error.clone(),
+                (Ok(Some(found)), Some(expected), Self::Full(segment)) if found != expected => {
+                    other_digest(extent.offset, expected, found).at(OPERATION, segment.path())
+                }
+                _ => return None,
+            };
+            Some((extent, state, error))
+        };
+        same.iter().filter_map(wrong).collect()
+    }
+}
+
+/// Verifies a state; its digest, if somebody wants it.
+fn digest(segment: &OpenSegment, extent: &Extent, wanted: bool) -> Result<Option<Digest>> {
+    let mut hasher = wanted.then(DigestHasher::default);
+    segment.verify_state(extent, |piece| {
+        if let Some(hasher) = &mut hasher {
+            hasher.update(piece);
+        }
+    })?;
+    Ok(hasher.map(DigestHasher::finish))
+}

@@ -1,0 +1,206 @@
+//! Checkpoints by id: save, find, check, keep, throw away.
+
+use crate::{
+    check::{RecoveryReport, Validation, ValidationReport},
+    error::Result,
+    id::CheckpointId,
+    manifest::Manifest,
+    reclaim::forget::Reclaimed,
+    recover::Orphans,
+    store::Store,
+};
+
+/// A place for checkpoints that are addressed by their ids: a manifest each, and one optional state beside it.
+///
+/// All verbs block, from any threads. Ids only grow: one that is not above every id that was ever committed is refused.
+///
+/// # Examples
+///
+/// ```
+/// use piton::{Manifest, Options, contract::CheckpointStore};
+///
+/// let store = Options::memory().open("state")?;
+/// let store: &dyn CheckpointStore = &store;
+/// let id = store.next_id();
+/// let manifest = Manifest::builder().epoch(12).timestamp_ms(1_700_000_000_000).build(id);
+/// store.save_with_state(&manifest, Some(&[b"state in ", b"two chunks"]))?;
+/// assert_eq!(store.load_state_data(id)?.unwrap(), b"state in two chunks");
+/// assert_eq!(store.list()?, [(id, 12)]);
+/// assert_eq!(store.recover_latest_validated()?.chosen, Some(id));
+/// # Ok::<(), piton::Error>(())
+/// ```
+pub trait CheckpointStore: Send + Sync {
+    /// How many virtual nodes manifests should have: validation warns of one with another number.
+    fn vnode_count(&self) -> u16;
+
+    /// The first id that no checkpoint and no attempt has had.
+    fn next_id(&self) -> CheckpointId;
+
+    /// Saves a checkpoint, all or none, with what was saved for it before ([`save_state_data`](Self::save_state_data),
+    /// and the artifacts of [`Checkpointer`](super::Checkpointer)). Durable when it returns.
+    ///
+    /// To save the same content under the same id again is a success that changes nothing, whoever was first, so a caller
+    /// that does not know what became of a call may repeat it.
+    ///
+    /// # Errors
+    ///
+    /// `is_conflict` if there is another content under this id already; the first one stays, also if several save at
+    /// once. `is_invalid` if the id is not above every committed one, or was used by an attempt that failed: take
+    /// [`next_id`](Self::next_id). `is_not_found` if the manifest names a state that is gone. And those of
+    /// [`PendingCheckpoint::commit`](crate::PendingCheckpoint::commit).
+    fn save(&self, manifest: &Manifest) -> Result<()>;
+
+    /// Replaces the commit status of the sinks and the metadata of a checkpoint, atomically. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is none; `is_invalid` if anything else differs from what is stored.
+    fn update_manifest(&self, manifest: &Manifest) -> Result<()>;
+
+    /// The newest valid checkpoint; `None` if there are no checkpoints. A damaged one is passed over.
+    ///
+    /// # Errors
+    ///
+    /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`.
+    fn load_latest(&self) -> Result<Option<Manifest>>;
+
+    /// The checkpoint with this id; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `is_corrupt` if it is damaged.
+    fn load_by_id(&self, id: CheckpointId) -> Result<Option<Manifest>>;
+
+    /// The ids of all checkpoints, ascending, damaged ones included.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    fn list_ids(&self) -> Result<Vec<CheckpointId>>;
+
+    /// Ids and epochs of all checkpoints whose manifests can be read, by ascending id.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    fn list(&self) -> Result<Vec<(CheckpointId, u64)>>;
+
+    /// Forgets all but the newest `keep` valid checkpoints, at least one. What one that stays refers to stays. Durable when
+    /// it returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage; what merely could not be removed is in the report.
+    fn prune(&self, keep: usize) -> Result<Reclaimed>;
+
+    /// Writes the one state beside the manifest of a checkpoint that is still to be saved, chunk by chunk. It appears with
+    /// [`save`](Self::save), and is durable then; a second call before replaces it. No chunk, or empty ones, are an empty
+    /// state.
+    ///
+    /// # Errors
+    ///
+    /// `is_conflict` if there is a checkpoint of this id with another state or none. And those of
+    /// [`StateWriter`](crate::StateWriter).
+    fn save_state_data(&self, id: CheckpointId, chunks: &[&[u8]]) -> Result<()>;
+
+    /// The one state beside the manifest of a saved checkpoint, verified; `None` if it has none, or there is none.
+    ///
+    /// # Errors
+    ///
+    /// `is_corrupt` if it is damaged.
+    fn load_state_data(&self, id: CheckpointId) -> Result<Option<Vec<u8>>>;
+
+    /// Finds what nobody refers to, and removes it unless it is only to tell. Nothing of checkpoints that are still to be
+    /// saved is touched.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage; what merely could not be removed is in the report.
+    fn cleanup_orphans(&self, dry_run: bool) -> Result<Orphans>;
+
+    /// Reads every byte of a checkpoint, and says all that is wrong with it. A missing one is an issue, not an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage that say nothing about the checkpoint.
+    fn validate_checkpoint(&self, id: CheckpointId) -> Result<ValidationReport>;
+
+    /// The newest checkpoint of which every byte is what it should be.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage that say nothing about a checkpoint.
+    fn recover_latest_validated(&self) -> Result<RecoveryReport>;
+
+    /// [`save_state_data`](Self::save_state_data), unless there are no chunks to save, and [`save`](Self::save), all or
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// Those of both.
+    fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()>;
+}
+
+impl CheckpointStore for Store {
+    fn vnode_count(&self) -> u16 {
+        Store::vnode_count(self)
+    }
+
+    fn next_id(&self) -> CheckpointId {
+        Store::next_id(self)
+    }
+
+    fn save(&self, manifest: &Manifest) -> Result<()> {
+        self.staging().save(manifest, None)
+    }
+
+    fn update_manifest(&self, manifest: &Manifest) -> Result<()> {
+        Store::update_manifest(self, manifest)
+    }
+
+    fn load_latest(&self) -> Result<Option<Manifest>> {
+        Ok(self.latest()?.map(|checkpoint| checkpoint.manifest().clone()))
+    }
+
+    fn load_by_id(&self, id: CheckpointId) -> Result<Option<Manifest>> {
+        Ok(self.find(id)?.map(|checkpoint| checkpoint.manifest().clone()))
+    }
+
+    fn list_ids(&self) -> Result<Vec<CheckpointId>> {
+        Ok(self.checkpoint_ids())
+    }
+
+    fn list(&self) -> Result<Vec<(CheckpointId, u64)>> {
+        Ok(self.epochs())
+    }
+
+    fn prune(&self, keep: usize) -> Result<Reclaimed> {
+        Store::prune(self, keep)
+    }
+
+    fn save_state_data(&self, id: CheckpointId, chunks: &[&[u8]]) -> Result<()> {
+        self.staging().save_sidecar(id, chunks)
+    }
+
+    fn load_state_data(&self, id: CheckpointId) -> Result<Option<Vec<u8>>> {
+        let Some(checkpoint) = self.find(id)? else { return Ok(None) };
+        let sidecar = checkpoint.manifest().sidecar();
+        sidecar.map(|handle| Ok(checkpoint.read(handle)?.to_vec())).transpose()
+    }
+
+    fn cleanup_orphans(&self, dry_run: bool) -> Result<Orphans> {
+        Store::cleanup_orphans(self, dry_run)
+    }
+
+    fn validate_checkpoint(&self, id: CheckpointId) -> Result<ValidationReport> {
+        Ok(self.validate(id, Validation::Full))
+    }
+
+    fn recover_latest_validated(&self) -> Result<RecoveryReport> {
+        Ok(Store::recover_latest_validated(self))
+    }
+
+    fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()> {
+        self.staging().save(manifest, chunks)
+    }
+}

@@ -1,0 +1,210 @@
+//! What a checkpoint consists of.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `builder` | what an engine puts into a checkpoint |
+//! | `operator` | the states of operators and their partitions, artifacts and digests |
+//! | `connector` | offsets of sources, what became of sinks |
+//! | `states` | every state that a manifest names |
+
+mod builder;
+mod connector;
+mod operator;
+mod states;
+
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+
+pub use builder::ManifestBuilder;
+pub use connector::{CheckpointKind, ConnectorOffset, SinkCommitStatus};
+pub(crate) use operator::DigestHasher;
+pub use operator::{Artifact, Digest, OperatorState, PartitionState};
+pub use states::{StateName, StateRef};
+
+use crate::{
+    handle::StateHandle,
+    id::{CheckpointId, StoreId},
+};
+
+/// The content of one checkpoint: its states, and what the engine remembers with them.
+///
+/// It is a value. One that was read from a store was checked as a whole before; one that is to be saved by its id comes
+/// from [`ManifestBuilder::build`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub(crate) store: StoreId,
+    pub(crate) id: CheckpointId,
+    pub(crate) generation: u64,
+    pub(crate) content: ManifestBuilder,
+}
+
+impl Manifest {
+    /// An empty content to fill.
+    #[must_use]
+    pub fn builder() -> ManifestBuilder {
+        ManifestBuilder::default()
+    }
+
+    /// The id of the checkpoint.
+    #[must_use]
+    pub fn id(&self) -> CheckpointId {
+        self.id
+    }
+
+    /// The generation of the store that published it: how many times the store had been opened for writing. 0 if it was
+    /// not published.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The engine's own count of checkpoints; the id if the engine gave none.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.content.epoch.unwrap_or(self.id.get())
+    }
+
+    /// The time that the engine gave, in milliseconds since 1970; 0 if it gave none.
+    #[must_use]
+    pub fn timestamp_ms(&self) -> u64 {
+        self.content.timestamp_ms
+    }
+
+    /// Whether it was taken for recovery, or because somebody asked for it.
+    #[must_use]
+    pub fn kind(&self) -> CheckpointKind {
+        self.content.kind
+    }
+
+    /// The checkpoint that this one is an increment of.
+    #[must_use]
+    pub fn parent(&self) -> Option<CheckpointId> {
+        self.content.parent
+    }
+
+    /// How many virtual nodes the keys are spread over; that of the store if the engine gave none.
+    #[must_use]
+    pub fn vnode_count(&self) -> u16 {
+        self.content.vnode_count.unwrap_or(DEFAULT_VNODE_COUNT)
+    }
+
+    /// The named state of this name.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<&StateHandle> {
+        self.content.states.get(name)
+    }
+
+    /// The named states, in the order of their names' bytes.
+    pub fn states(&self) -> btree_map::Iter<'_, String, StateHandle> {
+        self.content.states.iter()
+    }
+
+    /// Every state: named ones, those of operators, the sidecar.
+    pub fn all_states(&self) -> impl Iterator<Item = StateRef<'_>> {
+        self.content.all_states()
+    }
+
+    /// The operator of this name.
+    #[must_use]
+    pub fn operator(&self, name: &str) -> Option<&OperatorState> {
+        self.content.operators.get(name)
+    }
+
+    /// All operators, by name.
+    #[must_use]
+    pub fn operators(&self) -> &BTreeMap<String, OperatorState> {
+        &self.content.operators
+    }
+
+    /// The one state beside the manifest that has no name.
+    #[must_use]
+    pub fn sidecar(&self) -> Option<&StateHandle> {
+        self.content.sidecar.as_ref()
+    }
+
+    /// How far each source was read.
+    #[must_use]
+    pub fn source_offsets(&self) -> &BTreeMap<String, ConnectorOffset> {
+        &self.content.source_offsets
+    }
+
+    /// How far each table was read.
+    #[must_use]
+    pub fn table_offsets(&self) -> &BTreeMap<String, ConnectorOffset> {
+        &self.content.table_offsets
+    }
+
+    /// The epoch of each sink.
+    #[must_use]
+    pub fn sink_epochs(&self) -> &BTreeMap<String, u64> {
+        &self.content.sink_epochs
+    }
+
+    /// What became of each sink's part.
+    #[must_use]
+    pub fn sink_status(&self) -> &BTreeMap<String, SinkCommitStatus> {
+        &self.content.sink_status
+    }
+
+    /// The watermark of the whole, in milliseconds since 1970 of event time.
+    #[must_use]
+    pub fn watermark_ms(&self) -> Option<i64> {
+        self.content.watermark_ms
+    }
+
+    /// The watermark of each source, in milliseconds since 1970 of event time.
+    #[must_use]
+    pub fn source_watermarks_ms(&self) -> &BTreeMap<String, i64> {
+        &self.content.source_watermarks_ms
+    }
+
+    /// The sources that the pipeline had, in the order of their names' bytes.
+    #[must_use]
+    pub fn source_names(&self) -> &BTreeSet<String> {
+        &self.content.source_names
+    }
+
+    /// The sinks that the pipeline had, in the order of their names' bytes.
+    #[must_use]
+    pub fn sink_names(&self) -> &BTreeSet<String> {
+        &self.content.sink_names
+    }
+
+    /// What tells one pipeline from another.
+    #[must_use]
+    pub fn pipeline_hash(&self) -> Option<u64> {
+        self.content.pipeline_hash
+    }
+
+    /// The engine's own bytes under this name.
+    #[must_use]
+    pub fn metadata(&self, name: &str) -> Option<&[u8]> {
+        self.content.metadata.get(name).map(Vec::as_slice)
+    }
+
+    /// All of the engine's own bytes, in the order of their names' bytes.
+    pub fn all_metadata(&self) -> btree_map::Iter<'_, String, Vec<u8>> {
+        self.content.metadata.iter()
+    }
+
+    /// The same with another status of a sink: for [`Store::update_manifest`](crate::Store::update_manifest).
+    #[must_use]
+    pub fn with_sink_status(mut self, sink: impl Into<String>, status: SinkCommitStatus) -> Self {
+        self.content.sink_status.insert(sink.into(), status);
+        self
+    }
+
+    /// The same with other bytes under a name, or without them: for
+    /// [`Store::update_manifest`](crate::Store::update_manifest).
+    #[must_use]
+    pub fn with_metadata(mut self, name: impl Into<String>, bytes: Option<Vec<u8>>) -> Self {
+        let name = name.into();
+        match bytes {
+            Some(bytes) => drop(self.content.metadata.insert(name, bytes)),
+            None => drop(self.content.metadata.remove(&name)),
+        }
+        self
+    }
+}
+
+/// How many virtual nodes there are if nobody says otherwise.
+pub(crate) const DEFAULT_VNODE_COUNT: u16 = 256;

@@ -1,0 +1,161 @@
+//! The files of `manifests/`: reading what a checkpoint consists of, and changing what may be changed of it.
+//!
+//! # Who owns what
+//!
+//! A manifest (`*.manifest`) is published by `commit`, and never changed. What may change afterwards (the status of sinks,
+//! the engine's metadata, whether the checkpoint is pinned) is beside it in `*.update`, which is replaced as a whole. So a
+//! lock of the manifest, by which a reader in another process keeps it, holds whatever is changed, and no change can
+//! damage a checkpoint. The update is removed after the manifest; one without a manifest is an orphan.
+//!
+//! # Changing, step by step
+//!
+//! 1. the update under a temporary name, synced. A crash leaves the temporary name;
+//! 2. a last look whether the store is still ours; rename in place of the update before. A crash from here to the end of 3
+//!    leaves the old update or the new one;
+//! 3. sync of `manifests/`. Its failure poisons the store.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    disk::{layout, publish::TempFile, volume::Volume},
+    error::{Error, Malformed, Result},
+    format::{
+        manifest::{self, body_crc},
+        update::{self, Update},
+    },
+    id::{CheckpointId, StoreId},
+    identity::IdentityFile,
+    manifest::{Manifest, ManifestBuilder, SinkCommitStatus},
+};
+
+const OPERATION: &str = "read manifest";
+
+/// What is known of a checkpoint from its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    /// With what was changed since it was published.
+    pub(crate) manifest: Manifest,
+    pub(crate) pinned: bool,
+    /// Whether there is an update.
+    pub(crate) updated: bool,
+    manifest_crc: u32,
+    /// What the update stands in place of.
+    published: Option<(SinkStatus, Metadata)>,
+}
+
+type SinkStatus = BTreeMap<String, SinkCommitStatus>;
+type Metadata = BTreeMap<String, Vec<u8>>;
+
+/// The manifest of this checkpoint of this store, and what was changed of it. A missing one is damage: whoever asks has
+/// seen its name.
+pub(crate) fn load(volume: &Volume, store: StoreId, id: CheckpointId) -> Result<Loaded> {
+    let mut loaded = load_published(volume, store, id)?;
+    if let Some(update) = load_update(volume, &loaded)? {
+        loaded.apply(update);
+    }
+    Ok(loaded)
+}
+
+/// The manifest of this name, whatever store it belongs to.
+pub(crate) fn peek(volume: &Volume, id: CheckpointId) -> Result<Manifest> {
+    let head = (manifest::HEAD_LEN, manifest::check_head as _);
+    volume.parse(layout::manifest(id), OPERATION, head, manifest::decode)
+}
+
+fn load_published(volume: &Volume, store: StoreId, id: CheckpointId) -> Result<Loaded> {
+    let name = layout::manifest(id);
+    let head = (manifest::HEAD_LEN, manifest::check_head as _);
+    let loaded = volume.parse(&name, OPERATION, head, |bytes| {
+        let manifest = manifest::decode(bytes)?;
+        if (manifest.id, manifest.store) == (id, store) {
+            let manifest_crc = body_crc(bytes);
+            return Ok(Loaded { manifest, pinned: false, updated: false, manifest_crc, published: None });
+        }
+        Err(Malformed::new(0, format!("it is that of checkpoint {} of store {}", manifest.id, manifest.store)))
+    });
+    loaded.map_err(|error| {
+        let missing = Malformed::new(0, "the manifest is missing");
+        if error.is_not_found() { missing.at(OPERATION, &volume.path(&name)) } else { error }
+    })
+}
+
+fn load_update(volume: &Volume, of: &Loaded) -> Result<Option<Update>> {
+    let Manifest { store, id, .. } = of.manifest;
+    let head = (update::HEAD_LEN, update::check_head as _);
+    let update = volume.parse(layout::update(id), "read update", head, |bytes| {
+        let update = update::decode(bytes)?;
+        if (update.id, update.store, update.manifest_crc) == (id, store, of.manifest_crc) {
+            return Ok(update);
+        }
+        Err(Malformed::new(0, "it belongs to another manifest"))
+    });
+    match update {
+        Err(error) if error.is_not_found() => Ok(None),
+        update => update.map(Some),
+    }
+}
+
+impl Loaded {
+    fn apply(&mut self, update: Update) {
+        let content = &mut self.manifest.content;
+        let status = std::mem::replace(&mut content.sink_status, update.sink_status);
+        let metadata = std::mem::replace(&mut content.metadata, update.metadata);
+        self.published = Some((status, metadata));
+        self.pinned = update.pinned;
+        self.updated = true;
+    }
+
+    /// The content as it was published.
+    pub(crate) fn into_published(self) -> ManifestBuilder {
+        let mut content = self.manifest.content;
+        if let Some((sink_status, metadata)) = self.published {
+            content.sink_status = sink_status;
+            content.metadata = metadata;
+        }
+        content
+    }
+
+    /// Takes over what may be changed of a manifest; refuses if anything else differs.
+    pub(crate) fn change(&mut self, to: &Manifest) -> Result<()> {
+        let (id, ours) = (self.manifest.id, &mut self.manifest.content);
+        let mut theirs = to.content.clone();
+        theirs.epoch = Some(to.epoch());
+        theirs.vnode_count = theirs.vnode_count.or(ours.vnode_count);
+        // Swapped, so that both say the same of what may differ.
+        std::mem::swap(&mut theirs.sink_status, &mut ours.sink_status);
+        std::mem::swap(&mut theirs.metadata, &mut ours.metadata);
+        let before = (theirs.sink_status.clone(), theirs.metadata.clone());
+        theirs.sink_status.clone_from(&ours.sink_status);
+        theirs.metadata.clone_from(&ours.metadata);
+        if to.id == id && theirs == *ours {
+            return Ok(());
+        }
+        (ours.sink_status, ours.metadata) = before;
+        let why = "only the status of sinks and the metadata of a checkpoint may change";
+        Err(Error::invalid(format!("update checkpoint {id}"), why))
+    }
+}
+
+/// Makes what was changed of a checkpoint durable. The caller holds the lock of the names in `manifests/`.
+pub(crate) fn write_update(volume: &Arc<Volume>, identity: &IdentityFile, loaded: &Loaded) -> Result<()> {
+    let Manifest { store, id, content, .. } = &loaded.manifest;
+    let operation = format!("update checkpoint {id}");
+    volume.check_writable(&operation)?;
+    let bytes = update::encode(&Update {
+        store: *store,
+        id: *id,
+        manifest_crc: loaded.manifest_crc,
+        pinned: loaded.pinned,
+        sink_status: content.sink_status.clone(),
+        metadata: content.metadata.clone(),
+    });
+    let temp = TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?;
+    identity.check_not_fenced(&operation)?;
+    temp.replace(&layout::update(*id))?;
+    let synced = volume.sync_dir(layout::MANIFESTS);
+    // Whoever took the store over meanwhile may not have seen it.
+    synced.and_then(|()| identity.check_not_fenced(&operation)).map_err(|error| {
+        volume.poison(&error);
+        error.indeterminate()
+    })
+}

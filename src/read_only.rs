@@ -1,0 +1,216 @@
+//! A store that is only read, while another process may write it.
+//!
+//! # Who owns what
+//!
+//! Nothing is written and no lock of the store is taken, so any number of readers may come and go while one process
+//! writes. Nothing is remembered either: each call looks at the directory as it is then. An open checkpoint has its
+//! manifest locked (shared, for as long as it lives), and whoever removes a manifest must have it for itself: so the
+//! checkpoint stays, and with it every byte that it names.
+//!
+//! # Opening a checkpoint, step by step
+//!
+//! 1. lock the manifest, without waiting. If somebody has it, or it is gone, it is being forgotten: there is no such
+//!    checkpoint;
+//! 2. read it by its name. If that is gone, what was locked had been removed just before: there is no such checkpoint.
+//!    A manifest is never replaced, so what is there is what is locked;
+//! 3. check that its data files are there, as opening a store does.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    check::{self, Issue, RecoveryReport, Validation, ValidationReport},
+    disk::{FileKind, layout, volume::Volume},
+    error::{Error, Malformed, Result},
+    format::identity::Identity,
+    id::{CheckpointId, StoreId},
+    identity, manifests,
+    options::Options,
+    read::{Checkpoint, Pin, ReadSettings},
+};
+
+/// A store that is only read, from any process, also while another one writes. Cheap to clone.
+///
+/// What it answers is what is there at that moment: a checkpoint that is committed meanwhile can be seen at once. One that
+/// is open stays readable, byte for byte, until it is dropped, whatever the writing process does: that leaves it alone
+/// and says so ([`Reclaimed::in_use`](crate::Reclaimed)).
+///
+/// # Examples
+///
+/// ```
+/// use piton::{Manifest, Options, Scope, Store};
+///
+/// let dir = tempfile::tempdir()?;
+/// let store = Store::open(dir.path())?;
+/// let pending = store.begin(store.next_id())?;
+/// let handle = pending.write(Scope::Shared, &[7; 5000])?;
+/// pending.commit(Manifest::builder().state("weights", handle))?;
+///
+/// // In another process, or in this one:
+/// let reader = Options::new().open_read_only(dir.path())?;
+/// let checkpoint = reader.latest()?.expect("one was committed");
+/// let handle = checkpoint.manifest().state("weights").expect("it was named");
+/// assert_eq!(checkpoint.read(handle)?.len(), 5000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ReadOnlyStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    volume: Arc<Volume>,
+    store: StoreId,
+    reading: Arc<ReadSettings>,
+    vnode_count: u16,
+}
+
+impl Options {
+    /// Opens a store for reading alone: nothing is created, changed or removed, and no lock is needed, so another process
+    /// may write it, and the medium may be read-only. Of the options only those count that are about reading:
+    /// [`disk`](Self::disk), [`verify`](Self::verify), [`vnode_count`](Self::vnode_count).
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is no store. `is_corrupt` if its identity is damaged; opening it for writing can
+    /// [rebuild](Self::rebuild_identity) that. `is_newer_format`. Errors of the file system.
+    pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
+        let root = root.as_ref();
+        let root = std::path::absolute(root).map_err(|e| Error::io("open store in", root, e))?;
+        let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));
+        let store = identity::read(&volume)?.store;
+        let reading = Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify));
+        Ok(ReadOnlyStore(Arc::new(Inner { volume, store, reading, vnode_count: self.vnode_count })))
+    }
+}
+
+impl ReadOnlyStore {
+    /// The directory of the store, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.0.volume.root()
+    }
+
+    /// The random identity of the store.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.0.store
+    }
+
+    /// The ids of all checkpoints that are there, ascending, damaged ones included.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub fn checkpoint_ids(&self) -> Result<Vec<CheckpointId>> {
+        let entries = self.0.volume.list(layout::MANIFESTS)?;
+        let mut ids: Vec<_> = entries.iter().filter_map(|entry| layout::parse_manifest(&entry.name)).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The newest valid checkpoint, or `None` if there is none. Damaged ones, and those that were rolled back, are passed
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// The damage of the newest one if there are checkpoints and none is valid; `is_newer_format` if a newer version of
+    /// this crate wrote the newest one. Errors of the file system.
+    pub fn latest(&self) -> Result<Option<Checkpoint>> {
+        loop {
+            let identity = self.identity()?;
+            let mut damage = None;
+            let mut forgotten = false;
+            let ids = self.checkpoint_ids()?;
+            for id in ids.into_iter().rev().filter(|id| !identity.roll_back.skips(*id)) {
+                match self.open(id, &identity) {
+                    Ok(checkpoint) => return Ok(Some(checkpoint)),
+                    Err(error) if error.is_damage() => drop(damage.get_or_insert(error)),
+                    Err(error) if error.is_not_found() => forgotten = true,
+                    Err(error) => return Err(error),
+                }
+            }
+            // All that were there may have been forgotten meanwhile, in favour of newer ones.
+            if !forgotten {
+                return damage.map_or(Ok(None), Err);
+            }
+        }
+    }
+
+    /// The checkpoint with this id.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is none, or if it is just being forgotten. `is_corrupt`, with the file, if its manifest is
+    /// damaged, or a data file is missing or too short.
+    pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
+        self.open(id, &self.identity()?)
+    }
+
+    /// Looks at one checkpoint, and says all that is wrong with it: see [`Store::validate`](crate::Store::validate).
+    #[must_use]
+    pub fn validate(&self, id: CheckpointId, depth: Validation) -> ValidationReport {
+        let opened = self.identity().and_then(|identity| self.load(id, &identity));
+        ValidationReport::new(
+            id,
+            match opened {
+                Ok(checkpoint) => self.issues(&checkpoint, depth),
+                Err(error) if error.is_not_found() => vec![Issue::Missing],
+                Err(error) => vec![Issue::Unreadable(error)],
+            },
+        )
+    }
+
+    /// The newest checkpoint of which every byte is what it should be: see
+    /// [`Store::recover_latest_validated`](crate::Store::recover_latest_validated).
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system while looking for checkpoints.
+    pub fn recover_latest_validated(&self) -> Result<RecoveryReport> {
+        let roll_back = self.identity()?.roll_back;
+        let ids = self.checkpoint_ids()?.into_iter().rev().map(|id| (id, roll_back.skips(id)));
+        Ok(check::newest_valid(ids, |id| self.validate(id, Validation::Full)))
+    }
+
+    /// As it is now: somebody may have rolled back, or taken the store over.
+    fn identity(&self) -> Result<Identity> {
+        identity::read(&self.0.volume)
+    }
+
+    fn open(&self, id: CheckpointId, identity: &Identity) -> Result<Checkpoint> {
+        let checkpoint = self.load(id, identity)?;
+        for issue in self.issues(&checkpoint, Validation::Quick) {
+            if let Issue::State { error, .. } = issue {
+                return Err(error);
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// Steps 1 and 2.
+    fn load(&self, id: CheckpointId, identity: &Identity) -> Result<Checkpoint> {
+        let Inner { volume, store, reading, .. } = &*self.0;
+        let name = layout::manifest(id);
+        let gone = || Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint");
+        let lock = volume.pin(&name)?.ok_or_else(gone)?;
+        let manifest = match manifests::load(volume, *store, id) {
+            Ok(loaded) => loaded.manifest,
+            Err(_) if !self.is_there(id) => return Err(gone()),
+            Err(error) => return Err(error),
+        };
+        if identity.take_over.outdates(id, manifest.generation) {
+            let what = format!("generation {} published it after it had lost the store", manifest.generation);
+            return Err(Malformed::new(0, what).at("check", &volume.path(name)));
+        }
+        let pin = Pin::locked(&manifest, lock);
+        Ok(Checkpoint::new(manifest, reading, pin))
+    }
+
+    fn is_there(&self, id: CheckpointId) -> bool {
+        let found = self.0.volume.metadata(layout::manifest(id));
+        found.is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File))
+    }
+
+    fn issues(&self, checkpoint: &Checkpoint, depth: Validation) -> Vec<Issue> {
+        check::validate(&self.0.reading, checkpoint.manifest(), (self.0.vnode_count, depth), |_, _| ())
+    }
+}

@@ -1,0 +1,254 @@
+//! Which checkpoints are published, which ids were used, and what is known of each. Pure: no lock, no file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use super::{
+    group::Group,
+    retention::{Candidate, Facts, Retention, Standing},
+};
+use crate::{
+    error::{Cause, Error, Result},
+    format::identity::{Identity, RollBack},
+    id::CheckpointId,
+};
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    published: BTreeMap<CheckpointId, Published>,
+    damaged: BTreeMap<CheckpointId, Error>,
+    /// Published, and nobody knows what they refer to: their manifests could not be read.
+    unknown: BTreeSet<CheckpointId>,
+    /// Their manifests were removed, and may come back until the removal is durable.
+    retired: Retired,
+    roll_back: RollBack,
+    /// The highest id that was ever begun or found.
+    id_floor: u64,
+    /// The ids above every committed one that attempts of this open have had.
+    begun: BTreeSet<CheckpointId>,
+    /// The highest id that was ever committed, as far as is known; its checkpoint may be gone.
+    committed: u64,
+}
+
+/// A checkpoint that can be seen.
+#[derive(Clone, Copy, Debug)]
+struct Published {
+    group: Group,
+    facts: Facts,
+}
+
+/// Checkpoints whose manifests were removed before a sync of `manifests/`.
+#[derive(Debug, Default)]
+pub(crate) struct Retired(Vec<(CheckpointId, Published)>);
+
+impl Retired {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of which something was changed after they were published.
+    pub(super) fn updated(&self) -> impl Iterator<Item = CheckpointId> {
+        self.0.iter().filter(|(_, published)| published.facts.updated).map(|(id, _)| *id)
+    }
+}
+
+impl Catalog {
+    pub(super) fn new(identity: &Identity) -> Self {
+        let Identity { id_floor, roll_back, .. } = *identity;
+        Self {
+            published: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            retired: Retired::default(),
+            roll_back,
+            id_floor,
+            begun: BTreeSet::new(),
+            committed: id_floor,
+        }
+    }
+
+    /// Uses up an id.
+    pub(super) fn begin(&mut self, id: CheckpointId) -> Result<()> {
+        if self.published.contains_key(&id) {
+            return Err(Error::new(format!("begin checkpoint {id}"), Cause::Conflict(id)));
+        }
+        // Several may be begun in any order, until one of them is committed.
+        if id.get() <= self.committed || !self.begun.insert(id) {
+            let why = format!("ids are never used again, and all up to {} were; take next_id()", self.id_floor);
+            return Err(Error::invalid(format!("begin checkpoint {id}"), why));
+        }
+        self.id_floor = self.id_floor.max(id.get());
+        Ok(())
+    }
+
+    pub(super) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
+        if self.published.contains_key(&id) {
+            return Err(Error::new(operation, Cause::Conflict(id)));
+        }
+        if id.get() <= self.committed {
+            let why = format!("checkpoint {} was committed already, and ids only grow", self.committed);
+            return Err(Error::invalid(operation, why));
+        }
+        Ok(())
+    }
+
+    /// A checkpoint is there: no id up to its own can be begun any more.
+    pub(super) fn publish(&mut self, id: CheckpointId, group: Group, facts: Facts) {
+        self.published.insert(id, Published { group, facts });
+        self.committed = self.committed.max(id.get());
+        self.id_floor = self.id_floor.max(id.get());
+        self.begun = self.begun.split_off(&id.next());
+    }
+
+    pub(super) fn group(&self, id: CheckpointId) -> Option<Group> {
+        self.published.get(&id).map(|published| published.group)
+    }
+
+    /// Nobody knows what a published checkpoint refers to.
+    pub(super) fn mark_unknown(&mut self, id: CheckpointId) {
+        self.unknown.insert(id);
+    }
+
+    /// The manifest of a checkpoint was removed. Until that is durable, it may come back.
+    pub(super) fn retire(&mut self, id: CheckpointId) -> Option<Group> {
+        self.damaged.remove(&id);
+        let published = self.published.remove(&id)?;
+        self.retired.0.push((id, published));
+        Some(published.group)
+    }
+
+    pub(super) fn take_retired(&mut self) -> Retired {
+        std::mem::take(&mut self.retired)
+    }
+
+    pub(super) fn give_back(&mut self, retired: Retired) {
+        self.retired.0.extend(retired.0);
+    }
+
+    /// These are gone for good; returns their groups.
+    pub(super) fn settle(&mut self, retired: Retired) -> Vec<Group> {
+        for (id, _) in &retired.0 {
+            self.unknown.remove(id);
+        }
+        retired.0.into_iter().map(|(_, published)| published.group).collect()
+    }
+
+    /// Remembers that every checkpoint of these groups is damaged.
+    pub(super) fn mark_groups_damaged(&mut self, groups: &[Group], error: &Error) {
+        let of_them = self.published.iter().filter(|(_, published)| groups.contains(&published.group));
+        let damaged: Vec<_> = of_them.map(|(id, _)| (*id, error.clone())).collect();
+        self.damaged.extend(damaged);
+    }
+
+    fn standing(&self, id: CheckpointId) -> Standing {
+        match self.damaged.get(&id) {
+            Some(error) if error.is_corrupt() => Standing::Damaged,
+            Some(_) => Standing::Unreadable,
+            None if self.roll_back.skips(id) => Standing::RolledBack,
+            None => Standing::Valid,
+        }
+    }
+
+    pub(crate) fn is_published(&self, id: CheckpointId) -> bool {
+        self.published.contains_key(&id)
+    }
+
+    /// Whether a checkpoint is there, or may be again after a power cut.
+    pub(crate) fn may_be_there(&self, id: CheckpointId) -> bool {
+        self.published.contains_key(&id) || self.retired.0.iter().any(|(retired, _)| *retired == id)
+    }
+
+    /// Remembers that a checkpoint is damaged. One that was forgotten meanwhile is not.
+    pub(crate) fn mark_damaged(&mut self, id: CheckpointId, error: Error) {
+        if self.published.contains_key(&id) {
+            self.damaged.insert(id, error);
+        }
+    }
+
+    /// What is wrong with a checkpoint, as far as is known.
+    pub(crate) fn damage(&self, id: CheckpointId) -> Option<Error> {
+        self.damaged.get(&id).cloned()
+    }
+
+    /// The newest published id, or the newest below another, of those that were not rolled back.
+    pub(crate) fn newest_below(&self, bound: Option<CheckpointId>) -> Option<CheckpointId> {
+        let below = bound.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut ids = self.published.range((Bound::Unbounded, below)).rev().map(|(id, _)| *id);
+        ids.find(|id| !self.roll_back.skips(*id))
+    }
+
+    /// Whether a checkpoint was rolled back.
+    pub(crate) fn is_rolled_back(&self, id: CheckpointId) -> bool {
+        self.roll_back.skips(id)
+    }
+
+    /// What to remember so that this checkpoint is the newest, until there is another one.
+    pub(crate) fn roll_back_to(&self, id: CheckpointId) -> Option<RollBack> {
+        self.published.contains_key(&id).then(|| RollBack { to: id.get(), from: self.committed.max(id.get()) })
+    }
+
+    pub(crate) fn note_roll_back(&mut self, roll_back: RollBack) {
+        self.roll_back = roll_back;
+    }
+
+    /// Something of a checkpoint was changed.
+    pub(crate) fn note_update(&mut self, id: CheckpointId, pinned: bool) {
+        if let Some(published) = self.published.get_mut(&id) {
+            published.facts.pinned = pinned;
+            published.facts.updated = true;
+        }
+    }
+
+    /// Which checkpoints retention gives up.
+    pub(crate) fn plan(&self, retention: Retention) -> Vec<CheckpointId> {
+        let candidate = |(id, published): (&CheckpointId, &Published)| Candidate {
+            id: *id,
+            standing: self.standing(*id),
+            facts: published.facts,
+        };
+        retention.plan(&self.published.iter().map(candidate).collect::<Vec<_>>())
+    }
+
+    /// Why data that nobody refers to is not looked for, if it is not: nobody knows what this checkpoint refers to.
+    pub(crate) fn unknown(&self) -> Option<Error> {
+        self.unknown.first().and_then(|id| self.damaged.get(id)).cloned()
+    }
+
+    /// Whether there is a checkpoint of which nobody knows what it refers to.
+    pub(crate) fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
+    /// All published ids, ascending, damaged ones included.
+    pub(crate) fn ids(&self) -> Vec<CheckpointId> {
+        self.published.keys().copied().collect()
+    }
+
+    /// The epochs of all published checkpoints that could be read, by id.
+    pub(crate) fn epochs(&self) -> Vec<(CheckpointId, u64)> {
+        let known = self.published.iter().filter(|(id, _)| !self.unknown.contains(*id));
+        known.map(|(id, published)| (*id, published.facts.epoch)).collect()
+    }
+
+    /// The pinned checkpoints, ascending.
+    pub(crate) fn pinned(&self) -> Vec<CheckpointId> {
+        self.published.iter().filter(|(_, published)| published.facts.pinned).map(|(id, _)| *id).collect()
+    }
+
+    /// The checkpoints that are known to be damaged, ascending, and why.
+    pub(crate) fn damaged(&self) -> Vec<(CheckpointId, Error)> {
+        self.damaged.iter().map(|(id, error)| (*id, error.clone())).collect()
+    }
+
+    /// The first id that no attempt has had.
+    pub(crate) fn next_id(&self) -> CheckpointId {
+        CheckpointId::new(self.id_floor).map_or(CheckpointId::FIRST, CheckpointId::next)
+    }
+
+    /// Every id up to this one was used.
+    pub(crate) fn id_floor(&self) -> Option<CheckpointId> {
+        CheckpointId::new(self.id_floor)
+    }
+}

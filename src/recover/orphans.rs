@@ -1,0 +1,79 @@
+//! What nobody needs, while the store is open.
+
+use std::path::PathBuf;
+
+use super::scan::scan;
+use crate::{
+    disk::{layout, volume::Volume},
+    error::{Error, Result},
+    identity::IdentityFile,
+    reclaim::{registry::Registry, sweep::Maintained},
+};
+
+const OPERATION: &str = "clean up";
+
+/// Files that only this store can have made and that nobody refers to: see
+/// [`Store::cleanup_orphans`](crate::Store::cleanup_orphans).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Orphans {
+    /// Their names, relative to the root, and how many bytes they have.
+    pub files: Vec<(PathBuf, u64)>,
+    /// How many bytes they have together.
+    pub bytes: u64,
+    /// Whether they were removed, but for those that are named by a failure.
+    pub removed: bool,
+    /// What could not be removed; it is tried again.
+    pub failures: Vec<Error>,
+    /// Why data files were not looked for, if they were not: a manifest that cannot be read may name any of them.
+    pub skipped: Option<Error>,
+}
+
+impl Orphans {
+    fn add(&mut self, name: PathBuf, len: u64) {
+        self.bytes = self.bytes.saturating_add(len);
+        self.files.push((name, len));
+    }
+}
+
+/// Finds orphans, and removes them unless it is only to tell.
+///
+/// A writer's files are known before they are there, and its temporary files are its own until it ends: those that are
+/// left of other processes were removed, or noted as leftovers, when the store was opened.
+pub(crate) fn cleanup(volume: &Volume, identity: &IdentityFile, registry: &Registry, dry_run: bool) -> Result<Orphans> {
+    volume.check_writable(OPERATION)?;
+    identity.check_not_fenced(OPERATION)?;
+    let mut orphans = Orphans { skipped: registry.catalog(|catalog| catalog.unknown()), ..Orphans::default() };
+    // Held, so that nobody publishes a checkpoint between the two looks at its names.
+    let names = registry.lock_manifests();
+    let found = scan(volume)?;
+    let leftovers = volume.leftovers();
+    for name in leftovers {
+        let len = volume.metadata(&name)?.map_or(0, |found| found.len);
+        orphans.add(name, len);
+    }
+    let updates: Vec<_> =
+        found.stray_updates().filter(|(id, _)| !registry.catalog(|catalog| catalog.may_be_there(*id))).collect();
+    for (id, len) in &updates {
+        orphans.add(layout::update(*id), *len);
+    }
+    let ours = |generation| generation <= identity.generation();
+    let unknown = found.segments.iter().filter(|(file, _)| orphans.skipped.is_none() && ours(file.generation));
+    let dead: Vec<_> = unknown.filter(|(file, _)| !registry.knows(**file)).map(|(file, at)| (*file, at.len)).collect();
+    for (file, len) in &dead {
+        orphans.add(layout::segment(*file), *len);
+    }
+    if !dry_run {
+        orphans.failures.extend(updates.iter().filter_map(|(id, _)| volume.discard(&layout::update(*id)).err()));
+        drop(names);
+        orphans.failures.extend(volume.retry_leftovers());
+        for (file, len) in &dead {
+            registry.bury(*file, *len);
+        }
+        let Maintained { failures, .. } = registry.remove_dead();
+        orphans.failures.extend(failures);
+        orphans.removed = true;
+    }
+    orphans.files.sort_unstable();
+    Ok(orphans)
+}

@@ -1,0 +1,216 @@
+//! Keeping checkpoints and throwing them away.
+
+use super::{Inner, Store, no_such_checkpoint};
+use crate::{
+    error::{Cause, Error, Result},
+    id::CheckpointId,
+    manifest::Manifest,
+    manifests::{self, Loaded},
+    reclaim::{
+        forget::{self, Reclaimed},
+        retention::Retention,
+    },
+    recover::{self, Orphans},
+};
+
+impl Store {
+    /// Forgets a checkpoint, durably: it is gone when this returns, and so is the data that nothing else refers to.
+    /// What an open [`Checkpoint`] refers to goes when that is dropped. What a checkpoint referred to that could not be
+    /// read goes at the next open.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is none. `is_in_use` if another process reads it. `is_poisoned`, `is_fenced`. Errors of the
+    /// file system; the checkpoint is still there then, unless the error `is_indeterminate`.
+    pub fn forget(&self, id: CheckpointId) -> Result<Reclaimed> {
+        if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
+            return Err(no_such_checkpoint("forget", id));
+        }
+        let report = self.forget_all(&[id])?;
+        if report.in_use.contains(&id) {
+            return Err(Error::new(format!("forget checkpoint {id}"), Cause::InUse(id)));
+        }
+        match report.failures.first() {
+            Some(error) if report.checkpoints.is_empty() => Err(error.clone()),
+            _ => Ok(report),
+        }
+    }
+
+    /// Forgets all but the newest `keep` valid checkpoints, durably; at least one valid one stays.
+    ///
+    /// Damaged checkpoints and those that were rolled back do not count as kept, and go, unless no valid one is left.
+    /// [Pinned](Self::pin) ones and savepoints stay, and savepoints do not count. Those that merely could not be read, or
+    /// were written by a newer version, stay, and so do those that another process reads.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
+    /// removed is in the report.
+    pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
+        self.forget_all(&self.0.registry.catalog(|catalog| catalog.plan(Retention::newest(keep))))
+    }
+
+    pub(super) fn forget_all(&self, ids: &[CheckpointId]) -> Result<Reclaimed> {
+        let Inner { volume, identity, registry, .. } = &*self.0;
+        let was_unknown = registry.catalog(|catalog| catalog.has_unknown());
+        let mut report = forget::forget(registry, identity, ids)?;
+        // Now that everybody knows what is referred to: what the unreadable ones referred to alone goes as well.
+        if was_unknown && !registry.catalog(|catalog| catalog.has_unknown()) {
+            let orphans = recover::cleanup(volume, identity, registry, false)?;
+            report.files += orphans.files.len() as u64;
+            report.bytes = report.bytes.saturating_add(orphans.bytes);
+            report.failures.extend(orphans.failures);
+        }
+        Ok(report)
+    }
+
+    /// Exempts a checkpoint from [`prune`](Self::prune) and automatic retention, durably, until it is unpinned.
+    /// [`forget`](Self::forget) still forgets it.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is none, `is_corrupt` if its manifest is damaged; `is_poisoned`, `is_fenced`; errors of the
+    /// file system. The checkpoint is pinned or not as before, unless the error `is_indeterminate`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options};
+    /// # let store = Options::memory().open("state")?;
+    /// let first = store.begin(store.next_id())?.commit(Manifest::builder())?.id();
+    /// store.begin(store.next_id())?.commit(Manifest::builder())?;
+    /// store.pin(first)?;
+    /// store.prune(1)?;
+    /// assert_eq!(store.checkpoint_ids().len(), 2);
+    /// store.unpin(first)?;
+    /// assert_eq!(store.prune(1)?.checkpoints, [first]);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn pin(&self, id: CheckpointId) -> Result<()> {
+        self.set_pinned("pin", id, true)
+    }
+
+    /// Takes a [`pin`](Self::pin) back, durably. Of one that is not pinned it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pin`](Self::pin).
+    pub fn unpin(&self, id: CheckpointId) -> Result<()> {
+        self.set_pinned("unpin", id, false)
+    }
+
+    fn set_pinned(&self, verb: &str, id: CheckpointId, pinned: bool) -> Result<()> {
+        self.update(verb, id, |loaded| {
+            loaded.pinned = pinned;
+            Ok(())
+        })
+    }
+
+    /// The [pinned](Self::pin) checkpoints, ascending.
+    #[must_use]
+    pub fn pinned(&self) -> Vec<CheckpointId> {
+        self.0.registry.catalog(|catalog| catalog.pinned())
+    }
+
+    /// Replaces what may change of a committed checkpoint: the commit status of its sinks, and the engine's metadata. All
+    /// else must be what is committed. When it returns the change is durable; a crash before leaves the old or the new
+    /// one. A [`Checkpoint`] that is open keeps the manifest that it was opened with.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is none, `is_invalid` if anything else differs, `is_corrupt` if its manifest is damaged;
+    /// `is_poisoned`, `is_fenced`; errors of the file system. Nothing has changed then, unless the error
+    /// `is_indeterminate`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Manifest, Options, SinkCommitStatus};
+    ///
+    /// let store = Options::memory().open("state")?;
+    /// let manifest = Manifest::builder().sink_status("out", SinkCommitStatus::Pending);
+    /// let checkpoint = store.begin(store.next_id())?.commit(manifest)?;
+    /// // The sink has committed its part:
+    /// let manifest = checkpoint.manifest().clone().with_sink_status("out", SinkCommitStatus::Committed);
+    /// store.update_manifest(&manifest)?;
+    /// assert_eq!(store.checkpoint(checkpoint.id())?.manifest(), &manifest);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn update_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.update("update", manifest.id(), |loaded| loaded.change(manifest))
+    }
+
+    fn update(&self, verb: &str, id: CheckpointId, change: impl FnOnce(&mut Loaded) -> Result<()>) -> Result<()> {
+        let Inner { volume, identity, registry, .. } = &*self.0;
+        let _names = registry.lock_manifests();
+        if !registry.catalog(|catalog| catalog.is_published(id)) {
+            return Err(no_such_checkpoint(verb, id));
+        }
+        let mut loaded = manifests::load(volume, self.id(), id)?;
+        let before = loaded.clone();
+        change(&mut loaded)?;
+        if loaded != before {
+            manifests::write_update(volume, identity, &loaded)?;
+            registry.catalog(|catalog| catalog.note_update(id, loaded.pinned));
+        }
+        Ok(())
+    }
+
+    /// Goes back to an older checkpoint, durably: [`latest`](Self::latest) answers this one, or an older one should it be
+    /// damaged, until a newer one is committed. The newer ones stay, and can be opened by their ids, until they are pruned;
+    /// ids go on above them. To roll back to the newest one takes a roll-back back; only the last one counts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_poisoned`, `is_fenced`; errors of the file
+    /// system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options};
+    /// # let store = Options::memory().open("state")?;
+    /// let [first, second] = [1, 2].map(|_| store.begin(store.next_id()).unwrap().commit(Manifest::builder()).unwrap().id());
+    /// store.rollback_to(first)?;
+    /// assert_eq!(store.latest()?.unwrap().id(), first);
+    /// assert_eq!(store.checkpoint_ids(), [first, second]);
+    /// let third = store.begin(store.next_id())?.commit(Manifest::builder())?.id();
+    /// assert_eq!(store.latest()?.unwrap().id(), third);
+    /// assert_eq!(store.prune(2)?.checkpoints, [second]);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn rollback_to(&self, id: CheckpointId) -> Result<()> {
+        let Inner { volume, identity, registry, .. } = &*self.0;
+        volume.check_writable("roll back")?;
+        self.checkpoint(id)?;
+        let _names = registry.lock_manifests();
+        let roll_back = registry
+            .catalog(|catalog| catalog.roll_back_to(id))
+            .ok_or_else(|| no_such_checkpoint("roll back to", id))?;
+        identity.roll_back(roll_back)?;
+        registry.catalog(|catalog| catalog.note_roll_back(roll_back));
+        Ok(())
+    }
+
+    /// What the automatic retention ([`Options::retain`], [`Options::retain_for`]) did after the last commit: which checkpoints went, and which
+    /// data of those that went with the commit before.
+    #[must_use]
+    pub fn last_retention(&self) -> Reclaimed {
+        self.0.publisher.last_retention.lock().clone()
+    }
+
+    /// Finds files that only this store can have made and that nobody refers to, and removes them unless it is only to
+    /// tell: data files that no checkpoint, pending checkpoint or reader refers to, leftovers of crashed processes.
+    ///
+    /// Opening a store does the same, so there is something only after a removal failed, or after a checkpoint was pruned
+    /// that could not be read. Files that are being written are left alone, and so is every name that is not ours. While a
+    /// manifest cannot be read no data file is looked at: it may name any of them.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned`, `is_fenced`; errors of the file system while looking. What merely could not be removed is in the
+    /// report.
+    pub fn cleanup_orphans(&self, dry_run: bool) -> Result<Orphans> {
+        recover::cleanup(&self.0.volume, &self.0.identity, &self.0.registry, dry_run)
+    }
+}

@@ -1,0 +1,83 @@
+//! Whether checkpoints are whole.
+
+use super::{Inner, Store};
+use crate::{
+    check::{self, Issue, RecoveryReport, Validation, ValidationReport},
+    error::Error,
+    id::CheckpointId,
+    manifests,
+};
+
+impl Store {
+    /// Looks at one checkpoint, and says all that is wrong with it. One that is found to be damaged is passed over by
+    /// `latest` from now on, and not counted by `prune`.
+    ///
+    /// Nothing here is an error: what cannot be read is an issue. It reads every byte of the checkpoint's states, piece by
+    /// piece, unless it is to be quick.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Manifest, Options, Scope, Validation};
+    ///
+    /// let store = Options::memory().open("state")?;
+    /// let pending = store.begin(store.next_id())?;
+    /// let handle = pending.write(Scope::Shared, &[7; 5000])?;
+    /// let id = pending.commit(Manifest::builder().state("weights", handle).timestamp_ms(1_700_000_000_000))?.id();
+    /// let report = store.validate(id, Validation::Full);
+    /// assert!(report.is_valid() && report.issues.is_empty());
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    #[must_use]
+    pub fn validate(&self, id: CheckpointId, depth: Validation) -> ValidationReport {
+        let Inner { volume, registry, publisher, .. } = &*self.0;
+        let Some(hold) = registry.open(id) else { return ValidationReport::new(id, vec![Issue::Missing]) };
+        let loaded = manifests::load(volume, self.id(), id);
+        let manifest = match loaded.map_err(|error| self.damaged_or_forgotten(id, error)) {
+            Ok(loaded) => loaded.manifest,
+            Err(error) if error.is_not_found() => return ValidationReport::new(id, vec![Issue::Missing]),
+            Err(error) => return ValidationReport::new(id, vec![Issue::Unreadable(error)]),
+        };
+        let note = |extent: &_, error: &Error| {
+            if error.is_corrupt() {
+                hold.mark_damaged(extent, error);
+            }
+        };
+        let issues = check::validate(&publisher.reading, &manifest, (publisher.vnode_count, depth), note);
+        let mut report = ValidationReport::new(id, issues);
+        if report.is_valid() {
+            // Known from when the store was opened, or found by somebody else.
+            report.issues.extend(registry.catalog(|catalog| catalog.damage(id)).map(Issue::Unreadable));
+        }
+        report
+    }
+
+    /// The newest checkpoint of which every byte is what it should be: validates one after the other, in full, from the
+    /// newest on. Those that were [rolled back](Self::rollback_to) are passed over.
+    ///
+    /// Unlike [`latest`](Self::latest) it reads all states before it answers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options};
+    /// # let store = Options::memory().open("state")?;
+    /// # store.begin(store.next_id())?.commit(Manifest::builder())?;
+    /// let report = store.recover_latest_validated();
+    /// for (id, why) in &report.skipped {
+    ///     eprintln!("checkpoint {id} cannot be used: {why:?}");
+    /// }
+    /// let checkpoint = store.checkpoint(report.chosen.expect("one was committed"))?;
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    #[must_use]
+    pub fn recover_latest_validated(&self) -> RecoveryReport {
+        let registry = &self.0.registry;
+        let ids = registry
+            .catalog(|catalog| catalog.ids())
+            .into_iter()
+            .rev()
+            .map(|id| (id, registry.catalog(|catalog| catalog.is_rolled_back(id))));
+        check::newest_valid(ids, |id| self.validate(id, Validation::Full))
+    }
+}
