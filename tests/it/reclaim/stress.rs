@@ -69,7 +69,9 @@ fn nothing_changes_under_a_view_while_space_is_given_back_around_it() {
     let store = open(dir.path());
     let mut held = Vec::new();
     let mut punched = 0;
-    for round in 0..ROUNDS {
+    // When the file system places what was written, and so what is worth rewriting, is its own affair.
+    let more = |round: &u64| *round < ROUNDS || (store.usage().relocated_bytes == 0 && *round < 50 * ROUNDS);
+    for round in (0..).take_while(more) {
         let checkpoint = commit_on_top(&store, round);
         punched += store.last_retention().punched_bytes;
         if round % 10 == 0 {
