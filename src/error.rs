@@ -1,6 +1,7 @@
 //! The one error type: which operation, on which path, why.
 
 use std::{
+    borrow::Cow,
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -59,7 +60,7 @@ pub(crate) enum Cause {
     #[error("another process reads checkpoint {0}; try again when it is done")]
     InUse(CheckpointId),
     #[error("{0}")]
-    NotFound(&'static str),
+    NotFound(Cow<'static, str>),
     #[error("{0}")]
     Invalid(String),
     #[error("the state has {size} bytes, the limit is {limit} bytes per state")]
@@ -109,7 +110,8 @@ impl Error {
         Self::build(operation.into(), Some(path.to_owned()), cause)
     }
 
-    pub(crate) fn io(operation: impl Into<String>, path: &Path, error: io::Error) -> Self {
+    /// The operating system refused: for own implementations of the [contracts](crate::contract), as are the following.
+    pub fn io(operation: impl Into<String>, path: &Path, error: io::Error) -> Self {
         Self::at(operation, path, Cause::Io(error))
     }
 
@@ -117,7 +119,8 @@ impl Error {
         Self { inner: Arc::new(Inner { operation, path, cause }), indeterminate: false }
     }
 
-    pub(crate) fn invalid(operation: impl Into<String>, why: impl Into<String>) -> Self {
+    /// The caller asked for something that can never work: [`is_invalid`](Self::is_invalid).
+    pub fn invalid(operation: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(operation, Cause::Invalid(why.into()))
     }
 
@@ -126,8 +129,19 @@ impl Error {
         error.downcast().unwrap_or_else(|error| Self::new("write a state", Cause::Io(error)))
     }
 
-    pub(crate) fn not_found(operation: impl Into<String>, what: &'static str) -> Self {
-        Self::new(operation, Cause::NotFound(what))
+    /// There is no such thing: [`is_not_found`](Self::is_not_found).
+    pub fn not_found(operation: impl Into<String>, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(operation, Cause::NotFound(what.into()))
+    }
+
+    /// There is a checkpoint of this id: [`is_conflict`](Self::is_conflict).
+    pub fn conflict(operation: impl Into<String>, id: CheckpointId) -> Self {
+        Self::new(operation, Cause::Conflict(id))
+    }
+
+    /// Bytes of a file, from this one on, are damaged: [`is_corrupt`](Self::is_corrupt).
+    pub fn corrupt(operation: impl Into<String>, path: &Path, offset: u64, what: impl Into<String>) -> Self {
+        Malformed::new(offset, what).at(operation, path)
     }
 
     /// Says what to do about damage.

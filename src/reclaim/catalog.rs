@@ -10,7 +10,7 @@ use super::{
     retention::{Candidate, Facts, Retention, Standing},
 };
 use crate::{
-    error::{Cause, Error, Result},
+    error::{Error, Result},
     format::identity::{Identity, RollBack},
     id::CheckpointId,
 };
@@ -72,7 +72,7 @@ impl Catalog {
     /// Uses up an id.
     pub(super) fn begin(&mut self, id: CheckpointId) -> Result<()> {
         if self.published.contains_key(&id) {
-            return Err(Error::new(format!("begin checkpoint {id}"), Cause::Conflict(id)));
+            return Err(Error::conflict(format!("begin checkpoint {id}"), id));
         }
         // Several may be begun in any order, until one of them is committed.
         if id.get() <= self.committed || !self.begun.insert(id) {
@@ -85,7 +85,7 @@ impl Catalog {
 
     pub(super) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
         if self.published.contains_key(&id) {
-            return Err(Error::new(operation, Cause::Conflict(id)));
+            return Err(Error::conflict(operation, id));
         }
         if id.get() <= self.committed {
             let why = format!("checkpoint {} was committed already, and ids only grow", self.committed);

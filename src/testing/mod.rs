@@ -11,6 +11,7 @@
 //! ```
 
 pub mod conformance;
+pub mod contracts;
 
 pub use crate::disk::{
     durable::{Fault, Survival},

@@ -5,6 +5,7 @@
 mod support;
 
 mod commit;
+mod contract;
 mod crash;
 mod disk;
 mod format;

@@ -62,7 +62,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ),
     ("read_only", &["check", "disk", "error", "format", "id", "identity", "manifests", "options", "read"]),
     ("contract", &["check", "commit", "error", "id", "manifest", "reclaim", "recover", "store"]),
-    ("testing", &["contract", "disk", "error", "format", "manifest"]),
+    ("testing", &["check", "contract", "disk", "error", "format", "id", "manifest"]),
     (
         "lib",
         &[

@@ -1,0 +1,47 @@
+//! The verbs that address checkpoints by id: what every implementation promises, and what `Store` promises beyond that.
+
+mod artifacts;
+mod cost;
+mod save;
+mod toy;
+
+use piton::{Options, Store, disk::MemoryDisk, testing::SimDisk, testing::contracts};
+
+use crate::support::ROOT;
+
+/// A store in a directory of its own, which goes with it.
+struct OnDisk {
+    store: Store,
+    _dir: tempfile::TempDir,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { store: Store::open(dir.path()).unwrap(), _dir: dir }
+    }
+}
+
+#[test]
+fn store_keeps_every_promise_of_a_checkpoint_store_on_every_disk() {
+    contracts::check_store(|| Options::memory().open(ROOT).unwrap());
+    contracts::check_store(|| Options::new().disk(SimDisk::new()).open(ROOT).unwrap());
+    for (_, test) in contracts::STORE_TESTS {
+        test(&OnDisk::new().store);
+    }
+}
+
+#[test]
+fn store_keeps_every_promise_of_a_checkpointer_on_every_disk() {
+    contracts::check_checkpointer(|| Options::new().disk(MemoryDisk::new()).open(ROOT).unwrap());
+    contracts::check_checkpointer(|| Options::new().disk(SimDisk::new()).open(ROOT).unwrap());
+    for (_, test) in contracts::CHECKPOINTER_TESTS {
+        test(&OnDisk::new().store);
+    }
+}
+
+#[test]
+fn promises_can_be_kept_by_another_implementation() {
+    contracts::check_store(toy::Toy::default);
+    contracts::check_checkpointer(toy::Toy::default);
+}
