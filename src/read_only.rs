@@ -28,6 +28,9 @@ use crate::{
     read::{Checkpoint, Pin, ReadSettings},
 };
 
+/// How often the directory is looked at, at most, for a moment in which nothing newer comes.
+const MOST_LOOKS: u32 = 1000;
+
 /// A store that is only read, from any process, also while another one writes. Cheap to clone.
 ///
 /// What it answers is what is there at that moment: a checkpoint that is committed meanwhile can be seen at once. One that
@@ -115,24 +118,31 @@ impl ReadOnlyStore {
     /// The damage of the newest one if there are checkpoints and none is valid; `is_newer_format` if a newer version of
     /// this crate wrote the newest one. Errors of the file system.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
+        let mut looks = 0;
         loop {
-            let identity = self.identity()?;
-            let mut damage = None;
-            let mut forgotten = false;
-            let ids = self.checkpoint_ids()?;
-            for id in ids.into_iter().rev().filter(|id| !identity.roll_back.skips(*id)) {
-                match self.open(id, &identity) {
-                    Ok(checkpoint) => return Ok(Some(checkpoint)),
-                    Err(error) if error.is_damage() => drop(damage.get_or_insert(error)),
-                    Err(error) if error.is_not_found() => forgotten = true,
-                    Err(error) => return Err(error),
-                }
-            }
-            // All that were there may have been forgotten meanwhile, in favour of newer ones.
-            if !forgotten {
-                return damage.map_or(Ok(None), Err);
+            let (identity, ids) = (self.identity()?, self.checkpoint_ids()?);
+            let found = self.newest_of(&ids, &identity);
+            looks += 1;
+            // A list of a directory that changes meanwhile may lack what was added, and what was removed: then the newest
+            // of it was never the newest. One that is followed by a list without newer ones is right.
+            let again = found.as_ref().is_err_and(Error::is_not_found) || self.checkpoint_ids()?.last() > ids.last();
+            if !again || looks >= MOST_LOOKS {
+                return found;
             }
         }
+    }
+
+    /// The newest valid one of these; `is_not_found` if one was forgotten meanwhile, in favour of a newer one.
+    fn newest_of(&self, ids: &[CheckpointId], identity: &Identity) -> Result<Option<Checkpoint>> {
+        let mut damage = None;
+        for id in ids.iter().rev().filter(|id| !identity.roll_back.skips(**id)) {
+            match self.open(*id, identity) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) if error.is_damage() => drop(damage.get_or_insert(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        damage.map_or(Ok(None), Err)
     }
 
     /// The checkpoint with this id.
@@ -191,10 +201,13 @@ impl ReadOnlyStore {
         let Inner { volume, store, reading, .. } = &*self.0;
         let name = layout::manifest(id);
         let gone = || Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint");
+        if volume.metadata(&name)?.ok_or_else(gone)?.kind != FileKind::File {
+            return Err(Malformed::new(0, "it is not a regular file").at("check", &volume.path(name)));
+        }
         let lock = volume.pin(&name)?.ok_or_else(gone)?;
         let manifest = match manifests::load(volume, *store, id) {
             Ok(loaded) => loaded.manifest,
-            Err(_) if !self.is_there(id) => return Err(gone()),
+            Err(_) if volume.metadata(&name)?.is_none() => return Err(gone()),
             Err(error) => return Err(error),
         };
         if identity.take_over.outdates(id, manifest.generation) {
@@ -203,11 +216,6 @@ impl ReadOnlyStore {
         }
         let pin = Pin::locked(&manifest, lock);
         Ok(Checkpoint::new(manifest, reading, pin))
-    }
-
-    fn is_there(&self, id: CheckpointId) -> bool {
-        let found = self.0.volume.metadata(layout::manifest(id));
-        found.is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File))
     }
 
     fn issues(&self, checkpoint: &Checkpoint, depth: Validation) -> Vec<Issue> {

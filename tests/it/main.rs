@@ -10,6 +10,7 @@ mod crash;
 mod disk;
 mod format;
 mod house;
+mod process;
 mod read;
 mod reclaim;
 mod recover;

@@ -2,9 +2,7 @@
 
 use std::{path::Path, thread};
 
-use piton::{
-    CheckpointId, Digest, Manifest, Options, Store, Validation, contract::Checkpointer, disk::Disk, testing::SimDisk,
-};
+use piton::{CheckpointId, Digest, Manifest, Options, Store, Validation, contract::Checkpointer, testing::SimDisk};
 
 use crate::support::{ROOT, bytes, memory};
 
