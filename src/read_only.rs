@@ -105,7 +105,8 @@ impl ReadOnlyStore {
     /// Those of the file system.
     pub fn checkpoint_ids(&self) -> Result<Vec<CheckpointId>> {
         let entries = self.0.volume.list(layout::MANIFESTS)?;
-        let mut ids: Vec<_> = entries.iter().filter_map(|entry| layout::parse_manifest(&entry.name)).collect();
+        let names = entries.iter().filter(|entry| entry.metadata.kind != FileKind::Dir).map(|entry| &entry.name);
+        let mut ids: Vec<_> = names.filter_map(|name| layout::parse_manifest(name)).collect();
         ids.sort_unstable();
         Ok(ids)
     }

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::PendingCheckpoint;
 use crate::{
-    disk::{layout, publish::TempFile, volume::Volume},
+    disk::{FileKind, layout, publish::TempFile, volume::Volume},
     error::{Cause, Error, Malformed, Result},
     format,
     handle::StateHandle,
@@ -192,6 +192,7 @@ fn publish(volume: &Volume, temp: TempFile, id: CheckpointId, bytes: &[u8]) -> R
         Ok(Some(found)) if found == bytes => Ok(()),
         Ok(Some(_)) => Err(Error::at(operation("commit", id), &volume.path(name), Cause::Conflict(id))),
         Ok(None) if error.is_no_space() => Err(error),
+        Err(_) if volume.metadata(&name)?.is_some_and(|found| found.kind == FileKind::Dir) => Err(error),
         Ok(None) | Err(_) => Err(indeterminate(volume, error)),
     }
 }

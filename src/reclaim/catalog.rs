@@ -201,14 +201,23 @@ impl Catalog {
         }
     }
 
-    /// Which checkpoints retention gives up.
-    pub(crate) fn plan(&self, retention: Retention) -> Vec<CheckpointId> {
-        let candidate = |(id, published): (&CheckpointId, &Published)| Candidate {
+    /// The checkpoints that count as kept, ascending, as far as is known.
+    pub(crate) fn counted(&self) -> Vec<CheckpointId> {
+        let counts = |candidate: &Candidate| candidate.counts();
+        self.candidates().filter(counts).map(|candidate| candidate.id).collect()
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = Candidate> {
+        self.published.iter().map(|(id, published)| Candidate {
             id: *id,
             standing: self.standing(*id),
             facts: published.facts,
-        };
-        retention.plan(&self.published.iter().map(candidate).collect::<Vec<_>>())
+        })
+    }
+
+    /// Which checkpoints retention gives up.
+    pub(crate) fn plan(&self, retention: Retention) -> Vec<CheckpointId> {
+        retention.plan(&self.candidates().collect::<Vec<_>>())
     }
 
     /// Why data that nobody refers to is not looked for, if it is not: nobody knows what this checkpoint refers to.

@@ -51,6 +51,13 @@ pub(super) struct Candidate {
     pub(super) facts: Facts,
 }
 
+impl Candidate {
+    /// Whether it counts as kept.
+    pub(super) fn counts(&self) -> bool {
+        self.standing == Standing::Valid && self.facts.kind == CheckpointKind::Checkpoint
+    }
+}
+
 /// How much automatic retention keeps: what either of them keeps stays.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Retention {
@@ -79,11 +86,10 @@ impl Retention {
     /// Pinned checkpoints and savepoints stay; savepoints, and those that were rolled back, do not count. Of the others
     /// the newest valid ones stay, at least one, and whatever could merely not be read. If no valid one is left, all stay.
     pub(super) fn plan(&self, candidates: &[Candidate]) -> Vec<CheckpointId> {
-        let valid = candidates.iter().rev().filter(|candidate| candidate.standing == Standing::Valid);
-        let counted: Vec<_> = valid.clone().filter(|valid| valid.facts.kind == CheckpointKind::Checkpoint).collect();
-        if valid.count() == 0 {
+        if candidates.iter().all(|candidate| candidate.standing != Standing::Valid) {
             return Vec::new();
         }
+        let counted: Vec<_> = candidates.iter().rev().filter(|candidate| candidate.counts()).collect();
         let keep = self.keep.map_or(1, NonZeroUsize::get);
         let now = counted.first().map_or(0, |newest| newest.facts.timestamp_ms);
         let kept = counted.iter().enumerate().filter(|(n, valid)| *n < keep || self.is_young(&valid.facts, now));

@@ -66,7 +66,9 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
     }
     let dir = Path::new(layout::MANIFESTS);
     for entry in volume.list(dir)? {
-        if let Some(id) = layout::parse_manifest(&entry.name) {
+        // Nothing that befalls a file makes a directory of it; but a link may stand for a manifest that somebody moved.
+        let of_manifest = layout::parse_manifest(&entry.name).filter(|_| entry.metadata.kind != FileKind::Dir);
+        if let Some(id) = of_manifest {
             found.manifests.insert(id, entry.metadata.kind);
             continue;
         }

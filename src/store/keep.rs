@@ -2,6 +2,7 @@
 
 use super::{Inner, Store, no_such_checkpoint};
 use crate::{
+    check::Validation,
     error::{Cause, Error, Result},
     id::CheckpointId,
     manifest::Manifest,
@@ -42,12 +43,27 @@ impl Store {
     /// [Pinned](Self::pin) ones and savepoints stay, and savepoints do not count. Those that merely could not be read, or
     /// were written by a newer version, stay, and so do those that another process reads.
     ///
+    /// Those that are to count as kept are looked at first, [quickly](Validation::Quick): a manifest or a data file that
+    /// was lost since the store was opened does not let older ones go. Whether every byte of them is right only
+    /// [`validate`](Self::validate) in full tells.
+    ///
     /// # Errors
     ///
     /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
     /// removed is in the report.
     pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
+        self.look_at_newest(keep.max(1));
         self.forget_all(&self.0.registry.catalog(|catalog| catalog.plan(Retention::newest(keep))))
+    }
+
+    /// Finds out what is lost of the newest so many checkpoints that are valid, as far as is known, and of older ones in
+    /// their place.
+    fn look_at_newest(&self, keep: usize) {
+        let mut ids = self.0.registry.catalog(|catalog| catalog.counted());
+        if ids.len() > keep {
+            let valid = std::iter::from_fn(|| ids.pop()).filter(|id| self.validate(*id, Validation::Quick).is_valid());
+            valid.take(keep).for_each(drop);
+        }
     }
 
     pub(super) fn forget_all(&self, ids: &[CheckpointId]) -> Result<Reclaimed> {

@@ -1,6 +1,7 @@
 //! Forgetting and pruning: what goes is exactly what nobody refers to, and what stays stays readable.
 
 mod model;
+mod prune;
 mod reuse;
 mod rules;
 mod space;
