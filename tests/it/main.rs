@@ -4,6 +4,7 @@
 
 mod support;
 
+mod check;
 mod commit;
 mod contract;
 mod crash;

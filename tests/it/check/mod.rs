@@ -1,0 +1,259 @@
+//! Whether checkpoints are whole, and which one to come back to. What is fenced off: a damaged checkpoint that is taken for
+//! a good one, a good one that is passed over.
+
+mod flips;
+
+use std::path::{Path, PathBuf};
+
+use piton::{
+    CheckpointId, Issue, Manifest, Options, Scope, Skipped, Store, Validation,
+    contract::CheckpointStore,
+    testing::{SimDisk, manifest_around},
+};
+
+use crate::support::{ROOT, bytes, commit_states, open};
+
+fn id(number: u64) -> CheckpointId {
+    CheckpointId::new(number).unwrap()
+}
+
+fn manifest(number: u64) -> PathBuf {
+    Path::new(ROOT).join(format!("manifests/{number:020}.manifest"))
+}
+
+/// Changes what a manifest says, with checksums that are right.
+fn rewrite(disk: &SimDisk, number: u64, change: impl FnOnce(&mut [u8])) {
+    disk.damage(&manifest(number), |file| {
+        let mut body = file[28..file.len() - 4].to_vec();
+        change(&mut body);
+        *file = manifest_around(&body);
+    })
+    .unwrap();
+}
+
+/// Where the data of each named state is.
+fn data_files(store: &Store, number: u64) -> Vec<PathBuf> {
+    let checkpoint = store.checkpoint(id(number)).unwrap();
+    let handles = checkpoint.manifest().states().map(|(_, handle)| handle.to_string());
+    handles.map(|handle| Path::new(ROOT).join(segment_of(&handle))).collect()
+}
+
+pub(super) fn segment_of(handle: &str) -> String {
+    let (scope, rest) = handle.split_once(':').unwrap();
+    let numbers: Vec<u64> = rest.split('@').next().unwrap().split('.').map(|number| number.parse().unwrap()).collect();
+    format!("{scope}/{:08}-{:03}-{:010}.seg", numbers[0], numbers[1], numbers[2])
+}
+
+/// Three checkpoints of one state each, none shared, in files of their own.
+fn three() -> (SimDisk, Store) {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).merging(piton::Merging::Off).open(ROOT).unwrap();
+    (1..=3).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    (disk, store)
+}
+
+#[test]
+fn quick_look_finds_what_is_missing_and_a_full_one_every_byte() {
+    type Damage = fn(&mut Vec<u8>);
+    let cut: Damage = |bytes| bytes.truncate(5000);
+    let flip: Damage = |bytes| bytes[4000] ^= 1;
+    for (damage, quick_is_valid) in [(cut, false), (flip, true)] {
+        let (disk, store) = three();
+        let data = data_files(&store, 3).remove(0);
+        disk.damage(&data, damage).unwrap();
+        let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
+        for (depth, valid) in [(Validation::Quick, quick_is_valid), (Validation::Full, false)] {
+            for report in [reader.validate(id(3), depth), store.validate(id(3), depth)] {
+                assert_eq!(report.is_valid(), valid, "{depth:?}: {:?}", report.issues);
+                let named = report.fatal().all(|issue| match issue {
+                    Issue::State { name, error } => name == "state \"0\"" && error.path() == Some(&*data),
+                    _ => false,
+                });
+                assert!(named, "{:?}", report.issues);
+            }
+        }
+        assert_eq!(store.latest().unwrap().unwrap().id(), id(2), "what was found is remembered");
+        assert_eq!(store.recover_latest_validated().chosen, Some(id(2)));
+    }
+}
+
+#[test]
+fn recovery_passes_over_whatever_cannot_be_used_and_says_why() {
+    let (disk, store) = three();
+    let data = data_files(&store, 2).remove(0);
+    disk.damage(&manifest(3), Vec::clear).unwrap();
+    disk.damage(&data, |bytes| bytes[100] ^= 1).unwrap();
+    let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
+    for report in [store.recover_latest_validated(), reader.recover_latest_validated().unwrap()] {
+        assert_eq!((report.chosen, &report.examined[..]), (Some(id(1)), &[3, 2, 1].map(id)[..]));
+        let paths = report.skipped.iter().map(|(number, why)| match why {
+            Skipped::Invalid(issues) => match &issues[..] {
+                [Issue::NoTimestamp, Issue::State { error, .. }] | [Issue::Unreadable(error)] => {
+                    (number.get(), error.path())
+                }
+                issues => panic!("{issues:?}"),
+            },
+            why => panic!("{why:?}"),
+        });
+        let paths: Vec<_> = paths.collect();
+        assert_eq!(paths, [(3, Some(&*manifest(3))), (2, Some(&*data))]);
+    }
+    assert_eq!(store.load_latest().unwrap().unwrap().id(), id(1));
+    assert_eq!(store.list_ids().unwrap(), [1, 2, 3].map(id), "damaged ones are listed");
+    assert!(store.load_by_id(id(3)).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn where_all_are_damaged_nothing_is_chosen_and_it_is_no_empty_store() {
+    let (disk, store) = three();
+    (1..=3).for_each(|n| disk.damage(&manifest(n), |bytes| bytes[40] ^= 1).unwrap());
+    let report = store.recover_latest_validated();
+    assert_eq!((report.chosen, report.skipped.len(), report.examined.len()), (None, 3, 3));
+    let error = store.load_latest().unwrap_err();
+    assert!(error.is_corrupt() && error.path() == Some(&*manifest(3)) && error.offset().is_some(), "{error}");
+    let reader = Options::new().disk(disk).open_read_only(ROOT).unwrap();
+    assert!(reader.latest().unwrap_err().is_corrupt());
+}
+
+#[test]
+fn manifest_whose_inner_id_or_store_is_another_is_damaged() {
+    for (at, value) in [(16, 9), (0, 0xff)] {
+        let (disk, store) = three();
+        rewrite(&disk, 3, |body| body[at] ^= value);
+        assert_eq!(store.latest().unwrap().unwrap().id(), id(2));
+        drop(store);
+        let store = open(&disk).unwrap();
+        assert!(store.damaged()[0].0 == id(3) && store.damaged()[0].1.is_corrupt());
+    }
+}
+
+#[test]
+fn epoch_zero_is_fatal() {
+    let (disk, store) = three();
+    rewrite(&disk, 3, |body| body[32..40].fill(0));
+    let report = store.validate(id(3), Validation::Quick);
+    assert!(matches!(report.issues[..], [Issue::ZeroEpoch, Issue::NoTimestamp]), "{:?}", report.issues);
+    assert!(!report.is_valid());
+}
+
+#[test]
+fn manifest_of_a_lower_generation_than_a_lower_id_is_that_of_a_stalled_writer() {
+    let disk = SimDisk::new();
+    drop(commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap());
+    let store = open(&disk).unwrap();
+    (2..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.close().unwrap();
+    rewrite(&disk, 3, |body| body[24] = 1);
+    let store = open(&disk).unwrap();
+    let damaged = store.damaged();
+    assert_eq!((damaged.len(), damaged[0].0), (1, id(3)));
+    assert!(damaged[0].1.to_string().contains("generation 1 published it after generation 2"), "{}", damaged[0].1);
+    assert!(!store.validate(id(3), Validation::Full).is_valid());
+    assert!(store.validate(id(4), Validation::Full).is_valid() && store.validate(id(1), Validation::Full).is_valid());
+}
+
+#[test]
+fn roll_back_lasts_over_restarts_until_a_newer_checkpoint_and_skipped_ones_stay_listed() {
+    let (disk, store) = three();
+    store.rollback_to(id(1)).unwrap();
+    drop(store);
+    let store = open(&disk).unwrap();
+    let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(1));
+    assert_eq!(reader.latest().unwrap().unwrap().id(), id(1));
+    assert_eq!(store.checkpoint_ids(), [1, 2, 3].map(id));
+    let report = store.recover_latest_validated();
+    assert_eq!((report.chosen, &report.examined[..]), (Some(id(1)), &[id(1)][..]));
+    assert!(report.skipped.iter().all(|(_, why)| matches!(why, Skipped::RolledBack)) && report.skipped.len() == 2);
+    assert_eq!(store.checkpoint(id(3)).unwrap().id(), id(3), "by its id it can be had");
+    assert_eq!(store.next_id(), id(4));
+    commit_states(&store, &[bytes(4, 5000)]).unwrap();
+    assert_eq!(reader.latest().unwrap().unwrap().id(), id(4));
+    // Should the newer one be damaged, nobody falls back to what was rolled back.
+    disk.damage(&manifest(4), Vec::clear).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(1));
+    assert_eq!(reader.latest().unwrap().unwrap().id(), id(1));
+    assert_eq!(store.prune(1).unwrap().checkpoints, [2, 3, 4].map(id));
+    assert!(store.rollback_to(id(2)).unwrap_err().is_not_found());
+}
+
+#[test]
+fn roll_back_to_the_newest_takes_it_back_and_a_damaged_one_is_refused() {
+    let (disk, store) = three();
+    store.rollback_to(id(1)).unwrap();
+    store.rollback_to(id(3)).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+    disk.damage(&manifest(2), Vec::clear).unwrap();
+    assert!(store.rollback_to(id(2)).unwrap_err().is_corrupt());
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+    // The one that was rolled back to is damaged later: an older one, not a skipped one.
+    let (disk, store) = three();
+    store.rollback_to(id(2)).unwrap();
+    disk.damage(&manifest(2), Vec::clear).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(1));
+}
+
+#[test]
+fn update_of_another_manifest_is_damage_and_one_without_a_manifest_an_orphan() {
+    let (disk, store) = three();
+    store.pin(id(2)).unwrap();
+    store.close().unwrap();
+    let update = Path::new(ROOT).join("manifests/00000000000000000002.update");
+    rewrite(&disk, 2, |body| body[40] ^= 1);
+    let store = open(&disk).unwrap();
+    let error = store.checkpoint(id(2)).unwrap_err();
+    assert!(error.is_corrupt() && error.path() == Some(&*update), "{error}");
+    store.forget(id(2)).unwrap();
+    assert!(disk.damage(&update, |_| ()).is_err(), "it went with the manifest");
+
+    let (disk, store) = three();
+    store.pin(id(2)).unwrap();
+    drop(store);
+    piton::disk::Disk::remove(&disk, &manifest(2)).unwrap();
+    let store = open(&disk).unwrap();
+    assert!(store.open_report().removed.contains(&PathBuf::from("manifests/00000000000000000002.update")));
+    assert!(store.pinned().is_empty());
+}
+
+#[test]
+fn old_copy_of_the_identity_costs_no_checkpoint() {
+    let disk = SimDisk::new();
+    let identity = Path::new(ROOT).join("piton.store");
+    drop(commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap());
+    let mut old = Vec::new();
+    disk.damage(&identity, |bytes| old.clone_from(bytes)).unwrap();
+    (2..=4).for_each(|n| drop(commit_states(&open(&disk).unwrap(), &[bytes(n, 5000)]).unwrap()));
+    disk.damage(&identity, |bytes| *bytes = old).unwrap();
+    for n in 5..=7 {
+        let store = open(&disk).unwrap();
+        assert!(store.damaged().is_empty() && store.generation() == n, "{} {:?}", store.generation(), store.damaged());
+        let ids = store.checkpoint_ids();
+        assert!(ids.iter().all(|id| store.validate(*id, Validation::Full).is_valid()) && ids.len() as u64 == n - 1);
+        drop(commit_states(&store, &[bytes(n, 5000)]).unwrap());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_manifest_alone_can_be_told_without_a_store() {
+    let manifest = Manifest::builder().vnode_count(7).build(id(1));
+    assert!(matches!(Issue::of_content(&manifest, 7)[..], [Issue::NoTimestamp]));
+    assert!(matches!(
+        Issue::of_content(&manifest, 8)[..],
+        [Issue::NoTimestamp, Issue::VnodeCount { found: 7, expected: 8 }]
+    ));
+}
+
+#[test]
+fn store_warns_of_other_vnode_counts_than_its_own() {
+    let store = Options::memory().vnode_count(64).open(ROOT).unwrap();
+    let pending = store.begin(id(1)).unwrap();
+    pending.write(Scope::Shared, b"").unwrap();
+    pending.commit(Manifest::builder().timestamp_ms(1)).unwrap();
+    store.save(&Manifest::builder().timestamp_ms(1).vnode_count(65).build(id(2))).unwrap();
+    assert!(store.validate(id(1), Validation::Full).issues.is_empty());
+    assert!(matches!(
+        store.validate(id(2), Validation::Full).issues[..],
+        [Issue::VnodeCount { found: 65, expected: 64 }]
+    ));
+    assert_eq!(store.load_by_id(id(1)).unwrap().unwrap().vnode_count(), 64);
+}
