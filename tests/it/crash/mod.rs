@@ -3,4 +3,5 @@
 
 mod faults;
 mod power;
+mod verbs;
 mod workload;
