@@ -11,7 +11,12 @@
 //! | write a checkpoint | [`Store::begin`], [`PendingCheckpoint`], [`StateWriter`], [`Manifest::builder`] |
 //! | share what did not change | [`PendingCheckpoint::reuse`] |
 //! | come back to it | [`Store::latest`], [`Checkpoint`], [`StateView`], [`StateReader`] |
-//! | throw it away | [`Store::prune`], [`Store::forget`], [`Options::retain`] |
+//! | come back to an older one | [`Store::rollback_to`] |
+//! | know whether it is whole | [`Store::validate`], [`Store::recover_latest_validated`] |
+//! | keep it, change what may change of it | [`Store::pin`], [`CheckpointKind::Savepoint`], [`Store::update_manifest`] |
+//! | throw it away | [`Store::prune`], [`Store::forget`], [`Options::retain`], [`Options::retain_for`] |
+//! | read it in another process | [`Options::open_read_only`], [`ReadOnlyStore`] |
+//! | address checkpoints and artifacts by id | [`contract::CheckpointStore`], [`contract::Checkpointer`] |
 //! | see what it takes, and when space is given back | [`Store::usage`], [`Store::maintain`], [`Options::max_space_amplification`] |
 //! | look into a data file without any manifest | [`list_segment`] |
 //! | use another kind of storage | [`disk::Disk`] |

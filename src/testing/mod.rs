@@ -17,13 +17,29 @@ pub use crate::disk::{
     durable::{Fault, Survival},
     sim::{Call, SimDisk},
 };
-use crate::{error::Result, format};
+use crate::{error::Result, format, manifest::Manifest};
 
 /// The file of a manifest whose body these bytes are, with header and checksums that are right: for fuzzing what lies
 /// behind them.
 #[must_use]
 pub fn manifest_around(body: &[u8]) -> Vec<u8> {
     format::manifest::around(body)
+}
+
+/// The bytes of the file that a manifest is published as; `None` if its states are in more than 2^32 files. One that was
+/// not published has generation 0 and no store.
+#[must_use]
+pub fn manifest_bytes(manifest: &Manifest) -> Option<Vec<u8>> {
+    format::manifest::encode(manifest)
+}
+
+/// The manifest that these bytes are, of whatever store.
+///
+/// # Errors
+///
+/// Why the bytes are not a manifest.
+pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest> {
+    format::manifest::decode(bytes).map_err(|e| e.at("parse", "a manifest".as_ref()))
 }
 
 /// Parses bytes as each of the formats, for fuzzing: whatever they are, this returns. A manifest that parses is
@@ -38,6 +54,5 @@ pub fn parse_anything(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     if let Ok((store, file)) = format::segment::decode_header(bytes.get(..64).unwrap_or(bytes)) {
         format::segment::entries(bytes, 0, format::segment::tag(store, file), file).for_each(drop);
     }
-    let manifest = format::manifest::decode(bytes).map_err(|e| e.at("parse", "fuzz input".as_ref()))?;
-    Ok(format::manifest::encode(&manifest))
+    parse_manifest(bytes).map(|manifest| manifest_bytes(&manifest))
 }
