@@ -18,7 +18,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    check::{self, Issue, RecoveryReport, Validation, ValidationReport},
+    check::{self, Issue, RecoveryReport, Severity, Validation, ValidationReport},
     disk::{FileKind, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::Identity,
@@ -189,12 +189,15 @@ impl ReadOnlyStore {
 
     fn open(&self, id: CheckpointId, identity: &Identity) -> Result<Checkpoint> {
         let checkpoint = self.load(id, identity)?;
-        for issue in self.issues(&checkpoint, Validation::Quick) {
-            if let Issue::State { error, .. } = issue {
-                return Err(error);
+        let fatal = |issue: &Issue| issue.severity() == Severity::Fatal;
+        match self.issues(&checkpoint, Validation::Quick).into_iter().find(fatal) {
+            None => Ok(checkpoint),
+            Some(Issue::State { error, .. }) => Err(error),
+            Some(issue) => {
+                let path = self.0.volume.path(layout::manifest(id));
+                Err(Malformed::new(0, issue.to_string()).at("check", &path))
             }
         }
-        Ok(checkpoint)
     }
 
     /// Steps 1 and 2.

@@ -1,6 +1,6 @@
 //! The commit: the steps of this folder's page, one function each, in order.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -130,7 +130,7 @@ impl Publisher {
         let mut report = Reclaimed { failures: self.volume.retry_leftovers(), ..Reclaimed::default() };
         forget::sweep(&self.registry, retired, written.max(LEAST_PUNCHED), &mut report);
         if !self.retention.is_off() {
-            let ids = self.registry.catalog(|catalog| catalog.plan(self.retention));
+            let ids = self.registry.catalog(|catalog| catalog.plan(self.retention, &BTreeSet::new()));
             if ids.is_empty() {
                 return *self.last_retention.lock() = report;
             }

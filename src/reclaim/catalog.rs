@@ -215,9 +215,15 @@ impl Catalog {
         })
     }
 
-    /// Which checkpoints retention gives up.
-    pub(crate) fn plan(&self, retention: Retention) -> Vec<CheckpointId> {
-        retention.plan(&self.candidates().collect::<Vec<_>>())
+    /// Which checkpoints retention gives up. Some are known to be unreadable just now.
+    pub(crate) fn plan(&self, retention: Retention, unreadable: &BTreeSet<CheckpointId>) -> Vec<CheckpointId> {
+        let seen = |candidate: Candidate| match candidate.standing {
+            Standing::Valid if unreadable.contains(&candidate.id) => {
+                Candidate { standing: Standing::Unreadable, ..candidate }
+            }
+            _ => candidate,
+        };
+        retention.plan(&self.candidates().map(seen).collect::<Vec<_>>())
     }
 
     /// Why data that nobody refers to is not looked for, if it is not: nobody knows what this checkpoint refers to.

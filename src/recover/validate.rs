@@ -41,7 +41,8 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
         match loaded {
             Ok(Loaded { manifest, pinned, updated, .. }) => {
                 let stale = stale(volume, &manifest, &identity.take_over, published_under);
-                let damage = stale.or_else(|| missing_data(volume, found, &manifest));
+                let damage = stale.or_else(|| without_epoch(volume, &manifest));
+                let damage = damage.or_else(|| missing_data(volume, found, &manifest));
                 let extents = extents(&manifest);
                 let present = extents.filter_map(|extent| Some((*extent, *found.segments.get(&extent.file)?)));
                 registry.enter(*id, Facts { pinned, updated, ..Facts::of(&manifest) }, present, damage);
@@ -67,6 +68,12 @@ fn stale(volume: &Volume, manifest: &Manifest, take_over: &TakeOver, published_u
         let what = format!("generation {generation} published it after generation {later} had taken the store over");
         Malformed::new(0, what).at("check", &volume.path(layout::manifest(id)))
     })
+}
+
+/// No checkpoint is committed without.
+fn without_epoch(volume: &Volume, manifest: &Manifest) -> Option<Error> {
+    let at = |what| Malformed::new(0, what).at("check", &volume.path(layout::manifest(manifest.id)));
+    (manifest.epoch() == 0).then(|| at("its epoch is 0"))
 }
 
 fn extents(manifest: &Manifest) -> impl Iterator<Item = &Extent> {

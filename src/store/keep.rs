@@ -1,5 +1,7 @@
 //! Keeping checkpoints and throwing them away.
 
+use std::collections::BTreeSet;
+
 use super::{Inner, Store, no_such_checkpoint};
 use crate::{
     check::Validation,
@@ -52,18 +54,26 @@ impl Store {
     /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
     /// removed is in the report.
     pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
-        self.look_at_newest(keep.max(1));
-        self.forget_all(&self.0.registry.catalog(|catalog| catalog.plan(Retention::newest(keep))))
+        let unreadable = self.look_at_newest(keep.max(1));
+        self.forget_all(&self.0.registry.catalog(|catalog| catalog.plan(Retention::newest(keep), &unreadable)))
     }
 
     /// Finds out what is lost of the newest so many checkpoints that are valid, as far as is known, and of older ones in
-    /// their place.
-    fn look_at_newest(&self, keep: usize) {
-        let mut ids = self.0.registry.catalog(|catalog| catalog.counted());
-        if ids.len() > keep {
-            let valid = std::iter::from_fn(|| ids.pop()).filter(|id| self.validate(*id, Validation::Quick).is_valid());
-            valid.take(keep).for_each(drop);
+    /// their place. Returns those that cannot be used now, and may be another time: they neither count nor go.
+    fn look_at_newest(&self, keep: usize) -> BTreeSet<CheckpointId> {
+        let ids = self.0.registry.catalog(|catalog| catalog.counted());
+        let (mut valid, mut unusable) = (0, BTreeSet::new());
+        for id in ids.iter().rev().take_while(|_| ids.len() > keep) {
+            if self.validate(*id, Validation::Quick).is_valid() {
+                valid += 1;
+            } else {
+                unusable.insert(*id);
+            }
+            if valid == keep {
+                break;
+            }
         }
+        unusable
     }
 
     pub(super) fn forget_all(&self, ids: &[CheckpointId]) -> Result<Reclaimed> {

@@ -134,6 +134,10 @@ fn epoch_zero_is_fatal() {
     let report = store.validate(id(3), Validation::Quick);
     assert!(matches!(report.issues[..], [Issue::ZeroEpoch, Issue::NoTimestamp]), "{:?}", report.issues);
     assert!(!report.is_valid());
+    let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
+    assert_eq!(reader.latest().unwrap().unwrap().id(), id(2));
+    drop(store);
+    assert_eq!(open(&disk).unwrap().latest().unwrap().unwrap().id(), id(2));
 }
 
 #[test]

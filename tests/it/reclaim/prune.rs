@@ -9,9 +9,10 @@ use std::{
 use piton::{
     Checkpoint, CheckpointId, CheckpointKind, Manifest, Merging, Options, Scope, StateHandle, Store, Validation,
     contract::CheckpointStore,
+    testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::bytes;
+use crate::support::{bytes, commit_states, open};
 
 fn id(number: u64) -> CheckpointId {
     CheckpointId::new(number).unwrap()
@@ -216,4 +217,17 @@ fn retention_by_age_goes_by_the_times_of_the_manifests() {
     assert_eq!(commit(0), [2, 3, 4], "what time it is is not known");
     assert_eq!(commit(5000), [4, 5], "nor how old this one is");
     assert_eq!(commit(4000), [4, 5, 6], "a clock that was set back makes nothing old");
+}
+
+#[test]
+fn checkpoint_that_cannot_be_read_just_now_neither_counts_nor_goes() {
+    for (call, code) in [(Call::Open, 24), (Call::Open, 5), (Call::ReadAt, 5), (Call::Metadata, 5)] {
+        let disk = SimDisk::new();
+        let store = open(&disk).unwrap();
+        (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+        disk.fail_nth(call, 1, Fault::Error(code));
+        assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2].map(id), "{call:?} {code}");
+        assert_eq!(store.latest().unwrap().unwrap().id(), id(4));
+        assert_eq!(store.prune(1).unwrap().checkpoints, [id(3)]);
+    }
 }
