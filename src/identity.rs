@@ -32,9 +32,10 @@ pub(crate) fn read(volume: &Volume) -> Result<Identity> {
 
 /// Replaces the identity, durably: temporary file, sync, a last look whether it may be replaced, rename, sync of the root.
 fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl FnOnce() -> Result<()>) -> Result<()> {
-    let temp = TempFile::write(volume, Path::new(""), &identity::encode(identity))?;
+    let bytes = identity::encode(identity);
+    let temp = TempFile::write(volume, Path::new(""), &bytes)?;
     admit()?;
-    temp.replace(Path::new(layout::IDENTITY))?;
+    temp.replace(Path::new(layout::IDENTITY), &bytes)?;
     volume.sync_dir("")
 }
 

@@ -151,7 +151,7 @@ pub(crate) fn write_update(volume: &Arc<Volume>, identity: &IdentityFile, loaded
     });
     let temp = TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?;
     identity.check_not_fenced(&operation)?;
-    temp.replace(&layout::update(*id))?;
+    temp.replace(&layout::update(*id), &bytes)?;
     let synced = volume.sync_dir(layout::MANIFESTS);
     // Whoever took the store over meanwhile may not have seen it.
     synced.and_then(|()| identity.check_not_fenced(&operation)).map_err(|error| {

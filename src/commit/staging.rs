@@ -150,7 +150,13 @@ impl Staging {
         Ok(attempt)
     }
 
-    /// Those below a committed one can never be committed.
+    /// Those below a committed one can never be committed, whoever committed it.
+    pub(crate) fn drop_outdated(&self) {
+        if let Some(newest) = self.publisher.registry.catalog(|catalog| catalog.newest_committed()) {
+            self.drop_below(newest);
+        }
+    }
+
     fn drop_below(&self, id: CheckpointId) {
         let mut open = self.open.lock();
         let above = open.split_off(&id);
@@ -163,7 +169,8 @@ impl Staging {
     /// Whether what is to be saved is there already. What the caller does not mention was saved by other calls.
     fn compare(&self, manifest: &Manifest, sidecar: Option<&[&[u8]]>, conflict: Error) -> Result<()> {
         let id = manifest.id;
-        let Ok(loaded) = self.load(id) else { return Err(conflict) };
+        let damaged = self.publisher.registry.catalog(|catalog| catalog.damage(id)).is_some();
+        let Some(loaded) = self.load(id).ok().filter(|_| !damaged) else { return Err(conflict) };
         let given = self.publisher.name(id, manifest.content.clone())?.content;
         let mut stored = loaded.into_published();
         let stored_sidecar = stored.sidecar.clone();

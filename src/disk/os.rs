@@ -116,18 +116,24 @@ impl Disk for OsDisk {
         Ok(Lock::Taken(Box::new(OsLock { _file: file })))
     }
 
+    /// Nothing is written, so a medium that is read-only will do.
     fn pin(&self, path: &Path) -> io::Result<Lock> {
-        lock_existing(path, fs2::FileExt::try_lock_shared)
+        let file = OpenOptions::new().read(true).custom_flags(no_follow()?).open(path)?;
+        lock_file(file, fs2::FileExt::try_lock_shared)
     }
 
+    /// NFS gives such a lock only to who has the file open for writing; to remove it, one need not be allowed to.
     fn claim(&self, path: &Path) -> io::Result<Lock> {
-        lock_existing(path, fs2::FileExt::try_lock_exclusive)
+        let open = |write| OpenOptions::new().read(true).write(write).custom_flags(no_follow()?).open(path);
+        let file = open(true).or_else(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => open(false),
+            _ => Err(error),
+        })?;
+        lock_file(file, fs2::FileExt::try_lock_exclusive)
     }
 }
 
-/// Takes a lock of a file that is there; nothing is written, so a medium that is read-only will do.
-fn lock_existing(path: &Path, lock: fn(&File) -> io::Result<()>) -> io::Result<Lock> {
-    let file = OpenOptions::new().read(true).custom_flags(no_follow()?).open(path)?;
+fn lock_file(file: File, lock: fn(&File) -> io::Result<()>) -> io::Result<Lock> {
     match lock(&file) {
         Ok(()) => Ok(Lock::Taken(Box::new(OsLock { _file: file }))),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Lock::Held(String::new())),

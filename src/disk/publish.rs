@@ -45,9 +45,14 @@ impl TempFile {
         &self.file
     }
 
-    /// Gives the file its final name, in place of what has that name.
-    pub(crate) fn replace(self, name: &Path) -> Result<()> {
-        self.rename(name, Volume::rename).map(drop)
+    /// Gives the file, which has these bytes, its final name, in place of what has that name. After a failure the name
+    /// tells: a call may fail that took effect.
+    pub(crate) fn replace(self, name: &Path, bytes: &[u8]) -> Result<()> {
+        let volume = Arc::clone(&self.name.volume);
+        match self.rename(name, Volume::rename) {
+            Err(_) if volume.read_if_there(name).is_ok_and(|found| found.is_some_and(|found| found == bytes)) => Ok(()),
+            renamed => renamed.map(drop),
+        }
     }
 
     /// Gives the file a final name that nobody else has.

@@ -69,6 +69,11 @@ impl Catalog {
         }
     }
 
+    /// The highest id that was ever committed, as far as is known.
+    pub(crate) fn newest_committed(&self) -> Option<CheckpointId> {
+        CheckpointId::new(self.committed)
+    }
+
     /// Uses up an id.
     pub(super) fn begin(&mut self, id: CheckpointId) -> Result<()> {
         if self.published.contains_key(&id) {

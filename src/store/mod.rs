@@ -151,6 +151,7 @@ impl Store {
     /// `is_conflict` if the id is committed; `is_invalid` if it is not above every committed one, or was begun before;
     /// `is_poisoned` if the store must be reopened.
     pub fn begin(&self, id: CheckpointId) -> Result<PendingCheckpoint> {
+        self.0.staging.drop_outdated();
         self.0.publisher.begin(id)
     }
 

@@ -261,3 +261,17 @@ fn store_warns_of_other_vnode_counts_than_its_own() {
     ));
     assert_eq!(store.load_by_id(id(1)).unwrap().unwrap().vnode_count(), 64);
 }
+
+#[test]
+fn rename_that_took_effect_although_it_failed_is_a_change() {
+    let (disk, store) = three();
+    let fault = piton::testing::Fault::ErrorAfter(5);
+    disk.fail_nth(piton::testing::Call::Rename, 1, fault);
+    store.pin(id(1)).unwrap();
+    disk.fail_nth(piton::testing::Call::Rename, 1, fault);
+    store.rollback_to(id(1)).unwrap();
+    assert_eq!((store.pinned(), store.latest().unwrap().unwrap().id()), (vec![id(1)], id(1)));
+    drop(store);
+    let store = open(&disk.cut_power(piton::testing::Survival::Nothing)).unwrap();
+    assert_eq!((store.pinned(), store.latest().unwrap().unwrap().id()), (vec![id(1)], id(1)));
+}

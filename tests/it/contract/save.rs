@@ -6,6 +6,7 @@ use std::{path::Path, thread};
 use piton::{
     CheckpointId, Manifest, Options, Scope, Store,
     contract::{CheckpointStore, Checkpointer},
+    disk::Disk,
     testing::{Call, Fault, SimDisk},
 };
 
@@ -124,4 +125,38 @@ fn what_is_still_to_be_saved_is_gone_when_the_store_is_closed() {
     assert!(store.checkpoint_ids().is_empty() && store.open_report().removed.is_empty());
     assert_eq!(data_bytes(&store), 0);
     assert!(store.save(&Manifest::builder().build(id(1))).unwrap_err().is_invalid(), "its id was used");
+}
+
+#[test]
+fn checkpoint_of_a_writer_that_had_lost_the_store_is_a_conflict_also_if_its_content_is_the_same() {
+    let disk = SimDisk::new();
+    let first = open(&disk).unwrap();
+    first.save(&Manifest::builder().epoch(5).build(id(1))).unwrap();
+    disk.break_locks();
+    let second = open(&disk).unwrap();
+    // What the first one would publish, had it not looked.
+    let dir = Path::new(ROOT).join("manifests");
+    let mut stale = Vec::new();
+    disk.damage(&dir.join("00000000000000000001.manifest"), |bytes| stale.clone_from(bytes)).unwrap();
+    let mut body = stale[28..stale.len() - 4].to_vec();
+    body[16] = 2;
+    let (name, file) = disk.create_temp(&dir).unwrap();
+    let bytes = piton::testing::manifest_around(&body);
+    assert_eq!(file.write_at(&bytes, 0).unwrap(), bytes.len());
+    disk.rename(&dir.join(name), &dir.join("00000000000000000002.manifest")).unwrap();
+
+    let manifest = Manifest::builder().epoch(5).build(id(2));
+    assert!(second.save(&manifest).unwrap_err().is_conflict());
+    assert!(second.save(&manifest).unwrap_err().is_conflict(), "also when it is known");
+    assert_eq!((second.load_latest().unwrap().unwrap().id(), second.damaged().len()), (id(1), 1));
+}
+
+#[test]
+fn what_was_saved_for_a_checkpoint_that_can_never_be_is_let_go_of() {
+    let store = memory();
+    store.save_state_data(id(1), &[&bytes(1, 50_000)]).unwrap();
+    assert_eq!(store.usage().logical_files, 1);
+    store.begin(id(2)).unwrap().commit(Manifest::builder()).unwrap();
+    store.begin(id(3)).unwrap().commit(Manifest::builder()).unwrap();
+    assert_eq!(store.usage().logical_files, 0);
 }
