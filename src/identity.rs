@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::{
     disk::{layout, publish::TempFile, volume::Volume},
     error::{Cause, Error, Malformed, Result},
-    format::identity::{self, Identity, RollBack, TakeOver},
+    format::identity::{self, Identity, RollBacks, TakeOver},
     id::{CheckpointId, LAST, StoreId},
 };
 
@@ -36,7 +36,7 @@ fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl FnOnce() -> Resu
     let temp = TempFile::write(volume, Path::new(""), &bytes)?;
     admit()?;
     temp.replace(Path::new(layout::IDENTITY), &bytes)?;
-    volume.sync_dir("")
+    volume.settle_dir("")
 }
 
 impl IdentityFile {
@@ -78,21 +78,25 @@ impl IdentityFile {
     /// Remembers durably what was there when the store was taken over: what an older writer publishes above it does not
     /// count. If files are there of a generation that this identity knows nothing of, because it is an old copy, ours
     /// becomes a later one.
-    pub(crate) fn settle(mut self, newest: Option<CheckpointId>, found: u64) -> Result<Self> {
+    ///
+    /// While something is there that an older writer published so, what was remembered before stays: else nobody would know
+    /// what it is.
+    pub(crate) fn settle(mut self, newest: Option<CheckpointId>, found: u64, stale: bool) -> Result<Self> {
         let generation = if found < self.generation { self.generation } else { found.saturating_add(1) };
         if generation > LAST {
             let what = format!("a file of generation {found} is there, the last one");
             return Err(Malformed::new(0, what).at("take over", self.volume.root()));
         }
-        let take_over = TakeOver { generation, newest: newest.map_or(0, CheckpointId::get) };
+        let newest = newest.map_or(0, CheckpointId::get);
+        let take_over = if stale { self.on_disk().take_over } else { TakeOver { generation, newest } };
         self.change("take over", |identity| *identity = Identity { generation, take_over, ..*identity })?;
         self.generation = generation;
         Ok(self)
     }
 
     /// Remembers durably which checkpoints were rolled back.
-    pub(crate) fn roll_back(&self, roll_back: RollBack) -> Result<()> {
-        self.change("roll back", |identity| identity.roll_back = roll_back)
+    pub(crate) fn roll_back(&self, roll_backs: RollBacks) -> Result<()> {
+        self.change("roll back", |identity| identity.roll_backs = roll_backs)
     }
 
     fn change(&self, operation: &str, change: impl FnOnce(&mut Identity)) -> Result<()> {

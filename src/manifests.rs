@@ -5,7 +5,7 @@
 //! A manifest (`*.manifest`) is published by `commit`, and never changed. What may change afterwards (the status of sinks,
 //! the engine's metadata, whether the checkpoint is pinned) is beside it in `*.update`, which is replaced as a whole. So a
 //! lock of the manifest, by which a reader in another process keeps it, holds whatever is changed, and no change can
-//! damage a checkpoint. The update is removed after the manifest; one without a manifest is an orphan.
+//! damage what a checkpoint refers to. The update is removed after the manifest; one without a manifest is an orphan.
 //!
 //! # Changing, step by step
 //!
@@ -29,6 +29,8 @@ use crate::{
 };
 
 const OPERATION: &str = "read manifest";
+/// There are checkpoints, and none that is to be used.
+pub(crate) const ALL_ROLLED_BACK: &str = "all that are left were rolled back; roll back to one of them to use it";
 
 /// What is known of a checkpoint from its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +51,34 @@ type Metadata = BTreeMap<String, Vec<u8>>;
 /// The manifest of this checkpoint of this store, and what was changed of it. A missing one is damage: whoever asks has
 /// seen its name.
 pub(crate) fn load(volume: &Volume, store: StoreId, id: CheckpointId) -> Result<Loaded> {
-    let mut loaded = load_published(volume, store, id)?;
-    if let Some(update) = load_update(volume, &loaded)? {
-        loaded.apply(update);
+    match load_in_parts(volume, store, id)? {
+        (loaded, None) => Ok(loaded),
+        (_, Some(error)) => Err(error),
     }
-    Ok(loaded)
+}
+
+/// The same, but if only what was changed cannot be read, it is as it was published, and pinned, for all that is known.
+pub(crate) fn load_in_parts(volume: &Volume, store: StoreId, id: CheckpointId) -> Result<(Loaded, Option<Error>)> {
+    let mut loaded = load_published(volume, store, id)?;
+    let error = match load_update(volume, &loaded) {
+        Ok(update) => {
+            if let Some(update) = update {
+                loaded.apply(update);
+            }
+            None
+        }
+        Err(error) => {
+            (loaded.pinned, loaded.updated) = (true, true);
+            Some(error)
+        }
+    };
+    Ok((loaded, error))
+}
+
+/// Whether a checkpoint that has an update, and whose manifest cannot be read, may be pinned.
+pub(crate) fn may_be_pinned(volume: &Volume, id: CheckpointId) -> bool {
+    let head = (update::HEAD_LEN, update::check_head as _);
+    volume.parse(layout::update(id), "read update", head, update::decode).map_or(true, |update| update.pinned)
 }
 
 /// The manifest of this name, whatever store it belongs to.
@@ -152,10 +177,7 @@ pub(crate) fn write_update(volume: &Arc<Volume>, identity: &IdentityFile, loaded
     let temp = TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?;
     identity.check_not_fenced(&operation)?;
     temp.replace(&layout::update(*id), &bytes)?;
-    let synced = volume.sync_dir(layout::MANIFESTS);
+    volume.settle_dir(layout::MANIFESTS)?;
     // Whoever took the store over meanwhile may not have seen it.
-    synced.and_then(|()| identity.check_not_fenced(&operation)).map_err(|error| {
-        volume.poison(&error);
-        error.indeterminate()
-    })
+    identity.check_not_fenced(&operation).map_err(|error| volume.in_doubt(error))
 }

@@ -179,8 +179,8 @@ impl Options {
     }
 
     /// After each commit, forgets all but the newest `checkpoints`, as [`Store::prune`](crate::Store::prune) does, but
-    /// without a sync of its own: the next commit makes it durable, and then the data goes. At least one stays. By
-    /// default nothing is forgotten by itself.
+    /// without looking at those that stay, and without a sync of its own: the next commit makes it durable, and then the
+    /// data goes. At least one stays. By default nothing is forgotten by itself.
     #[must_use]
     pub fn retain(mut self, checkpoints: usize) -> Self {
         self.retain = NonZeroUsize::new(checkpoints).or(Some(NonZeroUsize::MIN));
@@ -272,7 +272,8 @@ impl Options {
     /// Opens a store whose identity file (`piton.store`) is damaged or missing, by making a new one from what the
     /// manifests say. Off by default: without this, opening such a store is an error.
     ///
-    /// What cannot be made again is the memory of ids whose checkpoints were forgotten: they may be given out again.
+    /// What cannot be made again is the memory of ids whose checkpoints were forgotten, which may be given out again, and
+    /// of roll-backs: what was rolled back counts again.
     #[must_use]
     pub fn rebuild_identity(mut self, rebuild: bool) -> Self {
         self.rebuild_identity = rebuild;

@@ -18,7 +18,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    check::{self, Issue, RecoveryReport, Severity, Validation, ValidationReport},
+    check::{self, Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport},
     disk::{FileKind, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::Identity,
@@ -30,6 +30,7 @@ use crate::{
 
 /// How often the directory is looked at, at most, for a moment in which nothing newer comes.
 const MOST_LOOKS: u32 = 1000;
+const LATEST: &str = "open the newest checkpoint";
 
 /// A store that is only read, from any process, also while another one writes. Cheap to clone.
 ///
@@ -116,28 +117,44 @@ impl ReadOnlyStore {
     ///
     /// # Errors
     ///
-    /// The damage of the newest one if there are checkpoints and none is valid; `is_newer_format` if a newer version of
+    /// The damage of the newest one if there are checkpoints and none is valid; `is_not_found` if all that are left were
+    /// rolled back; `is_newer_format` if a newer version of
     /// this crate wrote the newest one. Errors of the file system.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        let mut looks = 0;
-        loop {
-            let (identity, ids) = (self.identity()?, self.checkpoint_ids()?);
-            let found = self.newest_of(&ids, &identity);
-            looks += 1;
-            // A list of a directory that changes meanwhile may lack what was added, and what was removed: then the newest
-            // of it was never the newest. One that is followed by a list without newer ones is right.
-            let again = found.as_ref().is_err_and(Error::is_not_found) || self.checkpoint_ids()?.last() > ids.last();
-            if !again || looks >= MOST_LOOKS {
-                return found;
-            }
+        let (found, is_empty) = self.look(LATEST, |ids| match self.newest_of(ids) {
+            // It was forgotten meanwhile, in favour of a newer one: what is older is not the newest.
+            Err(error) if error.is_not_found() => Ok(None),
+            found => found.map(|found| Some((found, ids.is_empty()))),
+        })?;
+        if found.is_none() && !is_empty {
+            return Err(Error::not_found(LATEST, manifests::ALL_ROLLED_BACK));
         }
+        Ok(found)
     }
 
-    /// The newest valid one of these; `is_not_found` if one was forgotten meanwhile, in favour of a newer one.
-    fn newest_of(&self, ids: &[CheckpointId], identity: &Identity) -> Result<Option<Checkpoint>> {
+    /// Looks at the ids that are there until it finds an answer in a moment in which nothing newer comes. A list of a
+    /// directory that changes meanwhile may lack what was added, and what was removed: then the newest of it was never the
+    /// newest. One that is followed by a list without newer ones is right.
+    fn look<T>(&self, operation: &str, answer: impl Fn(&[CheckpointId]) -> Result<Option<T>>) -> Result<T> {
+        let mut last = None;
+        for _ in 0..MOST_LOOKS {
+            let ids = self.checkpoint_ids()?;
+            last = answer(&ids)?.or(last);
+            if self.checkpoint_ids()?.last() <= ids.last()
+                && let Some(found) = last.take()
+            {
+                return Ok(found);
+            }
+        }
+        last.ok_or_else(|| Error::not_found(operation, "each was forgotten while it was being opened"))
+    }
+
+    /// The newest valid one of these; `is_not_found` if one was forgotten meanwhile.
+    fn newest_of(&self, ids: &[CheckpointId]) -> Result<Option<Checkpoint>> {
+        let roll_backs = self.identity()?.roll_backs;
         let mut damage = None;
-        for id in ids.iter().rev().filter(|id| !identity.roll_back.skips(**id)) {
-            match self.open(*id, identity) {
+        for id in ids.iter().rev().filter(|id| !roll_backs.skips(**id)) {
+            match self.checkpoint(*id) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) if error.is_damage() => drop(damage.get_or_insert(error)),
                 Err(error) => return Err(error),
@@ -153,42 +170,7 @@ impl ReadOnlyStore {
     /// `is_not_found` if there is none, or if it is just being forgotten. `is_corrupt`, with the file, if its manifest is
     /// damaged, or a data file is missing or too short.
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
-        self.open(id, &self.identity()?)
-    }
-
-    /// Looks at one checkpoint, and says all that is wrong with it: see [`Store::validate`](crate::Store::validate).
-    #[must_use]
-    pub fn validate(&self, id: CheckpointId, depth: Validation) -> ValidationReport {
-        let opened = self.identity().and_then(|identity| self.load(id, &identity));
-        ValidationReport::new(
-            id,
-            match opened {
-                Ok(checkpoint) => self.issues(&checkpoint, depth),
-                Err(error) if error.is_not_found() => vec![Issue::Missing],
-                Err(error) => vec![Issue::Unreadable(error)],
-            },
-        )
-    }
-
-    /// The newest checkpoint of which every byte is what it should be: see
-    /// [`Store::recover_latest_validated`](crate::Store::recover_latest_validated).
-    ///
-    /// # Errors
-    ///
-    /// Those of the file system while looking for checkpoints.
-    pub fn recover_latest_validated(&self) -> Result<RecoveryReport> {
-        let roll_back = self.identity()?.roll_back;
-        let ids = self.checkpoint_ids()?.into_iter().rev().map(|id| (id, roll_back.skips(id)));
-        Ok(check::newest_valid(ids, |id| self.validate(id, Validation::Full)))
-    }
-
-    /// As it is now: somebody may have rolled back, or taken the store over.
-    fn identity(&self) -> Result<Identity> {
-        identity::read(&self.0.volume)
-    }
-
-    fn open(&self, id: CheckpointId, identity: &Identity) -> Result<Checkpoint> {
-        let checkpoint = self.load(id, identity)?;
+        let checkpoint = self.load(id)?;
         let fatal = |issue: &Issue| issue.severity() == Severity::Fatal;
         match self.issues(&checkpoint, Validation::Quick).into_iter().find(fatal) {
             None => Ok(checkpoint),
@@ -200,8 +182,45 @@ impl ReadOnlyStore {
         }
     }
 
+    /// Looks at one checkpoint, and says all that is wrong with it: see [`Store::validate`](crate::Store::validate).
+    #[must_use]
+    pub fn validate(&self, id: CheckpointId, depth: Validation) -> ValidationReport {
+        let issues = match self.load(id) {
+            Ok(checkpoint) => self.issues(&checkpoint, depth),
+            Err(error) if error.is_not_found() => vec![Issue::Missing],
+            Err(error) => vec![Issue::Unreadable(error)],
+        };
+        ValidationReport::new(id, issues)
+    }
+
+    /// The newest checkpoint of which every byte is what it should be: see
+    /// [`Store::recover_latest_validated`](crate::Store::recover_latest_validated).
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system while looking for checkpoints.
+    pub fn recover_latest_validated(&self) -> Result<RecoveryReport> {
+        self.look("recover", |ids| {
+            let roll_backs = self.identity()?.roll_backs;
+            let ids = ids.iter().rev().map(|id| (*id, roll_backs.skips(*id)));
+            let report = check::newest_valid(ids, |id| self.validate(id, Validation::Full));
+            let forgotten =
+                |why: &Skipped| matches!(why, Skipped::Invalid(issues) if matches!(issues[..], [Issue::Missing]));
+            let all_there = !report.skipped.iter().any(|(_, why)| forgotten(why));
+            Ok(all_there.then_some(report))
+        })
+    }
+
+    /// As it is now: somebody may have rolled back, or taken the store over.
+    fn identity(&self) -> Result<Identity> {
+        let missing = || {
+            Malformed::new(0, "the file is missing").at("read store identity", &self.0.volume.path(layout::IDENTITY))
+        };
+        identity::read(&self.0.volume).map_err(|error| if error.is_not_found() { missing() } else { error })
+    }
+
     /// Steps 1 and 2.
-    fn load(&self, id: CheckpointId, identity: &Identity) -> Result<Checkpoint> {
+    fn load(&self, id: CheckpointId) -> Result<Checkpoint> {
         let Inner { volume, store, reading, .. } = &*self.0;
         let name = layout::manifest(id);
         let gone = || Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint");
@@ -214,7 +233,8 @@ impl ReadOnlyStore {
             Err(_) if volume.metadata(&name)?.is_none() => return Err(gone()),
             Err(error) => return Err(error),
         };
-        if identity.take_over.outdates(id, manifest.generation) {
+        // Read after the manifest: whoever took the store over before that was published has said so by now.
+        if self.identity()?.take_over.outdates(id, manifest.generation) {
             let what = format!("generation {} published it after it had lost the store", manifest.generation);
             return Err(Malformed::new(0, what).at("check", &volume.path(name)));
         }

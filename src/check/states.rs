@@ -11,15 +11,24 @@ use crate::{
     read::{OpenSegment, ReadSettings},
 };
 
+/// What is wrong with a state.
+struct Wrong<'a> {
+    /// If its bytes are.
+    bytes: Option<&'a Extent>,
+    state: &'a StateRef<'a>,
+    error: Error,
+}
+
 /// A state in a file.
 type InFile<'a> = (Extent, StateRef<'a>);
 
-/// What is wrong with a checkpoint. Each damaged state is told to `note`.
+/// What is wrong with a checkpoint. Each damaged state is told to `note`: with its place if its bytes are damaged, and so
+/// those of every checkpoint that refers to them; without if only this one says that they should be others.
 pub(crate) fn validate(
     settings: &ReadSettings,
     manifest: &Manifest,
     (vnode_count, depth): (u16, Validation),
-    mut note: impl FnMut(&Extent, &Error),
+    mut note: impl FnMut(Option<&Extent>, &Error),
 ) -> Vec<Issue> {
     let mut issues = Issue::of_content(manifest, vnode_count);
     let mut in_files = Vec::new();
@@ -27,13 +36,14 @@ pub(crate) fn validate(
         match &state.handle.0 {
             Place::File(extent) => in_files.push((*extent, state)),
             Place::Inline { bytes, .. } => {
-                let path = || settings.volume().path(layout::manifest(manifest.id()));
-                let wrong = state.digest.filter(|digest| **digest != Digest::of(bytes));
-                issues.extend(
-                    wrong.map(|digest| {
-                        issue(&state, other_digest(0, digest, &Digest::of(bytes)).at(OPERATION, &path()))
-                    }),
-                );
+                let found = state.digest.map(|_| Digest::of(bytes));
+                if let Some((expected, found)) = state.digest.zip(found).filter(|(expected, found)| *expected != found)
+                {
+                    let path = settings.volume().path(layout::manifest(manifest.id()));
+                    let error = other_digest(0, expected, &found).at(OPERATION, &path);
+                    note(None, &error);
+                    issues.push(issue(&state, error));
+                }
             }
         }
     }
@@ -42,8 +52,8 @@ pub(crate) fn validate(
         let Some((first, _)) = states.first() else { continue };
         let mut check = Checked::open(settings, first.file, manifest, depth);
         for same in states.chunk_by(|(a, _), (b, _)| a == b) {
-            for (extent, state, error) in check.states(same) {
-                note(extent, &error);
+            for Wrong { bytes, state, error } in check.states(same) {
+                note(bytes, &error);
                 issues.push(issue(state, error));
             }
         }
@@ -78,7 +88,7 @@ impl Checked {
     }
 
     /// What is wrong with states that are the same run of bytes.
-    fn states<'a>(&mut self, same: &'a [InFile<'a>]) -> Vec<(&'a Extent, &'a StateRef<'a>, Error)> {
+    fn states<'a>(&mut self, same: &'a [InFile<'a>]) -> Vec<Wrong<'a>> {
         let Some((extent, _)) = same.first() else { return Vec::new() };
         let wants_digest = same.iter().any(|(_, state)| state.digest.is_some());
         let found = match self {
@@ -91,15 +101,13 @@ impl Checked {
             },
             Self::Full(segment) => digest(segment, extent, wants_digest),
         };
-        let wrong = |(extent, state): &'a InFile<'a>| {
-            let error = match (&found, state.digest, &*self) {
-                (Err(error), ..) => error.clone(),
-                (Ok(Some(found)), Some(expected), Self::Full(segment)) if found != expected => {
-                    other_digest(extent.offset, expected, found).at(OPERATION, segment.path())
-                }
-                _ => return None,
-            };
-            Some((extent, state, error))
+        let wrong = |(extent, state): &'a InFile<'a>| match (&found, state.digest, &*self) {
+            (Err(error), ..) => Some(Wrong { bytes: Some(extent), state, error: error.clone() }),
+            (Ok(Some(found)), Some(expected), Self::Full(segment)) if found != expected => {
+                let error = other_digest(extent.offset, expected, found).at(OPERATION, segment.path());
+                Some(Wrong { bytes: None, state, error })
+            }
+            _ => None,
         };
         same.iter().filter_map(wrong).collect()
     }

@@ -16,7 +16,7 @@ use crate::{
     manifests,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
-        catalog::Retired,
+        catalog::{Catalog, Retired},
         forget::{self, Reclaimed},
         registry::Registry,
         retention::{Facts, Retention},
@@ -130,12 +130,12 @@ impl Publisher {
         let mut report = Reclaimed { failures: self.volume.retry_leftovers(), ..Reclaimed::default() };
         forget::sweep(&self.registry, retired, written.max(LEAST_PUNCHED), &mut report);
         if !self.retention.is_off() {
-            let ids = self.registry.catalog(|catalog| catalog.plan(self.retention, &BTreeSet::new()));
-            if ids.is_empty() {
+            let plan = |catalog: &Catalog| catalog.plan(self.retention, &BTreeSet::new());
+            if self.registry.catalog(|catalog| plan(catalog)).is_empty() {
                 return *self.last_retention.lock() = report;
             }
             // What could not be forgotten now is planned again by the next commit.
-            if let Err(error) = forget::forget_with_next_commit(&self.registry, &self.identity, &ids, &mut report) {
+            if let Err(error) = forget::forget_with_next_commit(&self.registry, &self.identity, plan, &mut report) {
                 report.failures.push(error);
             }
         }

@@ -16,12 +16,23 @@ use crate::{
     manifest::{Artifact, Digest, Manifest, ManifestBuilder, OperatorState, PartitionState},
     manifests,
     read::Checkpoint,
+    reclaim::catalog::Catalog,
 };
 
 #[derive(Debug)]
 pub(crate) struct Staging {
     publisher: Arc<Publisher>,
     open: Mutex<BTreeMap<CheckpointId, Arc<Attempt>>>,
+    /// The last checkpoint that was committed from here, and what of it was not in its manifest: somebody may save the same
+    /// manifest again.
+    last: Mutex<Option<(CheckpointId, Added)>>,
+}
+
+/// What other calls added to a manifest: whether a sidecar; and for each partition whether a snapshot, and how many deltas.
+#[derive(Clone, Debug, Default)]
+struct Added {
+    sidecar: bool,
+    operators: BTreeMap<String, BTreeMap<u32, (bool, usize)>>,
 }
 
 /// `None` once it has ended. Whoever saves artifacts has it shared, whoever ends it alone.
@@ -50,7 +61,7 @@ pub(crate) enum ArtifactKind {
 
 impl Staging {
     pub(crate) fn new(publisher: &Arc<Publisher>) -> Self {
-        Self { publisher: Arc::clone(publisher), open: Mutex::default() }
+        Self { publisher: Arc::clone(publisher), open: Mutex::default(), last: Mutex::default() }
     }
 
     /// Commits a checkpoint with what was saved for it so far. If there is one of this id already, the same content is a
@@ -60,7 +71,11 @@ impl Staging {
         let saved = self.with_attempt(id, |attempt| {
             let mut draft = attempt.write();
             let draft = draft.take()?;
+            let added = draft.staged.lock().added(sidecar.is_some());
             let saved = draft.commit(manifest, sidecar);
+            if saved.is_ok() {
+                *self.last.lock() = Some((id, added));
+            }
             // Before anybody who waits for the attempt can look for it again.
             self.open.lock().remove(&id);
             Some(saved)
@@ -136,6 +151,11 @@ impl Staging {
             if let Some(done) = act(&attempt) {
                 return done;
             }
+            // Whoever ended it takes it out, unless the disk panicked.
+            let mut open = self.open.lock();
+            if open.get(&id).is_some_and(|ended| Arc::ptr_eq(ended, &attempt)) {
+                open.remove(&id);
+            }
         }
     }
 
@@ -166,24 +186,26 @@ impl Staging {
         drop(below);
     }
 
-    /// Whether what is to be saved is there already. What the caller does not mention was saved by other calls.
+    /// Whether what is to be saved is there already, and can be used. What the manifest does not say itself was saved by
+    /// other calls.
     fn compare(&self, manifest: &Manifest, sidecar: Option<&[&[u8]]>, conflict: Error) -> Result<()> {
         let id = manifest.id;
-        let damaged = self.publisher.registry.catalog(|catalog| catalog.damage(id)).is_some();
-        let Some(loaded) = self.load(id).ok().filter(|_| !damaged) else { return Err(conflict) };
-        let given = self.publisher.name(id, manifest.content.clone())?.content;
+        let unusable = |catalog: &mut Catalog| catalog.damage(id).is_some() || catalog.is_rolled_back(id);
+        let loaded = self.load(id).ok().filter(|_| !self.publisher.registry.catalog(unusable));
+        let Some(loaded) = loaded else { return Err(conflict) };
         let mut stored = loaded.into_published();
-        let stored_sidecar = stored.sidecar.clone();
-        if given.sidecar.is_none() {
-            stored.sidecar = None;
-        }
-        forget_unmentioned(&mut stored, &given);
-        if stored != given {
-            return Err(conflict);
-        }
+        let mut given = manifest.content.clone();
+        given.vnode_count = given.vnode_count.or(stored.vnode_count);
+        let given = self.publisher.name(id, given)?.content;
+        let mut added =
+            self.last.lock().clone().filter(|(last, _)| *last == id).map(|(_, added)| added).unwrap_or_default();
+        added.sidecar |= sidecar.is_some();
+        let has_sidecar = stored.sidecar.is_some();
+        added.take_out_of(&mut stored);
         match sidecar {
+            _ if stored != given => Err(conflict),
             None => Ok(()),
-            Some(_) if stored_sidecar.is_none() => Err(conflict),
+            Some(_) if !has_sidecar => Err(conflict),
             Some(chunks) => self.compare_sidecar(id, chunks, conflict),
         }
     }
@@ -240,6 +262,16 @@ impl Draft {
 }
 
 impl Staged {
+    /// What is here, unless the call that commits has the sidecar with it.
+    fn added(&self, other_sidecar: bool) -> Added {
+        let of_partition = |(number, partition): (&u32, &PartitionState)| {
+            (*number, (partition.snapshot.is_some(), partition.deltas.len()))
+        };
+        let of_operator = |partitions: &BTreeMap<_, _>| partitions.iter().map(of_partition).collect();
+        let operators = self.operators.iter().map(|(name, partitions)| (name.clone(), of_operator(partitions)));
+        Added { sidecar: self.sidecar.is_some() && !other_sidecar, operators: operators.collect() }
+    }
+
     fn add(&mut self, kind: ArtifactKind, (operator, partition): (&str, u32), artifact: Artifact) {
         if !self.operators.contains_key(operator) {
             self.operators.insert(operator.to_owned(), BTreeMap::new());
@@ -274,20 +306,27 @@ fn write(pending: &PendingCheckpoint, scope: Scope, chunks: &[&[u8]]) -> Result<
     writer.finish()
 }
 
-/// Takes out what artifacts the given content does not mention.
-fn forget_unmentioned(stored: &mut ManifestBuilder, given: &ManifestBuilder) {
-    for (name, operator) in &mut stored.operators {
-        let given = given.operators.get(name);
-        for (number, partition) in &mut operator.partitions {
-            let given = given.and_then(|operator| operator.partitions.get(number));
-            if given.is_none_or(|given| given.snapshot.is_none()) {
-                partition.snapshot = None;
-            }
-            partition.deltas.truncate(given.map_or(0, |given| given.deltas.len()));
+impl Added {
+    /// The content without it.
+    fn take_out_of(&self, content: &mut ManifestBuilder) {
+        if self.sidecar {
+            content.sidecar = None;
         }
-        let mentions = |number: &u32| given.is_some_and(|operator| operator.partitions.contains_key(number));
-        operator.partitions.retain(|number, partition| mentions(number) || !partition.is_empty());
+        for (name, partitions) in &self.operators {
+            let Some(operator) = content.operators.get_mut(name) else { continue };
+            for (number, (snapshot, deltas)) in partitions {
+                let Some(partition) = operator.partitions.get_mut(number) else { continue };
+                if *snapshot {
+                    partition.snapshot = None;
+                }
+                partition.deltas.truncate(partition.deltas.len().saturating_sub(*deltas));
+                if partition.is_empty() {
+                    operator.partitions.remove(number);
+                }
+            }
+            if *operator == OperatorState::default() {
+                content.operators.remove(name);
+            }
+        }
     }
-    let is_empty = |operator: &OperatorState| *operator == OperatorState::default();
-    stored.operators.retain(|name, operator| given.operators.contains_key(name) || !is_empty(operator));
 }

@@ -40,7 +40,8 @@ pub trait CheckpointStore: Send + Sync {
     /// and the artifacts of [`Checkpointer`](super::Checkpointer)). Durable when it returns.
     ///
     /// To save the same content under the same id again is a success that changes nothing, whoever was first, so a caller
-    /// that does not know what became of a call may repeat it.
+    /// that does not know what became of a call may repeat it. What other calls added to it is not compared if it was the
+    /// last to be saved in this process; for a checkpoint that must not be used (damaged, rolled back) it is a conflict.
     ///
     /// # Errors
     ///

@@ -98,7 +98,7 @@ pub trait Checkpointer: Send + Sync {
     fn list_checkpoints(&self) -> Result<Vec<CheckpointId>>;
 
     /// Deletes a checkpoint and all of its artifacts that no other checkpoint refers to, durably; or what was saved for
-    /// one that is still to be saved. Its id is not used again.
+    /// one that is still to be saved. The id of a saved one is never used again.
     ///
     /// # Errors
     ///

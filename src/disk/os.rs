@@ -126,7 +126,7 @@ impl Disk for OsDisk {
     fn claim(&self, path: &Path) -> io::Result<Lock> {
         let open = |write| OpenOptions::new().read(true).write(write).custom_flags(no_follow()?).open(path);
         let file = open(true).or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => open(false),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => open(false),
             _ => Err(error),
         })?;
         lock_file(file, fs2::FileExt::try_lock_exclusive)

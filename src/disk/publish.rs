@@ -49,9 +49,11 @@ impl TempFile {
     /// tells: a call may fail that took effect.
     pub(crate) fn replace(self, name: &Path, bytes: &[u8]) -> Result<()> {
         let volume = Arc::clone(&self.name.volume);
-        match self.rename(name, Volume::rename) {
-            Err(_) if volume.read_if_there(name).is_ok_and(|found| found.is_some_and(|found| found == bytes)) => Ok(()),
-            renamed => renamed.map(drop),
+        let Err(error) = self.rename(name, Volume::rename) else { return Ok(()) };
+        match volume.read_if_there(name) {
+            Ok(Some(found)) if found == bytes => Ok(()),
+            Ok(_) => Err(error),
+            Err(_) => Err(volume.in_doubt(error)),
         }
     }
 

@@ -192,6 +192,17 @@ impl Volume {
         })
     }
 
+    /// The same for names that can be seen already: whatever the failure, nobody knows whether they survive a power cut.
+    pub(crate) fn settle_dir(&self, name: impl AsRef<Path>) -> Result<()> {
+        self.sync_dir(name).map_err(|error| self.in_doubt(error))
+    }
+
+    /// After this failure nobody knows what is on disk.
+    pub(crate) fn in_doubt(&self, error: Error) -> Error {
+        self.poison(&error);
+        error.indeterminate()
+    }
+
     /// Makes the names of the root and of everything above it durable, as far as these directories can be synced: most of
     /// them are not ours.
     pub(crate) fn sync_above_root(&self) -> Result<()> {
@@ -231,6 +242,10 @@ impl Volume {
     /// Removes a file that may be gone already, unless somebody has pinned it: false then.
     pub(crate) fn remove_unpinned(&self, name: &Path) -> Result<bool> {
         let path = self.path(name);
+        if self.metadata(name)?.is_none_or(|found| found.kind != super::FileKind::File) {
+            // Nobody pins what is no file.
+            return self.remove(name).map(|()| true);
+        }
         let _claim = match self.disk.claim(&path) {
             Ok(Lock::Taken(guard)) => guard,
             Ok(Lock::Held(_)) => return Ok(false),

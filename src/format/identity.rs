@@ -23,7 +23,7 @@ pub(crate) struct Identity {
     /// Every id up to this one was used, also if its checkpoint is gone.
     pub(crate) id_floor: u64,
     pub(crate) take_over: TakeOver,
-    pub(crate) roll_back: RollBack,
+    pub(crate) roll_backs: RollBacks,
 }
 
 /// The last time that the store was taken over: whoever had it before may publish nothing above what was there.
@@ -41,22 +41,43 @@ impl TakeOver {
     }
 }
 
-/// The checkpoints that were rolled back: above `to`, up to `from`. None by default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RollBack {
-    pub(crate) to: u64,
-    pub(crate) from: u64,
-}
+/// How many roll-backs are remembered.
+const MOST_ROLL_BACKS: usize = 4;
 
-impl RollBack {
-    /// Whether it skips this checkpoint.
+/// The checkpoints that were rolled back: above the first number of a pair, up to the second. Ascending, and apart; pairs
+/// of zeros at the end are unused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RollBacks([(u64, u64); MOST_ROLL_BACKS]);
+
+impl RollBacks {
+    /// These ranges, which are in order; `None` if there are more than can be remembered.
+    pub(crate) fn of(ranges: &[(u64, u64)]) -> Option<Self> {
+        let mut all = Self::default();
+        all.0.get_mut(..ranges.len())?.copy_from_slice(ranges);
+        Some(all)
+    }
+
+    /// Those that are used.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.into_iter().filter(|(to, from)| to < from)
+    }
+
+    /// Whether a checkpoint was rolled back.
     pub(crate) fn skips(&self, id: CheckpointId) -> bool {
-        self.to < id.get() && id.get() <= self.from
+        self.ranges().any(|(to, from)| to < id.get() && id.get() <= from)
+    }
+
+    fn is_sound(&self) -> bool {
+        let used = self.ranges().count();
+        let ascending = self.ranges().zip(self.ranges().skip(1)).all(|((_, from), (to, _))| from <= to);
+        ascending
+            && self.0.iter().take(used).all(|(to, from)| to < from)
+            && self.0.iter().skip(used).all(|pair| *pair == (0, 0))
     }
 }
 
 /// Bytes of the file, its checksum included.
-pub(crate) const LEN: usize = 84;
+pub(crate) const LEN: usize = 132;
 
 #[derive(Encode, Decode)]
 struct Record {
@@ -68,12 +89,11 @@ struct Record {
     id_floor: u64,
     take_over_generation: u64,
     take_over_newest: u64,
-    roll_back_to: u64,
-    roll_back_from: u64,
+    roll_backs: [(u64, u64); MOST_ROLL_BACKS],
 }
 
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
-    let Identity { store, generation, id_floor, take_over, roll_back } = *identity;
+    let Identity { store, generation, id_floor, take_over, roll_backs } = *identity;
     let mut writer = Writer::default();
     writer.put(Record {
         magic: MAGIC,
@@ -84,8 +104,7 @@ pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
         id_floor,
         take_over_generation: take_over.generation,
         take_over_newest: take_over.newest,
-        roll_back_to: roll_back.to,
-        roll_back_from: roll_back.from,
+        roll_backs: roll_backs.0,
     });
     writer.put_crc_from(0);
     writer.finish()
@@ -105,11 +124,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
     reader.end()?;
     let Record { store, generation, id_floor, .. } = record;
     let take_over = TakeOver { generation: record.take_over_generation, newest: record.take_over_newest };
-    let roll_back = RollBack { to: record.roll_back_to, from: record.roll_back_from };
-    if record.flags != 0 || generation == 0 || take_over.generation > generation || roll_back.to > roll_back.from {
+    let roll_backs = RollBacks(record.roll_backs);
+    if record.flags != 0 || generation == 0 || take_over.generation > generation || !roll_backs.is_sound() {
         return Err(Malformed::new(12, "a field has a value that this version never writes"));
     }
-    Ok(Identity { store: StoreId(store), generation, id_floor, take_over, roll_back })
+    Ok(Identity { store: StoreId(store), generation, id_floor, take_over, roll_backs })
 }
 
 #[cfg(test)]
@@ -119,8 +138,8 @@ mod tests {
     #[test]
     fn comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
         let take_over = TakeOver { generation: 2, newest: 40 };
-        let roll_back = RollBack { to: 3, from: 9 };
-        let identity = Identity { store: StoreId([7; 16]), generation: 3, id_floor: 41, take_over, roll_back };
+        let roll_backs = RollBacks::of(&[(3, 9), (9, 12)]).unwrap();
+        let identity = Identity { store: StoreId([7; 16]), generation: 3, id_floor: 41, take_over, roll_backs };
         let bytes = encode(&identity);
         assert_eq!(bytes.len(), LEN);
         assert_eq!(decode(&bytes).unwrap(), identity);
@@ -133,5 +152,20 @@ mod tests {
             assert!(decode(&bytes[..len]).is_err(), "cut to {len}");
             assert!(decode(&vec![0; len]).is_err(), "{len} zeros");
         }
+    }
+
+    #[test]
+    fn roll_backs_have_one_form() {
+        for (ranges, sound) in [
+            (&[][..], true),
+            (&[(1, 2), (2, 3), (4, 9), (9, 10)], true),
+            (&[(4, 5), (1, 2)], false),
+            (&[(1, 4), (3, 5)], false),
+            (&[(2, 2)], false),
+            (&[(0, 0), (1, 2)], false),
+        ] {
+            assert_eq!(RollBacks::of(ranges).unwrap().is_sound(), sound, "{ranges:?}");
+        }
+        assert_eq!(RollBacks::of(&[(1, 2); MOST_ROLL_BACKS + 1]), None);
     }
 }

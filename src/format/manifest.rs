@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::Malformed,
-    id::{CheckpointId, StoreId},
+    id::{CheckpointId, LAST, StoreId},
     manifest::{
         CheckpointKind, ConnectorOffset, Manifest, ManifestBuilder, OperatorState, PartitionState, SinkCommitStatus,
     },
@@ -112,6 +112,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Manifest> {
     let reader = &mut reader;
     let fixed: Fixed = reader.take("ids")?;
     let id = CheckpointId::new(fixed.id).ok_or_else(|| reader.malformed("checkpoint id 0"))?;
+    if fixed.generation > LAST {
+        return Err(reader.malformed(format!("no store has generation {}", fixed.generation)));
+    }
     let parent = match fixed.parent {
         0 => None,
         parent => Some(CheckpointId::new(parent).ok_or_else(|| reader.malformed("no such parent"))?),

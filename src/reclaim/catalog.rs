@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    format::identity::{Identity, RollBack},
+    format::identity::{Identity, RollBacks},
     id::CheckpointId,
 };
 
@@ -20,10 +20,10 @@ pub(crate) struct Catalog {
     published: BTreeMap<CheckpointId, Published>,
     damaged: BTreeMap<CheckpointId, Error>,
     /// Published, and nobody knows what they refer to: their manifests could not be read.
-    unknown: BTreeSet<CheckpointId>,
+    unknown: BTreeMap<CheckpointId, Error>,
     /// Their manifests were removed, and may come back until the removal is durable.
     retired: Retired,
-    roll_back: RollBack,
+    roll_backs: RollBacks,
     /// The highest id that was ever begun or found.
     id_floor: u64,
     /// The ids above every committed one that attempts of this open have had.
@@ -56,13 +56,13 @@ impl Retired {
 
 impl Catalog {
     pub(super) fn new(identity: &Identity) -> Self {
-        let Identity { id_floor, roll_back, .. } = *identity;
+        let Identity { id_floor, roll_backs, .. } = *identity;
         Self {
             published: BTreeMap::new(),
             damaged: BTreeMap::new(),
-            unknown: BTreeSet::new(),
+            unknown: BTreeMap::new(),
             retired: Retired::default(),
-            roll_back,
+            roll_backs,
             id_floor,
             begun: BTreeSet::new(),
             committed: id_floor,
@@ -112,8 +112,8 @@ impl Catalog {
     }
 
     /// Nobody knows what a published checkpoint refers to.
-    pub(super) fn mark_unknown(&mut self, id: CheckpointId) {
-        self.unknown.insert(id);
+    pub(super) fn mark_unknown(&mut self, id: CheckpointId, why: Error) {
+        self.unknown.insert(id, why);
     }
 
     /// The manifest of a checkpoint was removed. Until that is durable, it may come back.
@@ -151,7 +151,7 @@ impl Catalog {
         match self.damaged.get(&id) {
             Some(error) if error.is_corrupt() => Standing::Damaged,
             Some(_) => Standing::Unreadable,
-            None if self.roll_back.skips(id) => Standing::RolledBack,
+            None if self.roll_backs.skips(id) => Standing::RolledBack,
             None => Standing::Valid,
         }
     }
@@ -181,21 +181,33 @@ impl Catalog {
     pub(crate) fn newest_below(&self, bound: Option<CheckpointId>) -> Option<CheckpointId> {
         let below = bound.map_or(Bound::Unbounded, Bound::Excluded);
         let mut ids = self.published.range((Bound::Unbounded, below)).rev().map(|(id, _)| *id);
-        ids.find(|id| !self.roll_back.skips(*id))
+        ids.find(|id| !self.roll_backs.skips(*id))
     }
 
     /// Whether a checkpoint was rolled back.
     pub(crate) fn is_rolled_back(&self, id: CheckpointId) -> bool {
-        self.roll_back.skips(id)
+        self.roll_backs.skips(id)
     }
 
     /// What to remember so that this checkpoint is the newest, until there is another one.
-    pub(crate) fn roll_back_to(&self, id: CheckpointId) -> Option<RollBack> {
-        self.published.contains_key(&id).then(|| RollBack { to: id.get(), from: self.committed.max(id.get()) })
+    pub(crate) fn roll_back_to(&self, id: CheckpointId) -> Result<RollBacks> {
+        let operation = || format!("roll back to checkpoint {id}");
+        if !self.published.contains_key(&id) {
+            return Err(Error::not_found(operation(), "there is no such checkpoint"));
+        }
+        let (to, from) = (id.get(), self.committed.max(id.get()));
+        // Those that end before it stay, as long as there is anything in them. One that it is in is taken back: what comes
+        // before it there is what it was built on.
+        let is_there = |(to, from): &(u64, u64)| self.published.keys().any(|id| *to < id.get() && id.get() <= *from);
+        let earlier = self.roll_backs.ranges().filter(|(_, from)| *from < to).filter(is_there);
+        let ranges: Vec<_> = earlier.chain((to < from).then_some((to, from))).collect();
+        RollBacks::of(&ranges).ok_or_else(|| {
+            Error::invalid(operation(), "no more roll-backs can be remembered; prune what was rolled back before")
+        })
     }
 
-    pub(crate) fn note_roll_back(&mut self, roll_back: RollBack) {
-        self.roll_back = roll_back;
+    pub(crate) fn note_roll_backs(&mut self, roll_backs: RollBacks) {
+        self.roll_backs = roll_backs;
     }
 
     /// Something of a checkpoint was changed.
@@ -233,7 +245,7 @@ impl Catalog {
 
     /// Why data that nobody refers to is not looked for, if it is not: nobody knows what this checkpoint refers to.
     pub(crate) fn unknown(&self) -> Option<Error> {
-        self.unknown.first().and_then(|id| self.damaged.get(id)).cloned()
+        self.unknown.first_key_value().map(|(_, why)| why.clone())
     }
 
     /// Whether there is a checkpoint of which nobody knows what it refers to.
@@ -248,7 +260,7 @@ impl Catalog {
 
     /// The epochs of all published checkpoints that could be read, by id.
     pub(crate) fn epochs(&self) -> Vec<(CheckpointId, u64)> {
-        let known = self.published.iter().filter(|(id, _)| !self.unknown.contains(*id));
+        let known = self.published.iter().filter(|(id, _)| !self.unknown.contains_key(*id));
         known.map(|(id, published)| (*id, published.facts.epoch)).collect()
     }
 

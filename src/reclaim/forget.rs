@@ -1,6 +1,10 @@
 //! Taking checkpoints back: the steps in the order of this folder's page.
 
-use super::{catalog::Retired, registry::Registry, sweep::Maintained};
+use super::{
+    catalog::{Catalog, Retired},
+    registry::Registry,
+    sweep::Maintained,
+};
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Result},
@@ -33,14 +37,19 @@ pub struct Reclaimed {
 
 /// Forgets these checkpoints, durably. A manifest that cannot be removed is a failure in the report, and its checkpoint
 /// stays.
-pub(crate) fn forget(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<Reclaimed> {
+pub(crate) fn forget(
+    registry: &Registry,
+    identity: &IdentityFile,
+    plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>,
+) -> Result<Reclaimed> {
     let mut report = Reclaimed { failures: registry.volume().retry_leftovers(), ..Reclaimed::default() };
     let names = registry.lock_manifests();
     admit(registry, identity)?;
-    remove_manifests(registry, identity, ids, &mut report)?;
+    remove_manifests(registry, identity, plan, &mut report)?;
     let retired = registry.take_retired();
     if !retired.is_empty() {
-        sync_manifests(registry.volume())?;
+        // Step 4. If it fails, nobody knows whether the manifests come back, so their data stays until the next open.
+        registry.volume().settle_dir(layout::MANIFESTS)?;
     }
     drop(names);
     match identity.check_not_fenced(OPERATION) {
@@ -57,12 +66,12 @@ pub(crate) fn forget(registry: &Registry, identity: &IdentityFile, ids: &[Checkp
 pub(crate) fn forget_with_next_commit(
     registry: &Registry,
     identity: &IdentityFile,
-    ids: &[CheckpointId],
+    plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>,
     report: &mut Reclaimed,
 ) -> Result<()> {
     let _names = registry.lock_manifests();
     admit(registry, identity)?;
-    remove_manifests(registry, identity, ids, report)
+    remove_manifests(registry, identity, plan, report)
 }
 
 /// Step 1.
@@ -84,24 +93,29 @@ pub(crate) fn sweep(registry: &Registry, retired: Retired, budget: u64, report: 
     report.failures.extend(failures);
 }
 
+/// What goes is planned while nobody else can publish, pin, or roll back.
 fn remove_manifests(
     registry: &Registry,
     identity: &IdentityFile,
-    ids: &[CheckpointId],
+    plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>,
     report: &mut Reclaimed,
 ) -> Result<()> {
-    let volume = registry.volume();
-    keep_id_used(registry, identity, ids)?;
-    // Somebody else may have forgotten one of them since.
-    for id in ids.iter().filter(|id| registry.catalog(|catalog| catalog.is_published(**id))) {
-        let name = layout::manifest(*id);
-        let len = volume.metadata(&name).ok().flatten().map_or(0, |found| found.len);
-        match volume.remove_unpinned(&name) {
-            Ok(true) => {
-                report.checkpoints.push(*id);
+    let mut ids = registry.catalog(|catalog| plan(catalog));
+    if let Err(error) = keep_id_used(registry, identity, &ids) {
+        if error.needs_reopen() {
+            return Err(error);
+        }
+        // A full disk, for one: the others can go without.
+        report.failures.push(error);
+        ids.pop();
+    }
+    for id in ids {
+        match remove_manifest(registry.volume(), identity, id) {
+            Ok(Some(len)) => {
+                report.checkpoints.push(id);
                 report.manifest_bytes = report.manifest_bytes.saturating_add(len);
             }
-            Ok(false) => report.in_use.push(*id),
+            Ok(None) => report.in_use.push(id),
             Err(error) => report.failures.push(error),
         }
     }
@@ -109,18 +123,19 @@ fn remove_manifests(
     Ok(())
 }
 
-/// Step 2: only the newest manifest tells which ids were used.
-fn keep_id_used(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<()> {
-    match registry.catalog(|catalog| catalog.ids()).last() {
-        Some(newest) if ids.contains(newest) => identity.raise_floor(*newest),
-        _ => Ok(()),
-    }
+/// Returns how many bytes it had; `None` if another process reads the checkpoint. A writer that was stalled must not go on
+/// with what it had planned.
+fn remove_manifest(volume: &Volume, identity: &IdentityFile, id: CheckpointId) -> Result<Option<u64>> {
+    let name = layout::manifest(id);
+    let len = volume.metadata(&name)?.map_or(0, |found| found.len);
+    identity.check_not_fenced(OPERATION)?;
+    Ok(volume.remove_unpinned(&name)?.then_some(len))
 }
 
-/// Step 4. If it fails, nobody knows whether the manifests come back, so their data stays until the next open.
-fn sync_manifests(volume: &Volume) -> Result<()> {
-    volume.sync_dir(layout::MANIFESTS).map_err(|error| {
-        volume.poison(&error);
-        error.indeterminate()
-    })
+/// Step 2: only the newest manifest tells which ids were used. It is the last of those that go, if it is one of them.
+fn keep_id_used(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<()> {
+    match registry.catalog(|catalog| catalog.ids()).last() {
+        Some(newest) if ids.last() == Some(newest) => identity.raise_floor(*newest),
+        _ => Ok(()),
+    }
 }

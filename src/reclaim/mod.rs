@@ -27,10 +27,12 @@
 //!
 //! 1. refuse if the store is poisoned or fenced (a stalled writer must not delete);
 //! 2. if the newest checkpoint goes, raise the id floor durably: its id must not come back;
-//! 3. remove the manifests: a crash leaves each of them there or gone, and its data there;
+//! 3. remove the manifests, each after one more look whether the store is ours, and only if no other process reads the
+//!    checkpoint: a crash leaves each of them there or gone, and its data there;
 //! 4. sync `manifests/`: from here they are gone for good. A crash before may bring them back, with all their data;
 //! 5. refuse if the store is fenced: whoever took it over may refer to the data;
 //! 6. drop the manifests from their groups;
+//!    What was changed of them since they were published goes as well;
 //! 7. tidy up: remove the dead, punch holes into others, and mark files if that was not enough. A crash leaves orphans,
 //!    which the next open removes, and holes that are there or not: in either case nobody reads there.
 //!

@@ -147,9 +147,9 @@ impl Registry {
     }
 
     /// Enters a checkpoint that was found on disk and cannot be read: nobody knows what it refers to.
-    pub(crate) fn enter_unknown(&self, id: CheckpointId, damage: Error) {
-        self.enter(id, Facts::default(), std::iter::empty(), Some(damage));
-        self.state.lock().catalog.mark_unknown(id);
+    pub(crate) fn enter_unknown(&self, id: CheckpointId, facts: Facts, damage: Error) {
+        self.enter(id, facts, std::iter::empty(), Some(damage.clone()));
+        self.state.lock().catalog.mark_unknown(id, damage);
     }
 
     /// Enters a checkpoint that was found on disk, with what is known of its extents and their files: length, and what

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Malformed, Result},
-    format::identity::{Identity, RollBack, TakeOver},
+    format::identity::{Identity, RollBacks, TakeOver},
     id::{LAST, StoreId},
     identity::{IdentityFile, read},
     manifests,
@@ -68,8 +68,8 @@ fn make(volume: &Volume, error: Error, rebuild: bool) -> Result<(Identity, bool)
 fn fresh() -> Result<Identity> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| Error::invalid("make a store id", e.to_string()))?;
-    let (take_over, roll_back) = (TakeOver::default(), RollBack::default());
-    Ok(Identity { store: StoreId(id), generation: 0, id_floor: 0, take_over, roll_back })
+    let (take_over, roll_backs) = (TakeOver::default(), RollBacks::default());
+    Ok(Identity { store: StoreId(id), generation: 0, id_floor: 0, take_over, roll_backs })
 }
 
 /// The store's id is in every manifest; generations are there and in the names of the files.

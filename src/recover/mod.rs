@@ -3,7 +3,7 @@
 //! # Who owns what
 //!
 //! Whoever opens a store for writing holds the lock of `piton.lock` from step 2 on, so that nobody else changes
-//! anything; the registry keeps it. Nothing is deleted before step 6.
+//! anything; the registry keeps it. Nothing is deleted before step 7.
 //!
 //! # Opening, step by step
 //!
@@ -21,7 +21,10 @@
 //! 5. `manifests/` is synced, so that a checkpoint that another process had renamed and not yet synced is really there
 //!    before anybody relies on it (and one that it had removed is really gone before its data goes). A crash up to here
 //!    changes nothing that can be seen;
-//! 6. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
+//! 6. the identity is written once more, with the highest id that was found: what a stalled writer publishes above it from
+//!    now on is invalid. Not while something of that kind is there already. A crash before leaves what was recorded by the
+//!    last open, which says less;
+//! 7. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
 //!    knows then what it names. A crash leaves some of them to the next open.
 
 mod clean;
@@ -86,7 +89,8 @@ pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Res
     let registry = Arc::new(registry);
     let learned = validate::enter_all(&volume, &found, &identity.on_disk(), &registry)?;
     volume.sync_dir(layout::MANIFESTS)?;
-    let identity = identity.settle(found.manifests.keys().next_back().copied(), learned.generation)?;
+    let newest = found.manifests.keys().next_back().copied();
+    let identity = identity.settle(newest, learned.generation, learned.stale)?;
     registry.set_generation(identity.generation());
     let mut report = OpenReport {
         created,

@@ -21,42 +21,49 @@ const OPERATION: &str = "read manifest";
 pub(super) struct Learned {
     /// The first reason for which it is unknown what a checkpoint refers to.
     pub(super) unreadable: Option<Error>,
-    /// The highest generation that any file of the store has.
+    /// The highest generation that a manifest has.
     pub(super) generation: u64,
+    /// Whether a writer that had lost the store published something.
+    pub(super) stale: bool,
 }
 
 /// Enters every checkpoint into the registry, damaged ones with their damage. A manifest that merely cannot be read now
 /// is no damage: then the open fails.
 pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, registry: &Registry) -> Result<Learned> {
-    let mut learned = Learned {
-        unreadable: None,
-        generation: found.segments.keys().map(|file| file.generation).max().unwrap_or_default(),
-    };
-    let mut published_under = 0;
+    let mut learned = Learned::default();
     for (id, kind) in &found.manifests {
         let loaded = match kind {
-            FileKind::File => manifests::load(volume, identity.store, *id),
+            FileKind::File => manifests::load_in_parts(volume, identity.store, *id),
             _ => Err(Malformed::new(0, "it is not a regular file").at(OPERATION, &volume.path(layout::manifest(*id)))),
         };
         match loaded {
-            Ok(Loaded { manifest, pinned, updated, .. }) => {
-                let stale = stale(volume, &manifest, &identity.take_over, published_under);
-                let damage = stale.or_else(|| without_epoch(volume, &manifest));
+            Ok((loaded, bad_update)) => {
+                let bad_update = bad_update.map(only_damage).transpose()?;
+                let Loaded { manifest, pinned, updated, .. } = loaded;
+                let stale = stale(volume, &manifest, &identity.take_over, learned.generation);
+                learned.stale |= stale.is_some();
+                let damage = stale.or(bad_update).or_else(|| without_epoch(volume, &manifest));
                 let damage = damage.or_else(|| missing_data(volume, found, &manifest));
                 let extents = extents(&manifest);
                 let present = extents.filter_map(|extent| Some((*extent, *found.segments.get(&extent.file)?)));
                 registry.enter(*id, Facts { pinned, updated, ..Facts::of(&manifest) }, present, damage);
-                published_under = published_under.max(manifest.generation);
+                learned.generation = learned.generation.max(manifest.generation);
             }
-            Err(error) if error.is_damage() || error.is_newer_format() => {
-                registry.enter_unknown(*id, error.clone());
+            Err(error) => {
+                let error = only_damage(error)?;
+                let updated = found.updates.contains_key(id);
+                let pinned = updated && manifests::may_be_pinned(volume, *id);
+                registry.enter_unknown(*id, Facts { pinned, updated, ..Facts::default() }, error.clone());
                 learned.unreadable.get_or_insert(error);
             }
-            Err(error) => return Err(error),
         }
     }
-    learned.generation = learned.generation.max(published_under);
     Ok(learned)
+}
+
+/// What is lost for good, or for this version.
+fn only_damage(error: Error) -> Result<Error> {
+    if error.is_damage() || error.is_newer_format() { Ok(error) } else { Err(error) }
 }
 
 /// Whether a writer that had lost the store published this: somebody else had taken the store over, or published a

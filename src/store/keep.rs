@@ -10,6 +10,7 @@ use crate::{
     manifest::Manifest,
     manifests::{self, Loaded},
     reclaim::{
+        catalog::Catalog,
         forget::{self, Reclaimed},
         retention::Retention,
     },
@@ -29,7 +30,8 @@ impl Store {
         if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
             return Err(no_such_checkpoint("forget", id));
         }
-        let report = self.forget_all(&[id])?;
+        let published = |catalog: &Catalog| Some(id).filter(|id| catalog.is_published(*id)).into_iter().collect();
+        let report = self.forget_planned(published)?;
         if report.in_use.contains(&id) {
             return Err(Error::new(format!("forget checkpoint {id}"), Cause::InUse(id)));
         }
@@ -55,7 +57,7 @@ impl Store {
     /// removed is in the report.
     pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
         let unreadable = self.look_at_newest(keep.max(1));
-        self.forget_all(&self.0.registry.catalog(|catalog| catalog.plan(Retention::newest(keep), &unreadable)))
+        self.forget_planned(|catalog| catalog.plan(Retention::newest(keep), &unreadable))
     }
 
     /// Finds out what is lost of the newest so many checkpoints that are valid, as far as is known, and of older ones in
@@ -76,16 +78,21 @@ impl Store {
         unusable
     }
 
-    pub(super) fn forget_all(&self, ids: &[CheckpointId]) -> Result<Reclaimed> {
+    pub(super) fn forget_planned(&self, plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>) -> Result<Reclaimed> {
         let Inner { volume, identity, registry, .. } = &*self.0;
         let was_unknown = registry.catalog(|catalog| catalog.has_unknown());
-        let mut report = forget::forget(registry, identity, ids)?;
+        let mut report = forget::forget(registry, identity, plan)?;
         // Now that everybody knows what is referred to: what the unreadable ones referred to alone goes as well.
         if was_unknown && !registry.catalog(|catalog| catalog.has_unknown()) {
-            let orphans = recover::cleanup(volume, identity, registry, false)?;
-            report.files += orphans.files.len() as u64;
-            report.bytes = report.bytes.saturating_add(orphans.bytes);
-            report.failures.extend(orphans.failures);
+            match recover::cleanup(volume, identity, registry, false) {
+                Ok(orphans) => {
+                    report.files += orphans.files.len() as u64;
+                    report.bytes = report.bytes.saturating_add(orphans.bytes);
+                    report.failures.extend(orphans.failures);
+                }
+                // The checkpoints are gone all the same.
+                Err(error) => report.failures.push(error),
+            }
         }
         Ok(report)
     }
@@ -168,6 +175,10 @@ impl Store {
 
     fn update(&self, verb: &str, id: CheckpointId, change: impl FnOnce(&mut Loaded) -> Result<()>) -> Result<()> {
         let Inner { volume, identity, registry, .. } = &*self.0;
+        // Also if nothing is to be changed: what can be seen may not be durable, or not be ours any more.
+        let operation = format!("{verb} checkpoint {id} in");
+        volume.check_writable(&operation)?;
+        identity.check_not_fenced(&operation)?;
         let _names = registry.lock_manifests();
         if !registry.catalog(|catalog| catalog.is_published(id)) {
             return Err(no_such_checkpoint(verb, id));
@@ -184,12 +195,13 @@ impl Store {
 
     /// Goes back to an older checkpoint, durably: [`latest`](Self::latest) answers this one, or an older one should it be
     /// damaged, until a newer one is committed. The newer ones stay, and can be opened by their ids, until they are pruned;
-    /// ids go on above them. To roll back to the newest one takes a roll-back back; only the last one counts.
+    /// ids go on above them. To roll back to one of them, the newest as well, takes that back.
     ///
     /// # Errors
     ///
-    /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_poisoned`, `is_fenced`; errors of the file
-    /// system.
+    /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_invalid` if four earlier roll-backs have to be
+    /// remembered, because not all that they skip was pruned; `is_poisoned`, `is_fenced`; errors of the file system. Nothing
+    /// has changed then, unless the error `is_indeterminate`.
     ///
     /// # Examples
     ///
@@ -210,11 +222,9 @@ impl Store {
         volume.check_writable("roll back")?;
         self.checkpoint(id)?;
         let _names = registry.lock_manifests();
-        let roll_back = registry
-            .catalog(|catalog| catalog.roll_back_to(id))
-            .ok_or_else(|| no_such_checkpoint("roll back to", id))?;
-        identity.roll_back(roll_back)?;
-        registry.catalog(|catalog| catalog.note_roll_back(roll_back));
+        let roll_backs = registry.catalog(|catalog| catalog.roll_back_to(id))?;
+        identity.roll_back(roll_backs)?;
+        registry.catalog(|catalog| catalog.note_roll_backs(roll_backs));
         Ok(())
     }
 

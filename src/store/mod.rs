@@ -164,6 +164,7 @@ impl Store {
     /// # Errors
     ///
     /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`.
+    /// `is_not_found` if all that are left were rolled back.
     /// `is_newer_format` if a newer version of this crate wrote the newest one: it is not damaged, only not for us. Errors
     /// of the file system other than a bad medium.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
@@ -183,7 +184,11 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        damage.map_or(Ok(None), Err)
+        match damage {
+            Some(damage) => Err(damage),
+            None if self.checkpoint_ids().is_empty() => Ok(None),
+            None => Err(Error::not_found("open the newest checkpoint", manifests::ALL_ROLLED_BACK)),
+        }
     }
 
     /// The checkpoint with this id.
@@ -200,6 +205,10 @@ impl Store {
         }
         let loaded = manifests::load(&self.0.volume, self.id(), id);
         let loaded = loaded.map_err(|error| self.damaged_or_forgotten(id, error))?;
+        // Else what was changed of it may have been removed before it was read.
+        if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
+            return Err(no_such_checkpoint("open", id));
+        }
         Ok(Checkpoint::new(loaded.manifest, &self.0.publisher.reading, Pin::Registered(hold)))
     }
 
@@ -298,7 +307,8 @@ impl Store {
     /// attempts have had, completes the last automatic retention, and removes the files that nobody refers to, also with
     /// [`Maintenance::Manual`](crate::Maintenance). Dropping a store without this only gives back the lock: data of the
     /// last automatic retention stays until the next open, which removes it, and ids of aborted attempts may be given out
-    /// again. Other clones go on, with fresh segments.
+    /// again. Other clones go on, with fresh segments. What was saved by id for a checkpoint that was never saved itself is
+    /// given up when the last clone goes.
     ///
     /// # Errors
     ///
@@ -306,7 +316,7 @@ impl Store {
     pub fn close(self) -> Result<()> {
         self.0.volume.check_writable("close")?;
         self.0.publisher.write.seal();
-        let mut leftovers = self.forget_all(&[])?.failures;
+        let mut leftovers = self.forget_planned(|_| Vec::new())?.failures;
         // Whoever does the maintenance: after this nobody can.
         leftovers.extend(self.0.registry.remove_dead().failures);
         if let Some(floor) = self.0.registry.catalog(|catalog| catalog.id_floor()) {

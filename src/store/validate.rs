@@ -38,10 +38,10 @@ impl Store {
             Err(error) if error.is_not_found() => return ValidationReport::new(id, vec![Issue::Missing]),
             Err(error) => return ValidationReport::new(id, vec![Issue::Unreadable(error)]),
         };
-        let note = |extent: &_, error: &Error| {
-            if error.is_corrupt() {
-                hold.mark_damaged(extent, error);
-            }
+        let note = |bytes: Option<&_>, error: &Error| match bytes {
+            _ if !error.is_corrupt() => {}
+            Some(extent) => hold.mark_damaged(extent, error),
+            None => registry.catalog(|catalog| catalog.mark_damaged(id, error.clone())),
         };
         let issues = check::validate(&publisher.reading, &manifest, (publisher.vnode_count, depth), note);
         let mut report = ValidationReport::new(id, issues);

@@ -405,7 +405,8 @@ fn older_checkpoint_is_the_newest_until_another_is_saved(store: &dyn Checkpointe
     assert_eq!(store.read_latest().unwrap(), Some(id(1)));
     assert_eq!(store.list_checkpoints().unwrap(), [id(1), id(2), id(3)]);
     assert!(store.update_latest(id(9)).unwrap_err().is_not_found());
-    assert!(store.save_manifest(&plain(2).build(id(2))).is_ok(), "it is still there");
+    assert!(store.save_manifest(&plain(2).build(id(2))).unwrap_err().is_conflict(), "it is there, and not to be used");
+    store.save_manifest(&plain(1).build(id(1))).unwrap();
     assert_eq!(store.read_latest().unwrap(), Some(id(1)));
     store.save_manifest(&plain(4).build(id(4))).unwrap();
     assert_eq!(store.read_latest().unwrap(), Some(id(4)));

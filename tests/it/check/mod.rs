@@ -275,3 +275,97 @@ fn rename_that_took_effect_although_it_failed_is_a_change() {
     let store = open(&disk.cut_power(piton::testing::Survival::Nothing)).unwrap();
     assert_eq!((store.pinned(), store.latest().unwrap().unwrap().id()), (vec![id(1)], id(1)));
 }
+
+#[test]
+fn second_roll_back_brings_nothing_back_that_the_first_one_skipped() {
+    let (disk, store) = three();
+    (4..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.rollback_to(id(3)).unwrap();
+    (6..=7).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.rollback_to(id(6)).unwrap();
+    drop(store);
+    let store = open(&disk).unwrap();
+    let newest = |store: &Store| store.latest().unwrap().unwrap().id().get();
+    assert_eq!(newest(&store), 6);
+    disk.damage(&manifest(6), Vec::clear).unwrap();
+    assert_eq!(newest(&store), 3, "4 and 5 were rolled back");
+    assert_eq!(store.prune(2).unwrap().checkpoints, [1, 4, 5, 6, 7].map(id));
+
+    // Back to one that was skipped: what it was built on counts again, what came after it does not.
+    let (_, store) = three();
+    (4..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.rollback_to(id(1)).unwrap();
+    store.rollback_to(id(4)).unwrap();
+    assert_eq!(store.prune(2).unwrap().checkpoints, [1, 2, 5].map(id));
+}
+
+#[test]
+fn more_roll_backs_than_can_be_remembered_are_refused_until_what_they_skip_is_pruned() {
+    let (_, store) = three();
+    for round in 0..5 {
+        let target = store.latest().unwrap().unwrap().id();
+        commit_states(&store, &[bytes(round, 5000)]).unwrap();
+        let rolled_back = store.rollback_to(target);
+        if round == 4 {
+            assert!(rolled_back.unwrap_err().is_invalid());
+            assert_eq!(store.latest().unwrap().unwrap().id(), id(12));
+            store.prune(2).unwrap();
+            store.rollback_to(target).unwrap();
+        } else {
+            rolled_back.unwrap();
+        }
+        commit_states(&store, &[bytes(round, 5000)]).unwrap();
+    }
+}
+
+#[test]
+fn where_all_were_rolled_back_it_is_no_empty_store() {
+    let (disk, store) = three();
+    store.rollback_to(id(1)).unwrap();
+    store.forget(id(1)).unwrap();
+    let reader = Options::new().disk(disk).open_read_only(ROOT).unwrap();
+    for error in [store.latest().unwrap_err(), reader.latest().unwrap_err()] {
+        assert!(error.is_not_found() && error.to_string().contains("rolled back"), "{error}");
+    }
+    assert!(store.prune(1).unwrap().checkpoints.is_empty(), "they are all there is");
+    store.rollback_to(id(3)).unwrap();
+    assert_eq!(reader.latest().unwrap().unwrap().id(), id(3));
+}
+
+#[test]
+fn change_that_may_not_be_durable_is_not_confirmed_by_asking_again() {
+    let (disk, store) = three();
+    let manifest = store.checkpoint(id(1)).unwrap().manifest().clone().with_metadata("k", Some(vec![1]));
+    disk.fail_nth(piton::testing::Call::SyncDir, 1, piton::testing::Fault::Error(5));
+    assert!(store.update_manifest(&manifest).unwrap_err().is_indeterminate());
+    assert!(store.update_manifest(&manifest).unwrap_err().is_poisoned());
+    let (disk, store) = three();
+    disk.fail_nth(piton::testing::Call::SyncDir, 1, piton::testing::Fault::Error(24));
+    assert!(store.rollback_to(id(1)).unwrap_err().needs_reopen(), "the identity can be seen already");
+    assert!(store.rollback_to(id(3)).unwrap_err().is_poisoned());
+}
+
+#[test]
+fn damaged_update_costs_neither_the_pin_nor_the_data() {
+    for damage in ["update", "manifest", "both"] {
+        let (disk, store) = three();
+        store.pin(id(1)).unwrap();
+        let data = data_files(&store, 1).remove(0);
+        store.close().unwrap();
+        if damage != "manifest" {
+            disk.damage(&Path::new(ROOT).join("manifests/00000000000000000001.update"), |bytes| bytes[40] ^= 1)
+                .unwrap();
+        }
+        if damage != "update" {
+            disk.damage(&manifest(1), |bytes| bytes[40] ^= 1).unwrap();
+        }
+        let store = open(&disk).unwrap();
+        assert_eq!((store.pinned(), store.damaged().len()), (vec![id(1)], 1), "{damage}");
+        assert_eq!(store.prune(1).unwrap().checkpoints, [id(2)], "{damage}");
+        drop(store);
+        assert!(open(&disk).unwrap().open_report().removed.is_empty() || damage == "update");
+        assert!(disk.damage(&data, |_| ()).is_ok(), "{damage}: whoever repairs it finds the data");
+        open(&disk).unwrap().forget(id(1)).unwrap();
+        assert!(disk.damage(&data, |_| ()).is_err(), "{damage}");
+    }
+}

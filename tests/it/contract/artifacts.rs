@@ -2,7 +2,10 @@
 
 use std::{path::Path, thread};
 
-use piton::{CheckpointId, Digest, Manifest, Options, Store, Validation, contract::Checkpointer, testing::SimDisk};
+use piton::{
+    Artifact, CheckpointId, Digest, Manifest, OperatorState, Options, PartitionState, Scope, StateHandle, Store,
+    Validation, contract::Checkpointer, testing::SimDisk,
+};
 
 use crate::support::{ROOT, bytes, memory};
 
@@ -116,4 +119,26 @@ fn artifact_with_the_right_checksum_and_another_digest_is_damaged() {
     assert_eq!(named.len(), 2, "{named:?}");
     assert!(named[0].contains("partition 1") && named[0].contains("00000000000000000001.manifest"), "{named:?}");
     assert!(named[1].contains("partition 0") && named[1].contains(".seg") && named[1].contains("digest"), "{named:?}");
+}
+
+#[test]
+fn digest_that_one_checkpoint_has_wrong_is_no_damage_of_others_with_the_same_state() {
+    let store = memory();
+    let pending = store.begin(ID).unwrap();
+    let handle = pending.write(Scope::Shared, &bytes(1, 3000)).unwrap();
+    pending.commit(Manifest::builder().state("s", handle.clone())).unwrap();
+    let wrong = |handle: StateHandle| {
+        let artifact = Artifact { handle, digest: Some(Digest::of(b"something else")) };
+        let partition = PartitionState { snapshot: Some(artifact), ..PartitionState::default() };
+        let operator = OperatorState { partitions: [(0, partition)].into(), ..OperatorState::default() };
+        Manifest::builder().operator("o", operator)
+    };
+    store.begin(store.next_id()).unwrap().commit(wrong(handle.clone())).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let inline = pending.write(Scope::Shared, b"inline").unwrap();
+    pending.commit(wrong(inline)).unwrap();
+    assert_eq!(store.recover_latest_validated().chosen, Some(ID));
+    assert_eq!(store.latest().unwrap().unwrap().id(), ID, "what was found is remembered");
+    assert_eq!(store.damaged().len(), 2);
+    assert!(store.begin(store.next_id()).unwrap().reuse(&[handle]).is_ok());
 }

@@ -51,7 +51,10 @@ impl Inner {
         let id = manifest.id();
         let sidecar = chunks.map(<[&[u8]]>::concat);
         if let Some(saved) = self.saved.get(&id) {
-            let same = same(&saved.first, manifest) && sidecar.is_none_or(|given| saved.staged.sidecar == Some(given));
+            let skipped = self.rolled_back.is_some_and(|latest| id > latest);
+            let same = !skipped
+                && same(&saved.first, manifest)
+                && sidecar.is_none_or(|given| saved.staged.sidecar == Some(given));
             return if same { Ok(()) } else { Err(Error::conflict("save", id)) };
         }
         if manifest.epoch() == 0 {

@@ -66,7 +66,8 @@ struct Model {
     checkpoints: BTreeMap<u64, Seen>,
     /// Those that automatic retention gave up: they may still be there.
     fading: BTreeSet<u64>,
-    roll_back: (u64, u64),
+    /// What was skipped, above the first number of a pair and up to the second.
+    roll_backs: Vec<(u64, u64)>,
 }
 
 fn id(number: u64) -> CheckpointId {
@@ -101,7 +102,7 @@ fn act(store: &Store, verb: Verb) -> Result<()> {
 
 impl Model {
     fn skips(&self, number: u64) -> bool {
-        self.roll_back.0 < number && number <= self.roll_back.1
+        self.roll_backs.iter().any(|(to, from)| *to < number && number <= *from)
     }
 
     fn after(&self, verb: Verb) -> Self {
@@ -112,7 +113,9 @@ impl Model {
             Pin(number, pinned) => after.checkpoints.get_mut(&number).unwrap().pinned = pinned,
             // Ids that were used count as well.
             RollBack(number) => {
-                after.roll_back = (number, (*after.checkpoints.keys().next_back().unwrap()).max(number));
+                let newest = (*after.checkpoints.keys().next_back().unwrap()).max(number);
+                after.roll_backs.retain(|(_, from)| *from < number);
+                after.roll_backs.push((number, newest));
             }
             Forget(number) => drop(after.checkpoints.remove(&number)),
         }
@@ -130,7 +133,10 @@ impl Model {
     fn is(&self, store: &Store, there: &BTreeMap<u64, Seen>) -> bool {
         let must = self.checkpoints.keys().filter(|number| !self.fading.contains(number));
         let newest = there.keys().rev().copied().find(|number| !self.skips(*number));
-        let latest = store.latest().unwrap().map(|latest| latest.id().get());
+        let latest = match store.latest() {
+            Err(error) if error.is_not_found() && !there.is_empty() => None,
+            latest => latest.unwrap().map(|latest| latest.id().get()),
+        };
         must.into_iter().all(|number| there.contains_key(number))
             && there.iter().all(|(number, seen)| self.checkpoints.get(number) == Some(seen))
             && latest == newest

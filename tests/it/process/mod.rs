@@ -232,7 +232,20 @@ fn checkpoint_of_a_writer_that_is_stopped_behind_its_last_look_is_never_the_newe
     assert!(damaged[0].1.is_corrupt() && damaged[0].1.to_string().contains("generation 1"), "{}", damaged[0].1);
     assert!(!store.validate(id(2), Validation::Full).is_valid());
     assert_eq!(store.recover_latest_validated().chosen, Some(id(1)));
+    drop(store);
+    for generation in 4..7 {
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(
+            (store.generation(), store.damaged().len(), store.latest().unwrap().unwrap().id()),
+            (generation, 1, id(1))
+        );
+        assert_eq!(reader.latest().unwrap().unwrap().id(), id(1));
+    }
+    let store = Store::open(dir.path()).unwrap();
     commit_states(&store, &[bytes(3, 5000)]).unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!((store.damaged().len(), store.latest().unwrap().unwrap().id()), (1, id(3)));
     assert_eq!(store.prune(2).unwrap().checkpoints, [id(2)]);
     assert_eq!(store.checkpoint_ids(), [id(1), id(3)]);
 }
@@ -246,9 +259,11 @@ fn writer_that_took_over_meets_the_stale_checkpoint_as_a_conflict_and_goes_on_ab
     assert_eq!((store.checkpoint_ids(), store.latest().unwrap().unwrap().id()), (vec![id(1), id(2)], id(1)));
     commit_states(&store, &[bytes(3, 5000)]).unwrap();
     drop(store);
-    let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
-    assert_eq!(store.damaged().len(), 1);
+    for _ in 0..3 {
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+        assert_eq!((store.damaged().len(), store.damaged()[0].0), (1, id(2)));
+    }
 }
 
 #[test]

@@ -231,3 +231,54 @@ fn checkpoint_that_cannot_be_read_just_now_neither_counts_nor_goes() {
         assert_eq!(store.prune(1).unwrap().checkpoints, [id(3)]);
     }
 }
+
+#[test]
+fn checkpoint_that_was_pinned_or_rolled_back_to_while_others_prune_is_there_or_was_gone_before() {
+    for round in 0..200 {
+        let store = Options::memory().open("state").unwrap();
+        (1..=6).for_each(|n| drop(commit_states(&store, &[bytes(n, 100)]).unwrap()));
+        let (pinned, rolled_back) = std::thread::scope(|scope| {
+            let pruned = scope.spawn(|| store.prune(1).unwrap());
+            let pinned = scope.spawn(|| store.pin(id(2)));
+            let rolled_back = store.rollback_to(id(4));
+            pruned.join().unwrap();
+            (pinned.join().unwrap(), rolled_back)
+        });
+        for (done, number) in [(pinned, 2), (rolled_back, 4)] {
+            match done {
+                Ok(()) => assert!(store.checkpoint_ids().contains(&id(number)), "round {round}: {number}"),
+                Err(error) => assert!(error.is_not_found() && !store.checkpoint_ids().contains(&id(number)), "{error}"),
+            }
+        }
+        assert!(store.latest().unwrap().is_some());
+    }
+}
+
+#[test]
+fn full_disk_costs_pruning_the_newest_alone() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.rollback_to(id(3)).unwrap();
+    // To remember that the id of the newest was used takes a file.
+    disk.fail_nth(Call::CreateTemp, 1, Fault::Error(28));
+    let report = store.prune(1).unwrap();
+    assert_eq!((&report.checkpoints[..], report.failures.len()), (&[1, 2, 4].map(id)[..], 1));
+    assert!(report.failures[0].is_no_space());
+    assert_eq!(store.prune(1).unwrap().checkpoints, [id(5)]);
+}
+
+#[test]
+fn link_under_the_name_of_a_manifest_can_be_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.close().unwrap();
+    let moved = dir.path().join("moved");
+    std::fs::rename(dir.path().join(manifest(1)), &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, dir.path().join(manifest(1))).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.damaged()[0].0, id(1));
+    store.forget(id(1)).unwrap();
+    assert!(moved.exists() && store.damaged().is_empty());
+}
