@@ -31,8 +31,7 @@
 //!    checkpoint: a crash leaves each of them there or gone, and its data there;
 //! 4. sync `manifests/`: from here they are gone for good. A crash before may bring them back, with all their data;
 //! 5. refuse if the store is fenced: whoever took it over may refer to the data;
-//! 6. drop the manifests from their groups;
-//!    What was changed of them since they were published goes as well;
+//! 6. drop the manifests from their groups, and remove what was changed of them since they were published;
 //! 7. tidy up: remove the dead, punch holes into others, and mark files if that was not enough. A crash leaves orphans,
 //!    which the next open removes, and holes that are there or not: in either case nobody reads there.
 //!

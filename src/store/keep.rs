@@ -228,7 +228,8 @@ impl Store {
         Ok(())
     }
 
-    /// What the automatic retention ([`Options::retain`], [`Options::retain_for`]) did after the last commit: which checkpoints went, and which
+    /// What the automatic retention ([`Options::retain`](crate::Options::retain),
+    /// [`Options::retain_for`](crate::Options::retain_for)) did after the last commit: which checkpoints went, and which
     /// data of those that went with the commit before.
     #[must_use]
     pub fn last_retention(&self) -> Reclaimed {
