@@ -19,8 +19,8 @@ use crate::{
 
 impl Store {
     /// Forgets a checkpoint, durably: it is gone when this returns, and so is the data that nothing else refers to.
-    /// What an open [`Checkpoint`] refers to goes when that is dropped. What a checkpoint referred to that could not be
-    /// read goes at the next open.
+    /// What an open [`Checkpoint`](crate::Checkpoint) refers to goes when that is dropped. What a checkpoint referred to that
+    /// could not be read goes as well, once there is no other such checkpoint.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl Store {
 
     /// Replaces what may change of a committed checkpoint: the commit status of its sinks, and the engine's metadata. All
     /// else must be what is committed. When it returns the change is durable; a crash before leaves the old or the new
-    /// one. A [`Checkpoint`] that is open keeps the manifest that it was opened with.
+    /// one. A [`Checkpoint`](crate::Checkpoint) that is open keeps the manifest that it was opened with.
     ///
     /// # Errors
     ///
