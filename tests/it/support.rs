@@ -1,5 +1,7 @@
 //! What tests of several paths share.
 
+pub(crate) mod hooked;
+
 use std::path::Path;
 
 use piton::{

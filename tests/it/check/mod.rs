@@ -147,6 +147,8 @@ fn manifest_of_a_lower_generation_than_a_lower_id_is_that_of_a_stalled_writer() 
     let store = open(&disk).unwrap();
     (2..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
     store.close().unwrap();
+    // From now on no take-over is remembered that it could be compared with.
+    drop(open(&disk).unwrap());
     rewrite(&disk, 3, |body| body[24] = 1);
     let store = open(&disk).unwrap();
     let damaged = store.damaged();
@@ -367,5 +369,31 @@ fn damaged_update_costs_neither_the_pin_nor_the_data() {
         assert!(disk.damage(&data, |_| ()).is_ok(), "{damage}: whoever repairs it finds the data");
         open(&disk).unwrap().forget(id(1)).unwrap();
         assert!(disk.damage(&data, |_| ()).is_err(), "{damage}");
+    }
+}
+
+#[test]
+fn change_of_a_checkpoint_whose_removal_is_not_durable_comes_back_with_it() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).retain(1).open(ROOT).unwrap();
+    let first = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    store.update_manifest(&first.manifest().clone().with_metadata("k", Some(vec![1]))).unwrap();
+    drop(first);
+    commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    assert_eq!(store.last_retention().checkpoints, [id(1)]);
+    assert!(store.cleanup_orphans(false).unwrap().files.is_empty());
+    let store = open(&disk.cut_power(piton::testing::Survival::Nothing)).unwrap();
+    assert_eq!(store.checkpoint(id(1)).unwrap().manifest().metadata("k"), Some(&[1][..]));
+}
+
+#[test]
+fn id_below_a_committed_one_cannot_be_begun() {
+    let (_, store) = three();
+    for number in [1, 2, 3] {
+        assert!(store.begin(id(number)).unwrap_err().is_conflict());
+    }
+    store.begin(id(9)).unwrap().commit(Manifest::builder()).unwrap();
+    for number in [4, 8] {
+        assert!(store.begin(id(number)).unwrap_err().is_invalid(), "{number}");
     }
 }

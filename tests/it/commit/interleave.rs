@@ -1,177 +1,17 @@
-//! What others do in the middle of a commit or of forgetting: a disk that calls back at a chosen call.
+//! What others do in the middle of a commit, of forgetting, or of a change.
 
 use std::{
-    ffi::OsString,
     io,
-    path::Path,
     sync::{Arc, Mutex},
 };
 
-use piton::{
-    CheckpointId, Manifest, Options, Scope, Store,
-    disk::{DirEntry, Disk, DiskFile, Lock, Mapping, Metadata},
-    testing::SimDisk,
+use piton::{CheckpointId, Manifest, Options, Scope, disk::Disk};
+
+use crate::support::{
+    ROOT, bytes, commit_states,
+    hooked::{HookedDisk, set, take_over},
+    read_states,
 };
-
-use crate::support::{ROOT, bytes, commit_states, read_states};
-
-type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
-
-/// Runs a hook, once, before the next call of a kind.
-#[derive(Clone)]
-struct HookedDisk {
-    disk: SimDisk,
-    before_data_sync: Hook,
-    before_write: Hook,
-    /// Where writing to the medium was begun, and for how many bytes.
-    hinted: Arc<Mutex<Vec<(u64, u64)>>>,
-    before_sync_of_manifests: Hook,
-    before_open_of_a_manifest: Hook,
-}
-
-struct HookedFile {
-    file: Box<dyn DiskFile>,
-    before_sync: Hook,
-    before_write: Hook,
-    hinted: Arc<Mutex<Vec<(u64, u64)>>>,
-}
-
-fn run(hook: &Hook) {
-    let hook = hook.lock().unwrap().take();
-    if let Some(hook) = hook {
-        hook();
-    }
-}
-
-impl HookedDisk {
-    fn new() -> Self {
-        Self {
-            disk: SimDisk::new(),
-            before_data_sync: Hook::default(),
-            before_write: Hook::default(),
-            hinted: Arc::default(),
-            before_sync_of_manifests: Hook::default(),
-            before_open_of_a_manifest: Hook::default(),
-        }
-    }
-
-    fn open(&self) -> Store {
-        Options::new().disk(self.clone()).open(ROOT).unwrap()
-    }
-
-    fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        let before_sync = Arc::clone(&self.before_data_sync);
-        let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
-        Box::new(HookedFile { file, before_sync, before_write, hinted })
-    }
-}
-
-impl std::fmt::Debug for HookedDisk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.disk.fmt(f)
-    }
-}
-
-impl std::fmt::Debug for HookedFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.file.fmt(f)
-    }
-}
-
-impl Disk for HookedDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.disk.list(path)
-    }
-
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.disk.metadata(path)
-    }
-
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
-        self.disk.create_temp(dir).map(|(name, file)| (name, self.file(file)))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        if path.extension().is_some_and(|extension| extension == "manifest") {
-            run(&self.before_open_of_a_manifest);
-        }
-        self.disk.open(path).map(|file| self.file(file))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename_new(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn punch_holes(&self, path: &Path, ranges: &[std::ops::Range<u64>]) -> io::Result<()> {
-        self.disk.punch_holes(path, ranges)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        if path.ends_with("manifests") {
-            run(&self.before_sync_of_manifests);
-        }
-        self.disk.sync_dir(path)
-    }
-
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
-        self.disk.try_lock(path, owner)
-    }
-}
-
-impl DiskFile for HookedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn write_vectored_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        run(&self.before_write);
-        self.file.write_vectored_at(parts, offset)
-    }
-
-    fn start_writeback(&self, offset: u64, len: u64) {
-        self.hinted.lock().unwrap().push((offset, len));
-        self.file.start_writeback(offset, len);
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        run(&self.before_sync);
-        self.file.sync_data()
-    }
-
-    fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
-        self.file.map(offset, len)
-    }
-}
-
-fn set(hook: &Hook, what: impl FnOnce() + Send + 'static) {
-    *hook.lock().unwrap() = Some(Box::new(what));
-}
-
-/// Another process takes the store over: its lock was lost.
-fn take_over(disk: &HookedDisk) -> Store {
-    disk.disk.break_locks();
-    disk.open()
-}
 
 #[test]
 fn lower_id_is_refused_when_a_higher_one_is_committed_while_it_syncs() {
@@ -351,4 +191,19 @@ fn panic_of_the_disk_in_the_middle_of_an_append_costs_the_segment_and_nothing_el
     assert_eq!((store.usage().open_files, store.usage().physical_files), (1, 2));
     assert_eq!(read_states(&next).unwrap()[0].1, bytes(3, 3000));
     assert_eq!(read_states(&kept).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
+fn change_of_a_writer_that_lost_the_store_meanwhile_is_not_made() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let id = commit_states(&store, &[bytes(1, 5000)]).unwrap().id();
+    let (other, taken) = (disk.clone(), Arc::new(Mutex::new(None)));
+    let slot = Arc::clone(&taken);
+    set(&disk.before_data_sync, move || *slot.lock().unwrap() = Some(take_over(&other)));
+    let error = store.pin(id).unwrap_err();
+    assert!(error.is_fenced() && !error.is_indeterminate(), "{error}");
+    drop((store, taken));
+    disk.disk.break_locks();
+    assert!(disk.open().pinned().is_empty());
 }

@@ -1,10 +1,20 @@
 //! Reading: bounds, seeks, pins.
 
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::{
+    io::{ErrorKind, Read, Seek, SeekFrom},
+    path::Path,
+};
 
-use piton::{Manifest, Scope, disk::MemoryDisk};
+use piton::{
+    CheckpointId, Manifest, Options, ReadOnlyStore, Scope,
+    disk::{Disk, MemoryDisk},
+};
 
-use crate::support::{bytes, commit_states, on_every_disk, open, read_states};
+use crate::support::{
+    ROOT, bytes, commit_states,
+    hooked::{HookedDisk, set},
+    on_every_disk, open, read_states,
+};
 
 #[test]
 fn reader_stays_within_its_state_and_counts_exactly() {
@@ -80,4 +90,48 @@ fn states_are_aligned_for_use_in_place() {
     let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     let checkpoint = pending.commit(Manifest::builder().state("s", handle.clone())).unwrap();
     assert_eq!(checkpoint.read(&handle).unwrap().as_ptr().align_offset(64), 0);
+}
+
+fn read_only(disk: &HookedDisk) -> ReadOnlyStore {
+    Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap()
+}
+
+#[test]
+fn reader_takes_no_list_for_the_truth_in_which_nothing_is_that_was_the_newest() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    (1..=3).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    let reader = read_only(&disk);
+    // Somebody keeps the first one; the second and third go while the directory is read, and the fourth comes.
+    let held = reader.checkpoint(CheckpointId::FIRST).unwrap();
+    let writer = store.clone();
+    set(&disk.during_list_of_manifests, move || {
+        drop(commit_states(&writer, &[bytes(4, 5000)]).unwrap());
+        assert_eq!(writer.prune(1).unwrap().in_use, [CheckpointId::FIRST]);
+    });
+    assert_eq!(reader.latest().unwrap().unwrap().id().get(), 4);
+    let writer = store.clone();
+    set(&disk.during_list_of_manifests, move || {
+        drop(commit_states(&writer, &[bytes(5, 5000)]).unwrap());
+        writer.prune(1).unwrap();
+    });
+    assert_eq!(reader.recover_latest_validated().unwrap().chosen.unwrap().get(), 5);
+    assert_eq!(read_states(&held).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
+fn checkpoint_that_is_removed_before_its_lock_is_taken_is_not_there() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    let reader = read_only(&disk);
+    let remove = |number: u64| {
+        let (disk, name) = (disk.disk.clone(), Path::new(ROOT).join(format!("manifests/{number:020}.manifest")));
+        // What was locked had no name any more.
+        move || disk.remove(&name).unwrap()
+    };
+    set(&disk.after_pin, remove(1));
+    assert!(reader.checkpoint(CheckpointId::FIRST).unwrap_err().is_not_found());
+    set(&disk.after_pin, remove(2));
+    assert!(reader.latest().unwrap().is_none(), "and nothing is damaged");
 }
