@@ -273,7 +273,8 @@ impl Options {
     /// manifests say. Off by default: without this, opening such a store is an error.
     ///
     /// What cannot be made again is the memory of ids whose checkpoints were forgotten, which may be given out again, and
-    /// of roll-backs: what was rolled back counts again.
+    /// of roll-backs: what was rolled back counts again; and so does what a stalled writer published after it had lost the
+    /// store, if it has not been pruned.
     #[must_use]
     pub fn rebuild_identity(mut self, rebuild: bool) -> Self {
         self.rebuild_identity = rebuild;

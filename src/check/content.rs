@@ -21,10 +21,14 @@ pub(super) fn issues(manifest: &Manifest, vnode_count: u16) -> Vec<Issue> {
     let sources = manifest.source_names();
     let unknown = manifest.source_offsets().keys().filter(|name| !sources.is_empty() && !sources.contains(*name));
     issues.extend(unknown.map(|name| Issue::UnknownSource(name.clone())));
-    let mut partitions = manifest.operators().values().flat_map(|operator| operator.partitions.values());
-    let incremental = partitions.any(|partition| partition.snapshot.is_none() && !partition.deltas.is_empty());
-    if incremental && manifest.parent().is_none() {
+    if is_incremental(manifest) && manifest.parent().is_none() {
         issues.push(Issue::IncrementalWithoutParent);
     }
     issues
+}
+
+/// Whether a partition has deltas that go on from what another checkpoint has.
+pub(crate) fn is_incremental(manifest: &Manifest) -> bool {
+    let mut partitions = manifest.operators().values().flat_map(|operator| operator.partitions.values());
+    partitions.any(|partition| partition.snapshot.is_none() && !partition.deltas.is_empty())
 }

@@ -53,7 +53,8 @@ pub enum Issue {
     SinkWithoutStatus(String),
     /// Warning: there is an offset of a source that is not in the list of sources, which is not empty.
     UnknownSource(String),
-    /// Warning: a partition has deltas, and no snapshot that they go on from, and there is no parent that could have it.
+    /// Warning: a partition has deltas, and no snapshot that they go on from, and there is no parent that could have it: none
+    /// was named, or it is gone. Pin a parent, or name its artifacts in the manifest, which keeps them.
     IncrementalWithoutParent,
 }
 
@@ -92,7 +93,7 @@ impl fmt::Display for Issue {
                 write!(f, "there is an offset of {source:?}, which is not among the sources")
             }
             Self::IncrementalWithoutParent => {
-                f.write_str("a partition has deltas without a snapshot, and the checkpoint has no parent")
+                f.write_str("a partition has deltas without a snapshot, and the checkpoint has no parent that is there")
             }
         }
     }

@@ -20,6 +20,7 @@ mod issue;
 mod states;
 mod walk;
 
+pub(crate) use content::is_incremental;
 pub use issue::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
 pub(crate) use states::validate;
 pub(crate) use walk::newest_valid;

@@ -107,7 +107,7 @@ impl Publisher {
         if found.generation < self.identity.generation() {
             let what = format!("generation {} published it after it had lost the store", found.generation);
             let damage = Malformed::new(0, what).at("check", &self.volume.path(layout::manifest(id)));
-            self.registry.enter(id, Facts::default(), std::iter::empty(), Some(damage));
+            self.registry.enter(id, Facts::of(&found), std::iter::empty(), Some(damage));
         }
     }
 

@@ -4,7 +4,11 @@
 //! Each is a pending checkpoint like any other, and what was saved for it so far. Saving its manifest commits it. It is
 //! aborted when a higher id is committed, when it is deleted, and when the store is closed.
 
-use std::{collections::BTreeMap, io::Write, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    sync::Arc,
+};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -23,16 +27,25 @@ use crate::{
 pub(crate) struct Staging {
     publisher: Arc<Publisher>,
     open: Mutex<BTreeMap<CheckpointId, Arc<Attempt>>>,
-    /// The last checkpoint that was committed from here, and what of it was not in its manifest: somebody may save the same
-    /// manifest again.
-    last: Mutex<Option<(CheckpointId, Added)>>,
+    /// What of checkpoints that are committed is known to have come from other calls than that with the manifest: somebody
+    /// may save the same manifest again. Of the newest of them alone.
+    added: Mutex<BTreeMap<CheckpointId, Added>>,
 }
 
-/// What other calls added to a manifest: whether a sidecar; and for each partition whether a snapshot, and how many deltas.
+/// So many checkpoints are remembered in [`Staging::added`].
+const MOST_ADDED: usize = 8;
+
+/// What other calls added to a manifest: whether a sidecar; and for each partition whether a snapshot, and which deltas.
 #[derive(Clone, Debug, Default)]
 struct Added {
     sidecar: bool,
-    operators: BTreeMap<String, BTreeMap<u32, (bool, usize)>>,
+    operators: BTreeMap<String, BTreeMap<u32, AddedToPartition>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct AddedToPartition {
+    snapshot: bool,
+    deltas: BTreeSet<usize>,
 }
 
 /// `None` once it has ended. Whoever saves artifacts has it shared, whoever ends it alone.
@@ -61,7 +74,7 @@ pub(crate) enum ArtifactKind {
 
 impl Staging {
     pub(crate) fn new(publisher: &Arc<Publisher>) -> Self {
-        Self { publisher: Arc::clone(publisher), open: Mutex::default(), last: Mutex::default() }
+        Self { publisher: Arc::clone(publisher), open: Mutex::default(), added: Mutex::default() }
     }
 
     /// Commits a checkpoint with what was saved for it so far. If there is one of this id already, the same content is a
@@ -71,10 +84,10 @@ impl Staging {
         let saved = self.with_attempt(id, |attempt| {
             let mut draft = attempt.write();
             let draft = draft.take()?;
-            let added = draft.staged.lock().added(sidecar.is_some());
+            let added = draft.staged.lock().added(sidecar.is_some(), &manifest.content);
             let saved = draft.commit(manifest, sidecar);
             if saved.is_ok() {
-                *self.last.lock() = Some((id, added));
+                self.note_added(id, |all| *all = added);
             }
             // Before anybody who waits for the attempt can look for it again.
             self.open.lock().remove(&id);
@@ -98,7 +111,11 @@ impl Staging {
             Ok(())
         });
         match saved {
-            Err(error) if error.is_conflict() => self.compare_sidecar(id, chunks, error),
+            Err(error) if error.is_conflict() => {
+                self.compare_sidecar(id, chunks, error)?;
+                self.note_added(id, |added| added.sidecar = true);
+                Ok(())
+            }
             saved => saved,
         }
     }
@@ -119,10 +136,21 @@ impl Staging {
             Ok(())
         });
         match saved {
-            Err(error) if error.is_conflict() => self.compare_artifact(id, (operator, partition), &digest, error)?,
+            Err(error) if error.is_conflict() => {
+                let found = self.find_artifact(id, (operator, partition), &digest, error)?;
+                self.note_added(id, |added| added.note(operator, partition, found));
+            }
             saved => saved?,
         }
         Ok(digest)
+    }
+
+    fn note_added(&self, id: CheckpointId, note: impl FnOnce(&mut Added)) {
+        let mut all = self.added.lock();
+        note(all.entry(id).or_default());
+        if all.len() > MOST_ADDED {
+            all.pop_first();
+        }
     }
 
     /// Aborts a checkpoint in the making; false if there is none.
@@ -193,21 +221,19 @@ impl Staging {
         let unusable = |catalog: &mut Catalog| catalog.damage(id).is_some() || catalog.is_rolled_back(id);
         let loaded = self.load(id).ok().filter(|_| !self.publisher.registry.catalog(unusable));
         let Some(loaded) = loaded else { return Err(conflict) };
-        let mut stored = loaded.into_published();
+        let stored = loaded.into_published();
         let mut given = manifest.content.clone();
         given.vnode_count = given.vnode_count.or(stored.vnode_count);
         let given = self.publisher.name(id, given)?.content;
-        let mut added =
-            self.last.lock().clone().filter(|(last, _)| *last == id).map(|(_, added)| added).unwrap_or_default();
-        added.sidecar |= sidecar.is_some();
-        let has_sidecar = stored.sidecar.is_some();
-        added.take_out_of(&mut stored);
-        match sidecar {
-            _ if stored != given => Err(conflict),
-            None => Ok(()),
-            Some(_) if !has_sidecar => Err(conflict),
-            Some(chunks) => self.compare_sidecar(id, chunks, conflict),
+        if sidecar.is_none() && stored == given {
+            return Ok(());
         }
+        let mut added = self.added.lock().get(&id).cloned().unwrap_or_default();
+        added.sidecar |= sidecar.is_some();
+        if added.taken_out_of(stored) != added.taken_out_of(given) {
+            return Err(conflict);
+        }
+        sidecar.map_or(Ok(()), |chunks| self.compare_sidecar(id, chunks, conflict))
     }
 
     fn compare_sidecar(&self, id: CheckpointId, chunks: &[&[u8]], conflict: Error) -> Result<()> {
@@ -220,17 +246,27 @@ impl Staging {
         if same.unwrap_or(false) { Ok(()) } else { Err(conflict) }
     }
 
-    fn compare_artifact(
+    /// Which artifact of a partition of a committed checkpoint has this digest: the snapshot, or the n-th delta.
+    fn find_artifact(
         &self,
         id: CheckpointId,
-        (operator, partition): (&str, u32),
+        (operator, number): (&str, u32),
         digest: &Digest,
         conflict: Error,
-    ) -> Result<()> {
+    ) -> Result<Option<usize>> {
         let Ok(loaded) = self.load(id) else { return Err(conflict) };
-        let partition = loaded.manifest.operator(operator).and_then(|operator| operator.partitions.get(&partition));
-        let mut artifacts = partition.into_iter().flat_map(|found| found.snapshot.iter().chain(&found.deltas));
-        if artifacts.any(|artifact| artifact.digest.as_ref() == Some(digest)) { Ok(()) } else { Err(conflict) }
+        let partition = loaded.manifest.operator(operator).and_then(|operator| operator.partitions.get(&number));
+        let is_it = |artifact: &Artifact| artifact.digest.as_ref() == Some(digest);
+        let Some(partition) = partition else { return Err(conflict) };
+        if partition.snapshot.as_ref().is_some_and(is_it) {
+            return Ok(None);
+        }
+        let deltas = partition.deltas.iter().enumerate().filter(|(_, delta)| is_it(delta)).map(|(n, _)| n);
+        // Several may have the same bytes: then each call stands for one.
+        let added = self.added.lock();
+        let noted = added.get(&id).and_then(|added| added.operators.get(operator)?.get(&number));
+        let fresh = deltas.clone().find(|n| noted.is_none_or(|noted| !noted.deltas.contains(n)));
+        fresh.or_else(|| deltas.clone().next()).map(Some).ok_or(conflict)
     }
 
     fn load(&self, id: CheckpointId) -> Result<manifests::Loaded> {
@@ -262,14 +298,19 @@ impl Draft {
 }
 
 impl Staged {
-    /// What is here, unless the call that commits has the sidecar with it.
-    fn added(&self, other_sidecar: bool) -> Added {
-        let of_partition = |(number, partition): (&u32, &PartitionState)| {
-            (*number, (partition.snapshot.is_some(), partition.deltas.len()))
-        };
-        let of_operator = |partitions: &BTreeMap<_, _>| partitions.iter().map(of_partition).collect();
-        let operators = self.operators.iter().map(|(name, partitions)| (name.clone(), of_operator(partitions)));
-        Added { sidecar: self.sidecar.is_some() && !other_sidecar, operators: operators.collect() }
+    /// What is here, which goes behind what a manifest names, unless the call that commits has the sidecar with it.
+    fn added(&self, other_sidecar: bool, manifest: &ManifestBuilder) -> Added {
+        let mut added = Added { sidecar: self.sidecar.is_some() && !other_sidecar, ..Added::default() };
+        for (name, partitions) in &self.operators {
+            for (number, partition) in partitions {
+                let named = manifest.operators.get(name).and_then(|operator| operator.partitions.get(number));
+                let before = named.map_or(0, |named| named.deltas.len());
+                let deltas = (before..before + partition.deltas.len()).map(Some);
+                let all = partition.snapshot.iter().map(|_| None).chain(deltas);
+                all.for_each(|artifact| added.note(name, *number, artifact));
+            }
+        }
+        added
     }
 
     fn add(&mut self, kind: ArtifactKind, (operator, partition): (&str, u32), artifact: Artifact) {
@@ -307,19 +348,31 @@ fn write(pending: &PendingCheckpoint, scope: Scope, chunks: &[&[u8]]) -> Result<
 }
 
 impl Added {
-    /// The content without it.
-    fn take_out_of(&self, content: &mut ManifestBuilder) {
+    /// The snapshot of a partition was added, or its n-th delta.
+    fn note(&mut self, operator: &str, partition: u32, artifact: Option<usize>) {
+        if !self.operators.contains_key(operator) {
+            self.operators.insert(operator.to_owned(), BTreeMap::new());
+        }
+        let Some(partitions) = self.operators.get_mut(operator) else { return };
+        let partition = partitions.entry(partition).or_default();
+        match artifact {
+            None => partition.snapshot = true,
+            Some(delta) => drop(partition.deltas.insert(delta)),
+        }
+    }
+
+    /// The content without it, and without what is empty then.
+    fn taken_out_of(&self, mut content: ManifestBuilder) -> ManifestBuilder {
         if self.sidecar {
             content.sidecar = None;
         }
         for (name, partitions) in &self.operators {
             let Some(operator) = content.operators.get_mut(name) else { continue };
-            for (number, (snapshot, deltas)) in partitions {
+            for (number, added) in partitions {
                 let Some(partition) = operator.partitions.get_mut(number) else { continue };
-                if *snapshot {
-                    partition.snapshot = None;
-                }
-                partition.deltas.truncate(partition.deltas.len().saturating_sub(*deltas));
+                partition.snapshot = partition.snapshot.take().filter(|_| !added.snapshot);
+                let deltas = std::mem::take(&mut partition.deltas).into_iter().enumerate();
+                partition.deltas = deltas.filter(|(n, _)| !added.deltas.contains(n)).map(|(_, delta)| delta).collect();
                 if partition.is_empty() {
                     operator.partitions.remove(number);
                 }
@@ -328,5 +381,6 @@ impl Added {
                 content.operators.remove(name);
             }
         }
+        content
     }
 }

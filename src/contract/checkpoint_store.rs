@@ -40,8 +40,8 @@ pub trait CheckpointStore: Send + Sync {
     /// and the artifacts of [`Checkpointer`](super::Checkpointer)). Durable when it returns.
     ///
     /// To save the same content under the same id again is a success that changes nothing, whoever was first, so a caller
-    /// that does not know what became of a call may repeat it. What other calls added to it is not compared if it was the
-    /// last to be saved in this process; for a checkpoint that must not be used (damaged, rolled back) it is a conflict.
+    /// that does not know what became of a call may repeat it. What other calls added to it (state, artifacts) is not
+    /// compared if they were made, or repeated, since the store was opened; for a checkpoint that must not be used (damaged, rolled back) it is a conflict.
     ///
     /// # Errors
     ///
@@ -55,7 +55,8 @@ pub trait CheckpointStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none; `is_invalid` if anything else differs from what is stored.
+    /// `is_not_found` if there is none; `is_invalid` if anything else differs from what is stored; `is_corrupt` if it is
+    /// damaged. Those of the storage.
     fn update_manifest(&self, manifest: &Manifest) -> Result<()>;
 
     /// The newest valid checkpoint; `None` if there are no checkpoints. A damaged one is passed over.
@@ -63,6 +64,7 @@ pub trait CheckpointStore: Send + Sync {
     /// # Errors
     ///
     /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`.
+    /// `is_not_found` if all that are left were rolled back, `is_newer_format` if a newer version wrote the newest one.
     fn load_latest(&self) -> Result<Option<Manifest>>;
 
     /// The checkpoint with this id; `None` if there is none.
@@ -86,8 +88,8 @@ pub trait CheckpointStore: Send + Sync {
     /// Those of the storage.
     fn list(&self) -> Result<Vec<(CheckpointId, u64)>>;
 
-    /// Forgets all but the newest `keep` valid checkpoints, at least one. What one that stays refers to stays. Durable when
-    /// it returns.
+    /// Forgets all but the newest `keep` valid checkpoints, at least one. What one that stays refers to stays, and so do
+    /// savepoints, and what is pinned or in use; damaged ones, and those that were rolled back, go. Durable when it returns.
     ///
     /// # Errors
     ///

@@ -62,6 +62,10 @@ pub trait Checkpointer: Send + Sync {
     /// Saves what has changed of a partition since its last snapshot or delta; several keep the order in which they were
     /// saved. Otherwise like [`save_snapshot`](Self::save_snapshot).
     ///
+    /// What it goes on from is not kept by it: if that is in an earlier checkpoint, name its artifacts (from
+    /// [`load_manifest`](Self::load_manifest)) in the manifest that is saved, and these deltas follow those; or the earlier
+    /// one must stay.
+    ///
     /// # Errors
     ///
     /// Those of [`save_snapshot`](Self::save_snapshot).
@@ -80,14 +84,16 @@ pub trait Checkpointer: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none, `is_corrupt` if it is damaged.
+    /// `is_not_found` if there is none, `is_corrupt` if it is damaged; those of the storage, and of
+    /// [`Store::rollback_to`](crate::Store::rollback_to).
     fn update_latest(&self, id: CheckpointId) -> Result<()>;
 
     /// The newest valid checkpoint; `None` if there are no checkpoints.
     ///
     /// # Errors
     ///
-    /// The damage of the newest one if there are checkpoints and none is valid.
+    /// The damage of the newest one if there are checkpoints and none is valid; `is_not_found` if all that are left were
+    /// rolled back, `is_newer_format` if a newer version wrote the newest one.
     fn read_latest(&self) -> Result<Option<CheckpointId>>;
 
     /// The ids of all saved checkpoints, oldest first.

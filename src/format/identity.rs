@@ -44,8 +44,8 @@ impl TakeOver {
 /// How many roll-backs are remembered.
 const MOST_ROLL_BACKS: usize = 4;
 
-/// The checkpoints that were rolled back: above the first number of a pair, up to the second. Ascending, and apart; pairs
-/// of zeros at the end are unused.
+/// The checkpoints that were rolled back: above the first number of a pair, up to the second. Ascending; pairs of zeros at
+/// the end are unused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RollBacks([(u64, u64); MOST_ROLL_BACKS]);
 
@@ -69,7 +69,7 @@ impl RollBacks {
 
     fn is_sound(&self) -> bool {
         let used = self.ranges().count();
-        let ascending = self.ranges().zip(self.ranges().skip(1)).all(|((_, from), (to, _))| from <= to);
+        let ascending = self.ranges().zip(self.ranges().skip(1)).all(|(before, after)| before < after);
         ascending
             && self.0.iter().take(used).all(|(to, from)| to < from)
             && self.0.iter().skip(used).all(|pair| *pair == (0, 0))
@@ -159,8 +159,9 @@ mod tests {
         for (ranges, sound) in [
             (&[][..], true),
             (&[(1, 2), (2, 3), (4, 9), (9, 10)], true),
+            (&[(1, 9), (2, 5), (2, 6), (7, 8)], true),
             (&[(4, 5), (1, 2)], false),
-            (&[(1, 4), (3, 5)], false),
+            (&[(1, 2), (1, 2)], false),
             (&[(2, 2)], false),
             (&[(0, 0), (1, 2)], false),
         ] {

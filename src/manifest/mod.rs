@@ -81,7 +81,8 @@ impl Manifest {
         self.content.parent
     }
 
-    /// How many virtual nodes the keys are spread over; that of the store if the engine gave none.
+    /// How many virtual nodes the keys are spread over. If the engine gave none, that of the store once it is saved, and 256
+    /// before.
     #[must_use]
     pub fn vnode_count(&self) -> u16 {
         self.content.vnode_count.unwrap_or(DEFAULT_VNODE_COUNT)

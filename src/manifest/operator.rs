@@ -41,7 +41,9 @@ pub struct OperatorState {
 pub struct PartitionState {
     /// All of it, as of some moment.
     pub snapshot: Option<Artifact>,
-    /// What has changed since the snapshot, oldest first; without a snapshot, since the one of the parent.
+    /// What has changed since the snapshot, oldest first. Without a snapshot it goes on from what the parent has, which must
+    /// be kept: [pin](crate::Store::pin) the parent, or better name its artifacts here as well, before these; to name a
+    /// state is to keep it.
     pub deltas: Vec<Artifact>,
     /// Other states of the partition, by name.
     pub states: BTreeMap<String, StateHandle>,

@@ -196,13 +196,20 @@ impl Catalog {
             return Err(Error::not_found(operation(), "there is no such checkpoint"));
         }
         let (to, from) = (id.get(), self.committed.max(id.get()));
-        // Those that end before it stay, as long as there is anything in them. One that it is in is taken back: what comes
-        // before it there is what it was built on.
-        let is_there = |(to, from): &(u64, u64)| self.published.keys().any(|id| *to < id.get() && id.get() <= *from);
-        let earlier = self.roll_backs.ranges().filter(|(_, from)| *from < to).filter(is_there);
-        let ranges: Vec<_> = earlier.chain((to < from).then_some((to, from))).collect();
+        // An earlier one that skips it is taken back: what comes before it there is what it was built on. The others stay, as
+        // long as there may be anything in them.
+        let skips = |range: &(u64, u64), id: &CheckpointId| range.0 < id.get() && id.get() <= range.1;
+        let there = self.published.keys().chain(self.retired.0.iter().map(|(id, _)| id));
+        let may_matter = |range: &(u64, u64)| !skips(range, &id) && there.clone().any(|id| skips(range, id));
+        let mut ranges: Vec<_> =
+            self.roll_backs.ranges().filter(may_matter).chain((to < from).then_some((to, from))).collect();
+        ranges.sort_unstable();
+        ranges.dedup();
         RollBacks::of(&ranges).ok_or_else(|| {
-            Error::invalid(operation(), "no more roll-backs can be remembered; prune what was rolled back before")
+            Error::invalid(
+                operation(),
+                "four roll-backs are remembered already; forget what they skip, or roll back further",
+            )
         })
     }
 
@@ -218,10 +225,16 @@ impl Catalog {
         }
     }
 
-    /// The checkpoints that count as kept, ascending, as far as is known.
+    /// The checkpoints that count as kept, ascending, as far as is known; savepoints, if nothing else is valid.
     pub(crate) fn counted(&self) -> Vec<CheckpointId> {
-        let counts = |candidate: &Candidate| candidate.counts();
-        self.candidates().filter(counts).map(|candidate| candidate.id).collect()
+        let valid: Vec<_> = self.candidates().filter(|candidate| candidate.standing == Standing::Valid).collect();
+        let any = valid.iter().any(Candidate::counts);
+        valid.into_iter().filter(|candidate| !any || candidate.counts()).map(|candidate| candidate.id).collect()
+    }
+
+    /// Whether something of a published checkpoint was changed.
+    pub(crate) fn is_updated(&self, id: CheckpointId) -> bool {
+        self.published.get(&id).is_some_and(|published| published.facts.updated)
     }
 
     fn candidates(&self) -> impl Iterator<Item = Candidate> {

@@ -9,6 +9,7 @@ use crate::{
         segment::entry_end,
     },
     handle::{Extent, StateHandle},
+    id::LAST,
     manifest::Manifest,
     manifests::{self, Loaded},
     reclaim::{registry::Registry, retention::Facts},
@@ -21,9 +22,9 @@ const OPERATION: &str = "read manifest";
 pub(super) struct Learned {
     /// The first reason for which it is unknown what a checkpoint refers to.
     pub(super) unreadable: Option<Error>,
-    /// The highest generation that a manifest has.
+    /// The highest generation that a file has.
     pub(super) generation: u64,
-    /// Whether a writer that had lost the store published something.
+    /// Whether something is there that only the record of the last take-over makes invalid.
     pub(super) stale: bool,
 }
 
@@ -31,6 +32,7 @@ pub(super) struct Learned {
 /// is no damage: then the open fails.
 pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, registry: &Registry) -> Result<Learned> {
     let mut learned = Learned::default();
+    let mut published_under = 0;
     for (id, kind) in &found.manifests {
         let loaded = match kind {
             FileKind::File => manifests::load_in_parts(volume, identity.store, *id),
@@ -40,14 +42,14 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
             Ok((loaded, bad_update)) => {
                 let bad_update = bad_update.map(only_damage).transpose()?;
                 let Loaded { manifest, pinned, updated, .. } = loaded;
-                let stale = stale(volume, &manifest, &identity.take_over, learned.generation);
-                learned.stale |= stale.is_some();
+                let stale = stale(volume, &manifest, &identity.take_over, published_under);
+                learned.stale |= identity.take_over.outdates(*id, manifest.generation);
                 let damage = stale.or(bad_update).or_else(|| without_epoch(volume, &manifest));
                 let damage = damage.or_else(|| missing_data(volume, found, &manifest));
                 let extents = extents(&manifest);
                 let present = extents.filter_map(|extent| Some((*extent, *found.segments.get(&extent.file)?)));
                 registry.enter(*id, Facts { pinned, updated, ..Facts::of(&manifest) }, present, damage);
-                learned.generation = learned.generation.max(manifest.generation);
+                published_under = published_under.max(manifest.generation);
             }
             Err(error) => {
                 let error = only_damage(error)?;
@@ -58,6 +60,9 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
             }
         }
     }
+    // No store gets as far as the half: such a name is not one of ours, and must not use up all that are left.
+    let written = found.segments.keys().map(|file| file.generation).filter(|generation| *generation <= LAST / 2);
+    learned.generation = written.max().unwrap_or_default().max(published_under);
     Ok(learned)
 }
 

@@ -63,13 +63,16 @@ impl Store {
     /// Finds out what is lost of the newest so many checkpoints that are valid, as far as is known, and of older ones in
     /// their place. Returns those that cannot be used now, and may be another time: they neither count nor go.
     fn look_at_newest(&self, keep: usize) -> BTreeSet<CheckpointId> {
-        let ids = self.0.registry.catalog(|catalog| catalog.counted());
         let (mut valid, mut unusable) = (0, BTreeSet::new());
-        for id in ids.iter().rev().take_while(|_| ids.len() > keep) {
-            if self.validate(*id, Validation::Quick).is_valid() {
+        let plan = |catalog: &mut Catalog| catalog.plan(Retention::newest(keep), &BTreeSet::new());
+        if self.0.registry.catalog(plan).is_empty() {
+            return unusable;
+        }
+        for id in self.0.registry.catalog(|catalog| catalog.counted()).into_iter().rev() {
+            if self.validate(id, Validation::Quick).is_valid() {
                 valid += 1;
             } else {
-                unusable.insert(*id);
+                unusable.insert(id);
             }
             if valid == keep {
                 break;
@@ -175,15 +178,15 @@ impl Store {
 
     fn update(&self, verb: &str, id: CheckpointId, change: impl FnOnce(&mut Loaded) -> Result<()>) -> Result<()> {
         let Inner { volume, identity, registry, .. } = &*self.0;
-        // Also if nothing is to be changed: what can be seen may not be durable, or not be ours any more.
         let operation = format!("{verb} checkpoint {id} in");
+        let _names = registry.lock_manifests();
+        // Also if nothing is to be changed: what can be seen may not be durable, or not be ours any more.
         volume.check_writable(&operation)?;
         identity.check_not_fenced(&operation)?;
-        let _names = registry.lock_manifests();
         if !registry.catalog(|catalog| catalog.is_published(id)) {
             return Err(no_such_checkpoint(verb, id));
         }
-        let mut loaded = manifests::load(volume, self.id(), id)?;
+        let mut loaded = self.load(id)?;
         let before = loaded.clone();
         change(&mut loaded)?;
         if loaded != before {
@@ -200,7 +203,7 @@ impl Store {
     /// # Errors
     ///
     /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_invalid` if four earlier roll-backs have to be
-    /// remembered, because not all that they skip was pruned; `is_poisoned`, `is_fenced`; errors of the file system. Nothing
+    /// remembered, because not all that they skip was forgotten; `is_poisoned`, `is_fenced`; errors of the file system. Nothing
     /// has changed then, unless the error `is_indeterminate`.
     ///
     /// # Examples
@@ -222,6 +225,8 @@ impl Store {
         volume.check_writable("roll back")?;
         self.checkpoint(id)?;
         let _names = registry.lock_manifests();
+        volume.check_writable("roll back")?;
+        identity.check_not_fenced("roll back")?;
         let roll_backs = registry.catalog(|catalog| catalog.roll_back_to(id))?;
         identity.roll_back(roll_backs)?;
         registry.catalog(|catalog| catalog.note_roll_backs(roll_backs));

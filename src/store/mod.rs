@@ -13,11 +13,11 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
-    disk::volume::Volume,
-    error::{Error, Result},
+    disk::{layout, volume::Volume},
+    error::{Error, Malformed, Result},
     id::{CheckpointId, StoreId},
     identity::IdentityFile,
-    manifests,
+    manifests::{self, Loaded},
     options::Options,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{gauges::Usage, registry::Registry, retention::Retention, space::SpacePolicy, sweep::Maintained},
@@ -203,13 +203,22 @@ impl Store {
         if let Some(damage) = self.0.registry.catalog(|catalog| catalog.damage(id)) {
             return Err(damage);
         }
-        let loaded = manifests::load(&self.0.volume, self.id(), id);
-        let loaded = loaded.map_err(|error| self.damaged_or_forgotten(id, error))?;
+        let loaded = self.load(id).map_err(|error| self.damaged_or_forgotten(id, error))?;
         // Else what was changed of it may have been removed before it was read.
         if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
             return Err(no_such_checkpoint("open", id));
         }
         Ok(Checkpoint::new(loaded.manifest, &self.0.publisher.reading, Pin::Registered(hold)))
+    }
+
+    /// What there is of a checkpoint; what was changed of it since must be there as well.
+    fn load(&self, id: CheckpointId) -> Result<Loaded> {
+        let loaded = manifests::load(&self.0.volume, self.id(), id)?;
+        if !loaded.updated && self.0.registry.catalog(|catalog| catalog.is_updated(id)) {
+            let path = self.0.volume.path(layout::update(id));
+            return Err(Malformed::new(0, "the file is missing").at("read update", &path));
+        }
+        Ok(loaded)
     }
 
     /// Why a manifest could not be read: somebody may be forgetting the checkpoint, who removes the manifest first.

@@ -5,7 +5,6 @@ use crate::{
     check::{self, Issue, RecoveryReport, Validation, ValidationReport},
     error::Error,
     id::CheckpointId,
-    manifests,
 };
 
 impl Store {
@@ -30,10 +29,9 @@ impl Store {
     /// ```
     #[must_use]
     pub fn validate(&self, id: CheckpointId, depth: Validation) -> ValidationReport {
-        let Inner { volume, registry, publisher, .. } = &*self.0;
+        let Inner { registry, publisher, .. } = &*self.0;
         let Some(hold) = registry.open(id) else { return ValidationReport::new(id, vec![Issue::Missing]) };
-        let loaded = manifests::load(volume, self.id(), id);
-        let manifest = match loaded.map_err(|error| self.damaged_or_forgotten(id, error)) {
+        let manifest = match self.load(id).map_err(|error| self.damaged_or_forgotten(id, error)) {
             Ok(loaded) => loaded.manifest,
             Err(error) if error.is_not_found() => return ValidationReport::new(id, vec![Issue::Missing]),
             Err(error) => return ValidationReport::new(id, vec![Issue::Unreadable(error)]),
@@ -45,6 +43,10 @@ impl Store {
         };
         let issues = check::validate(&publisher.reading, &manifest, (publisher.vnode_count, depth), note);
         let mut report = ValidationReport::new(id, issues);
+        let gone = |parent| !registry.catalog(|catalog| catalog.is_published(parent));
+        if check::is_incremental(&manifest) && manifest.parent().is_some_and(gone) {
+            report.issues.push(Issue::IncrementalWithoutParent);
+        }
         if report.is_valid() {
             // Known from when the store was opened, or found by somebody else.
             report.issues.extend(registry.catalog(|catalog| catalog.damage(id)).map(Issue::Unreadable));

@@ -293,6 +293,15 @@ fn second_roll_back_brings_nothing_back_that_the_first_one_skipped() {
     assert_eq!(newest(&store), 3, "4 and 5 were rolled back");
     assert_eq!(store.prune(2).unwrap().checkpoints, [1, 4, 5, 6, 7].map(id));
 
+    // Nor does one that goes further back and is itself taken back.
+    let (_, store) = three();
+    (4..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.rollback_to(id(2)).unwrap();
+    drop(commit_states(&store, &[bytes(6, 5000)]).unwrap());
+    store.rollback_to(id(1)).unwrap();
+    store.rollback_to(id(6)).unwrap();
+    assert_eq!(store.prune(2).unwrap().checkpoints, [1, 3, 4, 5].map(id));
+
     // Back to one that was skipped: what it was built on counts again, what came after it does not.
     let (_, store) = three();
     (4..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
@@ -396,4 +405,55 @@ fn id_below_a_committed_one_cannot_be_begun() {
     for number in [4, 8] {
         assert!(store.begin(id(number)).unwrap_err().is_invalid(), "{number}");
     }
+}
+
+#[test]
+fn roll_back_is_remembered_until_what_it_skips_is_durably_gone() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).retain(2).open(ROOT).unwrap();
+    (1..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.rollback_to(id(4)).unwrap();
+    drop(commit_states(&store, &[bytes(6, 5000)]).unwrap());
+    assert_eq!(store.last_retention().checkpoints, [id(5)]);
+    store.rollback_to(id(6)).unwrap();
+    let store = open(&disk.cut_power(piton::testing::Survival::Nothing)).unwrap();
+    assert!(store.checkpoint_ids().contains(&id(5)), "its removal was not durable");
+    store.forget(id(6)).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(4), "5 was rolled back");
+}
+
+#[test]
+fn update_that_vanishes_while_the_store_is_open_is_damage() {
+    let (disk, store) = three();
+    store
+        .update_manifest(&store.checkpoint(id(3)).unwrap().manifest().clone().with_metadata("k", Some(vec![1])))
+        .unwrap();
+    let update = Path::new(ROOT).join("manifests/00000000000000000003.update");
+    piton::disk::Disk::remove(&disk, &update).unwrap();
+    for error in [store.pin(id(3)).unwrap_err(), store.checkpoint(id(3)).unwrap_err()] {
+        assert!(error.is_corrupt() && error.path() == Some(&*update), "{error}");
+    }
+    assert!(!store.validate(id(3), Validation::Quick).is_valid());
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(2));
+}
+
+#[test]
+fn deltas_without_their_base_are_pointed_out_once_the_parent_is_gone() {
+    use piton::contract::Checkpointer;
+    let store = Options::memory().open(ROOT).unwrap();
+    store.save_snapshot(id(1), "o", 0, &bytes(1, 3000)).unwrap();
+    store.save_manifest(&Manifest::builder().timestamp_ms(1).build(id(1))).unwrap();
+    store.save_delta(id(2), "o", 0, &bytes(2, 3000)).unwrap();
+    store.save_manifest(&Manifest::builder().timestamp_ms(1).parent(id(1)).build(id(2))).unwrap();
+    // This one names what it goes on from, and keeps it.
+    let base = store.load_manifest(id(1)).unwrap().operator("o").unwrap().clone();
+    store.save_delta(id(3), "o", 0, &bytes(3, 3000)).unwrap();
+    store.save_manifest(&Manifest::builder().timestamp_ms(1).operator("o", base).build(id(3))).unwrap();
+    assert!(store.validate(id(2), Validation::Full).issues.is_empty());
+    store.forget(id(1)).unwrap();
+    let issues = store.validate(id(2), Validation::Full).issues;
+    assert!(matches!(issues[..], [Issue::IncrementalWithoutParent]), "{issues:?}");
+    assert!(store.validate(id(3), Validation::Full).issues.is_empty());
+    assert_eq!(store.load_artifact("3/operators/o/partition-0.snap").unwrap(), bytes(1, 3000));
+    assert_eq!(store.load_artifact("3/operators/o/partition-0.delta").unwrap(), bytes(3, 3000));
 }

@@ -160,3 +160,26 @@ fn what_was_saved_for_a_checkpoint_that_can_never_be_is_let_go_of() {
     store.begin(id(3)).unwrap().commit(Manifest::builder()).unwrap();
     assert_eq!(store.usage().logical_files, 0);
 }
+
+#[test]
+fn calls_whose_outcome_is_unknown_may_all_be_repeated_also_after_a_reopen() {
+    let disk = SimDisk::new();
+    let save = |store: &Store| {
+        store.save_snapshot(id(1), "o", 0, &bytes(1, 3000))?;
+        (0..3).try_for_each(|_| store.save_delta(id(1), "o", 0, b"").map(drop))?;
+        store.save_delta(id(1), "p", 7, &bytes(2, 3000))?;
+        store.save_state_data(id(1), &[&bytes(3, 3000)])?;
+        store.save_manifest(&Manifest::builder().epoch(4).build(id(1)))
+    };
+    save(&open(&disk).unwrap()).unwrap();
+    let store = open(&disk).unwrap();
+    let manifest = Manifest::builder().epoch(4).build(id(1));
+    assert!(store.save(&manifest).unwrap_err().is_conflict(), "nobody knows that the rest came from other calls");
+    save(&store).unwrap();
+    save(&store).unwrap();
+    // And what is there is what is there.
+    store.save(&store.load_manifest(id(1)).unwrap()).unwrap();
+    assert_eq!(store.load_manifest(id(1)).unwrap().operator("o").unwrap().partitions[&0].deltas.len(), 3);
+    store.save_delta(id(1), "o", 0, &bytes(9, 3000)).unwrap_err();
+    assert!(store.save(&Manifest::builder().epoch(5).build(id(1))).unwrap_err().is_conflict());
+}

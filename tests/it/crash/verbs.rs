@@ -114,7 +114,7 @@ impl Model {
             // Ids that were used count as well.
             RollBack(number) => {
                 let newest = (*after.checkpoints.keys().next_back().unwrap()).max(number);
-                after.roll_backs.retain(|(_, from)| *from < number);
+                after.roll_backs.retain(|(to, from)| !(*to < number && number <= *from));
                 after.roll_backs.push((number, newest));
             }
             Forget(number) => drop(after.checkpoints.remove(&number)),

@@ -135,3 +135,17 @@ fn checkpoint_that_is_removed_before_its_lock_is_taken_is_not_there() {
     set(&disk.after_pin, remove(2));
     assert!(reader.latest().unwrap().is_none(), "and nothing is damaged");
 }
+
+#[test]
+fn checkpoint_that_is_opened_elsewhere_reads_its_own_states_and_no_others() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let first = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let second = commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    let other = first.manifest().state("0").unwrap();
+    let checkpoint = read_only(&disk).latest().unwrap().unwrap();
+    assert_eq!(checkpoint.manifest(), second.manifest());
+    assert_eq!(read_states(&checkpoint).unwrap()[0].1, bytes(2, 5000));
+    assert!(checkpoint.read(other).unwrap_err().is_not_found());
+    assert!(checkpoint.reader(other).unwrap_err().is_not_found());
+}

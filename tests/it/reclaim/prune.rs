@@ -282,3 +282,14 @@ fn link_under_the_name_of_a_manifest_can_be_forgotten() {
     store.forget(id(1)).unwrap();
     assert!(moved.exists() && store.damaged().is_empty());
 }
+
+#[test]
+fn checkpoint_that_was_rolled_back_stays_if_the_only_one_that_counts_is_lost() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    store.rollback_to(id(1)).unwrap();
+    disk.damage(&Path::new("/state").join(manifest(1)), Vec::clear).unwrap();
+    assert!(store.prune(1).unwrap().checkpoints.is_empty());
+    assert_eq!(store.checkpoint(id(2)).unwrap().id(), id(2));
+}
