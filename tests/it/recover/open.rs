@@ -195,3 +195,14 @@ fn manifest_that_cannot_be_read_for_want_of_rights_fails_the_open_and_is_no_dama
     assert!(refused > 0);
     assert!(open(&disk).unwrap().damaged().is_empty());
 }
+
+#[test]
+fn leftovers_of_writing_go_also_while_a_manifest_cannot_be_read() {
+    let disk = SimDisk::new();
+    commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap();
+    disk.damage(&Path::new(ROOT).join("manifests/00000000000000000001.manifest"), Vec::clear).unwrap();
+    let (name, _) = disk.create_temp(&Path::new(ROOT).join("shared")).unwrap();
+    let store = open(&disk).unwrap();
+    assert!(store.open_report().cleanup_skipped.is_some());
+    assert_eq!(store.open_report().removed, [Path::new("shared").join(name)]);
+}
