@@ -205,12 +205,8 @@ impl Catalog {
             self.roll_backs.ranges().filter(may_matter).chain((to < from).then_some((to, from))).collect();
         ranges.sort_unstable();
         ranges.dedup();
-        RollBacks::of(&ranges).ok_or_else(|| {
-            Error::invalid(
-                operation(),
-                "four roll-backs are remembered already; forget what they skip, or roll back further",
-            )
-        })
+        let full = "four roll-backs are remembered already; forget what they skip";
+        RollBacks::of(&ranges).ok_or_else(|| Error::invalid(operation(), full))
     }
 
     pub(crate) fn note_roll_backs(&mut self, roll_backs: RollBacks) {
