@@ -113,7 +113,7 @@ impl Disk for OsDisk {
         }
         file.set_len(0)?;
         file.write_all_at(owner.as_bytes(), 0)?;
-        Ok(Lock::Taken(Box::new(OsLock { _file: file })))
+        Ok(Lock::Taken(Box::new(OsLock { file })))
     }
 
     /// Nothing is written, so a medium that is read-only will do.
@@ -135,16 +135,23 @@ impl Disk for OsDisk {
 
 fn lock_file(file: File, lock: fn(&File) -> io::Result<()>) -> io::Result<Lock> {
     match lock(&file) {
-        Ok(()) => Ok(Lock::Taken(Box::new(OsLock { _file: file }))),
+        Ok(()) => Ok(Lock::Taken(Box::new(OsLock { file }))),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Lock::Held(String::new())),
         Err(error) => Err(error),
     }
 }
 
-/// Holds the flock: closing the file releases it.
+/// Holds the flock. A crash gives it back as well; but a process that is being forked at that moment has a copy of the
+/// descriptor, and would keep the lock until it becomes another program, so it is given back by hand.
 #[derive(Debug)]
 struct OsLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        let _ = fs2::FileExt::unlock(&self.file);
+    }
 }
 
 impl LockGuard for OsLock {}

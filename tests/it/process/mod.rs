@@ -277,3 +277,29 @@ fn writer_that_was_overtaken_by_a_checkpoint_of_its_own_id_gets_a_conflict() {
     assert_eq!((latest.id(), latest.manifest().generation()), (id(2), 2));
     assert!(store.damaged().is_empty());
 }
+
+#[test]
+#[expect(unsafe_code, reason = "what a child does before it becomes another program can be said in no safe way")]
+fn lock_is_given_back_at_once_also_while_this_process_is_forking() {
+    use std::os::unix::process::CommandExt;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let reader = Options::new().open_read_only(dir.path()).unwrap().checkpoint(id(1)).unwrap();
+    let mut command = Command::new("true");
+    // SAFETY: to sleep is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            thread::sleep(Duration::from_millis(1500));
+            Ok(())
+        });
+    }
+    let child = thread::spawn(move || command.status().unwrap());
+    // By then the child has a copy of every descriptor.
+    thread::sleep(Duration::from_millis(200));
+    drop((store, reader));
+    let store = Store::open(dir.path()).unwrap();
+    store.forget(id(1)).unwrap();
+    assert!(!child.is_finished(), "the machine is too slow for this test to mean anything");
+    assert!(child.join().unwrap().success());
+}
