@@ -207,3 +207,19 @@ fn change_of_a_writer_that_lost_the_store_meanwhile_is_not_made() {
     disk.disk.break_locks();
     assert!(disk.open().pinned().is_empty());
 }
+
+#[test]
+fn writer_that_loses_the_store_while_it_prunes_stops_before_the_next_manifest() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    let (other, taken) = (disk.clone(), Arc::new(Mutex::new(None)));
+    let slot = Arc::clone(&taken);
+    set(&disk.before_claim, move || *slot.lock().unwrap() = Some(take_over(&other)));
+    let report = store.prune(1).unwrap();
+    assert_eq!(report.checkpoints, [CheckpointId::FIRST], "this one it had looked for already");
+    assert!(report.failures.iter().all(piton::Error::is_fenced) && !report.failures.is_empty());
+    let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
+    assert_eq!(reader.checkpoint_ids().unwrap().len(), 3);
+    drop((store, taken));
+}

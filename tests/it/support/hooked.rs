@@ -30,6 +30,7 @@ pub(crate) struct HookedDisk {
     /// In the middle of a list of the manifests: it lacks what was added meanwhile, and what was removed.
     pub(crate) during_list_of_manifests: Hook,
     pub(crate) after_pin: Hook,
+    pub(crate) before_claim: Hook,
 }
 
 struct HookedFile {
@@ -57,6 +58,7 @@ impl HookedDisk {
             before_open_of_a_manifest: Hook::default(),
             during_list_of_manifests: Hook::default(),
             after_pin: Hook::default(),
+            before_claim: Hook::default(),
         }
     }
 
@@ -147,6 +149,7 @@ impl Disk for HookedDisk {
     }
 
     fn claim(&self, path: &Path) -> io::Result<Lock> {
+        run(&self.before_claim);
         self.disk.claim(path)
     }
 }
