@@ -239,20 +239,20 @@ impl Volume {
         }
     }
 
-    /// Removes a file that may be gone already, unless somebody has pinned it: false then.
-    pub(crate) fn remove_unpinned(&self, name: &Path) -> Result<bool> {
+    /// Removes a file that may be gone already, and returns how many bytes it had; `None` if somebody has pinned it.
+    pub(crate) fn remove_unpinned(&self, name: &Path) -> Result<Option<u64>> {
         let path = self.path(name);
-        if self.metadata(name)?.is_none_or(|found| found.kind != super::FileKind::File) {
+        let Some(found) = self.metadata(name)?.filter(|found| found.kind == super::FileKind::File) else {
             // Nobody pins what is no file.
-            return self.remove(name).map(|()| true);
-        }
+            return self.remove(name).map(|()| Some(0));
+        };
         let _claim = match self.disk.claim(&path) {
             Ok(Lock::Taken(guard)) => guard,
-            Ok(Lock::Held(_)) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Ok(Lock::Held(_)) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(0)),
             Err(error) => return Err(Error::io("remove", &path, error)),
         };
-        self.remove(name).map(|()| true)
+        self.remove(name).map(|()| Some(found.len))
     }
 
     /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked before

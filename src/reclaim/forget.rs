@@ -126,10 +126,8 @@ fn remove_manifests(
 /// Returns how many bytes it had; `None` if another process reads the checkpoint. A writer that was stalled must not go on
 /// with what it had planned.
 fn remove_manifest(volume: &Volume, identity: &IdentityFile, id: CheckpointId) -> Result<Option<u64>> {
-    let name = layout::manifest(id);
-    let len = volume.metadata(&name)?.map_or(0, |found| found.len);
     identity.check_not_fenced(OPERATION)?;
-    Ok(volume.remove_unpinned(&name)?.then_some(len))
+    volume.remove_unpinned(&layout::manifest(id))
 }
 
 /// Step 2: only the newest manifest tells which ids were used. It is the last of those that go, if it is one of them.
