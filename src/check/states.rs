@@ -8,7 +8,7 @@ use crate::{
     handle::{Extent, Place},
     id::FileId,
     manifest::{Digest, DigestHasher, Manifest, StateRef},
-    read::{OpenSegment, ReadSettings},
+    read::{OpenSegment, ReadSettings, check_digest},
 };
 
 /// What is wrong with a state.
@@ -36,11 +36,9 @@ pub(crate) fn validate(
         match &state.handle.0 {
             Place::File(extent) => in_files.push((*extent, state)),
             Place::Inline { bytes, .. } => {
-                let found = state.digest.map(|_| Digest::of(bytes));
-                if let Some((expected, found)) = state.digest.zip(found).filter(|(expected, found)| *expected != found)
-                {
-                    let path = settings.volume().path(layout::manifest(manifest.id()));
-                    let error = other_digest(0, expected, &found).at(OPERATION, &path);
+                let Some(expected) = state.digest else { continue };
+                if let Err(wrong) = check_digest(0, expected, &Digest::of(bytes)) {
+                    let error = wrong.at(OPERATION, &settings.volume().path(layout::manifest(manifest.id())));
                     note(None, &error);
                     issues.push(issue(&state, error));
                 }
@@ -65,10 +63,6 @@ const OPERATION: &str = "verify";
 
 fn issue(state: &StateRef<'_>, error: Error) -> Issue {
     Issue::State { name: state.name.to_string(), error }
-}
-
-fn other_digest(offset: u64, expected: &Digest, found: &Digest) -> Malformed {
-    Malformed::new(offset, format!("the state has digest {found} instead of {expected}"))
 }
 
 /// A file with states, as closely as it is looked at.
@@ -103,9 +97,9 @@ impl Checked {
         };
         let wrong = |(extent, state): &'a InFile<'a>| match (&found, state.digest, &*self) {
             (Err(error), ..) => Some(Wrong { bytes: Some(extent), state, error: error.clone() }),
-            (Ok(Some(found)), Some(expected), Self::Full(segment)) if found != expected => {
-                let error = other_digest(extent.offset, expected, found).at(OPERATION, segment.path());
-                Some(Wrong { bytes: None, state, error })
+            (Ok(Some(found)), Some(expected), Self::Full(segment)) => {
+                let wrong = check_digest(extent.offset, expected, found).err()?;
+                Some(Wrong { bytes: None, state, error: wrong.at(OPERATION, segment.path()) })
             }
             _ => None,
         };

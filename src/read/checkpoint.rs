@@ -8,11 +8,12 @@ use super::{
     pin::Pin,
     reader::StateReader,
     segments::{OpenSegment, ReadSettings},
+    verify::check_digest,
     view::StateView,
 };
 use crate::{
     disk::layout,
-    error::{Error, Malformed, Result},
+    error::{Error, Result},
     handle::{Extent, Place, StateHandle},
     id::CheckpointId,
     manifest::{Artifact, Digest, Manifest},
@@ -119,16 +120,13 @@ impl Checkpoint {
     pub fn read_artifact(&self, artifact: &Artifact) -> Result<Vec<u8>> {
         let bytes = self.read(&artifact.handle)?.to_vec();
         let Some(expected) = artifact.digest else { return Ok(bytes) };
-        let found = Digest::of(&bytes);
-        if found == expected {
-            return Ok(bytes);
-        }
         let (name, offset) = match artifact.handle.extent() {
             Some(extent) => (layout::segment(extent.file), extent.offset),
             None => (layout::manifest(self.id()), 0),
         };
-        let what = format!("the state has digest {found} instead of {expected}");
-        Err(Malformed::new(offset, what).at("verify", &self.0.settings.volume().path(name)))
+        check_digest(offset, &expected, &Digest::of(&bytes))
+            .map_err(|error| error.at("verify", &self.0.settings.volume().path(name)))?;
+        Ok(bytes)
     }
 
     /// Opens the file of a state that this checkpoint refers to, and verifies the state on first use.

@@ -33,4 +33,5 @@ pub use checkpoint::Checkpoint;
 pub(crate) use pin::Pin;
 pub use reader::StateReader;
 pub(crate) use segments::{OpenSegment, ReadSettings};
+pub(crate) use verify::check_digest;
 pub use view::StateView;

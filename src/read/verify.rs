@@ -6,6 +6,7 @@ use crate::{
     format::segment::{HEADER_LEN, TRAILER_LEN, check_header, check_trailer, tag},
     handle::Extent,
     id::{FileId, StoreId},
+    manifest::Digest,
 };
 
 const OPERATION: &str = "verify";
@@ -20,6 +21,14 @@ pub(super) fn trailer(file: &VolumeFile, extent: &Extent, store: StoreId) -> Res
     let trailer = file.read(extent.end(), TRAILER_LEN)?;
     check_trailer(&trailer, tag(store, extent.file), extent)
         .map_err(|e| Malformed { offset: e.offset.saturating_add(extent.end()), ..e }.at(OPERATION, file.path()))
+}
+
+/// The bytes of a state must have the digest of their artifact.
+pub(crate) fn check_digest(offset: u64, expected: &Digest, found: &Digest) -> std::result::Result<(), Malformed> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Malformed::new(offset, format!("the state has digest {found} instead of {expected}")))
 }
 
 /// The bytes of a state must have the checksum of its handle.
