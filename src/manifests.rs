@@ -33,7 +33,7 @@ const OPERATION: &str = "read manifest";
 pub(crate) const ALL_ROLLED_BACK: &str = "all that are left were rolled back; roll back to one of them to use it";
 
 /// What is known of a checkpoint from its files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     /// With what was changed since it was published.
     pub(crate) manifest: Manifest,
@@ -79,6 +79,13 @@ pub(crate) fn load_in_parts(volume: &Volume, store: StoreId, id: CheckpointId) -
 pub(crate) fn may_be_pinned(volume: &Volume, id: CheckpointId) -> bool {
     let head = (update::HEAD_LEN, update::check_head as _);
     volume.parse(layout::update(id), "read update", head, update::decode).map_or(true, |update| update.pinned)
+}
+
+/// Why a manifest must not be used that a writer published which had lost the store, to this generation or an earlier one.
+pub(crate) fn stale(volume: &Volume, manifest: &Manifest, later: u64) -> Error {
+    let Manifest { id, generation, .. } = manifest;
+    let what = format!("generation {generation} published it after generation {later} had taken the store over");
+    Malformed::new(0, what).at("check", &volume.path(layout::manifest(*id)))
 }
 
 /// The manifest of this name, whatever store it belongs to.
@@ -142,41 +149,38 @@ impl Loaded {
 
     /// Takes over what may be changed of a manifest; refuses if anything else differs.
     pub(crate) fn change(&mut self, to: &Manifest) -> Result<()> {
-        let (id, ours) = (self.manifest.id, &mut self.manifest.content);
+        let (id, ours) = (self.manifest.id, &self.manifest.content);
         let mut theirs = to.content.clone();
         theirs.epoch = Some(to.epoch());
         theirs.vnode_count = theirs.vnode_count.or(ours.vnode_count);
-        // Swapped, so that both say the same of what may differ.
-        std::mem::swap(&mut theirs.sink_status, &mut ours.sink_status);
-        std::mem::swap(&mut theirs.metadata, &mut ours.metadata);
-        let before = (theirs.sink_status.clone(), theirs.metadata.clone());
-        theirs.sink_status.clone_from(&ours.sink_status);
-        theirs.metadata.clone_from(&ours.metadata);
-        if to.id == id && theirs == *ours {
-            return Ok(());
+        let mut allowed = ours.clone();
+        allowed.sink_status.clone_from(&theirs.sink_status);
+        allowed.metadata.clone_from(&theirs.metadata);
+        if to.id != id || theirs != allowed {
+            let why = "only the status of sinks and the metadata of a checkpoint may change";
+            return Err(Error::invalid(format!("update checkpoint {id}"), why));
         }
-        (ours.sink_status, ours.metadata) = before;
-        let why = "only the status of sinks and the metadata of a checkpoint may change";
-        Err(Error::invalid(format!("update checkpoint {id}"), why))
+        self.manifest.content = theirs;
+        Ok(())
+    }
+
+    /// The update that says what may change as it is here.
+    pub(crate) fn update(&self) -> Update {
+        let Manifest { store, id, content, .. } = &self.manifest;
+        let (sink_status, metadata) = (content.sink_status.clone(), content.metadata.clone());
+        let (store, id, manifest_crc, pinned) = (*store, *id, self.manifest_crc, self.pinned);
+        Update { store, id, manifest_crc, pinned, sink_status, metadata }
     }
 }
 
 /// Makes what was changed of a checkpoint durable. The caller holds the lock of the names in `manifests/`.
-pub(crate) fn write_update(volume: &Arc<Volume>, identity: &IdentityFile, loaded: &Loaded) -> Result<()> {
-    let Manifest { store, id, content, .. } = &loaded.manifest;
-    let operation = format!("update checkpoint {id}");
+pub(crate) fn write_update(volume: &Arc<Volume>, identity: &IdentityFile, update: &Update) -> Result<()> {
+    let operation = format!("update checkpoint {}", update.id);
     volume.check_writable(&operation)?;
-    let bytes = update::encode(&Update {
-        store: *store,
-        id: *id,
-        manifest_crc: loaded.manifest_crc,
-        pinned: loaded.pinned,
-        sink_status: content.sink_status.clone(),
-        metadata: content.metadata.clone(),
-    });
+    let bytes = update::encode(update);
     let temp = TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?;
     identity.check_not_fenced(&operation)?;
-    temp.replace(&layout::update(*id), &bytes)?;
+    temp.replace(&layout::update(update.id), &bytes)?;
     volume.settle_dir(layout::MANIFESTS)?;
     // Whoever took the store over meanwhile may not have seen it.
     identity.check_not_fenced(&operation).map_err(|error| volume.in_doubt(error))

@@ -118,8 +118,7 @@ impl ReadOnlyStore {
     /// # Errors
     ///
     /// The damage of the newest one if there are checkpoints and none is valid; `is_not_found` if all that are left were
-    /// rolled back; `is_newer_format` if a newer version of
-    /// this crate wrote the newest one. Errors of the file system.
+    /// rolled back; `is_newer_format` if a newer version of this crate wrote the newest one. Errors of the file system.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
         let (found, is_empty) = self.look(LATEST, |ids| match self.newest_of(ids) {
             // It was forgotten meanwhile, in favour of a newer one: what is older is not the newest.
@@ -234,9 +233,9 @@ impl ReadOnlyStore {
             Err(error) => return Err(error),
         };
         // Read after the manifest: whoever took the store over before that was published has said so by now.
-        if self.identity()?.take_over.outdates(id, manifest.generation) {
-            let what = format!("generation {} published it after it had lost the store", manifest.generation);
-            return Err(Malformed::new(0, what).at("check", &volume.path(name)));
+        let take_over = self.identity()?.take_over;
+        if take_over.outdates(id, manifest.generation) {
+            return Err(manifests::stale(volume, &manifest, take_over.generation));
         }
         let pin = Pin::locked(&manifest, lock);
         Ok(Checkpoint::new(manifest, reading, pin))

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::PendingCheckpoint;
 use crate::{
     disk::{FileKind, layout, publish::TempFile, volume::Volume},
-    error::{Cause, Error, Malformed, Result},
+    error::{Cause, Error, Result},
     format,
     handle::StateHandle,
     id::CheckpointId,
@@ -105,17 +105,15 @@ impl Publisher {
         }
         let Ok(found) = manifests::peek(&self.volume, id) else { return };
         if found.generation < self.identity.generation() {
-            let what = format!("generation {} published it after it had lost the store", found.generation);
-            let damage = Malformed::new(0, what).at("check", &self.volume.path(layout::manifest(id)));
+            let damage = manifests::stale(&self.volume, &found, self.identity.generation());
             self.registry.enter(id, Facts::of(&found), std::iter::empty(), Some(damage));
         }
     }
 
     /// Step 7: the commit point. Whoever took the store over before it may not have seen the manifest.
     fn reach_commit_point(&self, id: CheckpointId) -> Result<()> {
-        let synced = self.volume.sync_dir(layout::MANIFESTS);
-        let ours = synced.and_then(|()| self.identity.check_not_fenced(&operation("commit", id)));
-        ours.map_err(|error| indeterminate(&self.volume, error))
+        self.volume.settle_dir(layout::MANIFESTS)?;
+        self.identity.check_not_fenced(&operation("commit", id)).map_err(|error| self.volume.in_doubt(error))
     }
 
     pub(super) fn open(&self, manifest: Manifest) -> Result<Checkpoint> {
@@ -193,11 +191,6 @@ fn publish(volume: &Volume, temp: TempFile, id: CheckpointId, bytes: &[u8]) -> R
         Ok(Some(_)) => Err(Error::at(operation("commit", id), &volume.path(name), Cause::Conflict(id))),
         Ok(None) if error.is_no_space() => Err(error),
         Err(_) if volume.metadata(&name)?.is_some_and(|found| found.kind == FileKind::Dir) => Err(error),
-        Ok(None) | Err(_) => Err(indeterminate(volume, error)),
+        Ok(None) | Err(_) => Err(volume.in_doubt(error)),
     }
-}
-
-fn indeterminate(volume: &Volume, error: Error) -> Error {
-    volume.poison(&error);
-    error.indeterminate()
 }

@@ -76,10 +76,7 @@ fn only_damage(error: Error) -> Result<Error> {
 fn stale(volume: &Volume, manifest: &Manifest, take_over: &TakeOver, published_under: u64) -> Option<Error> {
     let Manifest { id, generation, .. } = *manifest;
     let later = if take_over.outdates(id, generation) { take_over.generation } else { published_under };
-    (generation < later).then(|| {
-        let what = format!("generation {generation} published it after generation {later} had taken the store over");
-        Malformed::new(0, what).at("check", &volume.path(layout::manifest(id)))
-    })
+    (generation < later).then(|| manifests::stale(volume, manifest, later))
 }
 
 /// No checkpoint is committed without.

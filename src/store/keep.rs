@@ -187,11 +187,12 @@ impl Store {
             return Err(no_such_checkpoint(verb, id));
         }
         let mut loaded = self.load(id)?;
-        let before = loaded.clone();
+        let before = loaded.update();
         change(&mut loaded)?;
-        if loaded != before {
-            manifests::write_update(volume, identity, &loaded)?;
-            registry.catalog(|catalog| catalog.note_update(id, loaded.pinned));
+        let after = loaded.update();
+        if after != before {
+            manifests::write_update(volume, identity, &after)?;
+            registry.catalog(|catalog| catalog.note_update(id, after.pinned));
         }
         Ok(())
     }
