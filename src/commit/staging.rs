@@ -314,11 +314,7 @@ impl Staged {
     }
 
     fn add(&mut self, kind: ArtifactKind, (operator, partition): (&str, u32), artifact: Artifact) {
-        if !self.operators.contains_key(operator) {
-            self.operators.insert(operator.to_owned(), BTreeMap::new());
-        }
-        let Some(partitions) = self.operators.get_mut(operator) else { return };
-        let partition = partitions.entry(partition).or_default();
+        let partition = self.operators.entry(operator.to_owned()).or_default().entry(partition).or_default();
         match kind {
             ArtifactKind::Snapshot => partition.snapshot = Some(artifact),
             ArtifactKind::Delta => partition.deltas.push(artifact),
@@ -350,11 +346,7 @@ fn write(pending: &PendingCheckpoint, scope: Scope, chunks: &[&[u8]]) -> Result<
 impl Added {
     /// The snapshot of a partition was added, or its n-th delta.
     fn note(&mut self, operator: &str, partition: u32, artifact: Option<usize>) {
-        if !self.operators.contains_key(operator) {
-            self.operators.insert(operator.to_owned(), BTreeMap::new());
-        }
-        let Some(partitions) = self.operators.get_mut(operator) else { return };
-        let partition = partitions.entry(partition).or_default();
+        let partition = self.operators.entry(operator.to_owned()).or_default().entry(partition).or_default();
         match artifact {
             None => partition.snapshot = true,
             Some(delta) => drop(partition.deltas.insert(delta)),

@@ -10,9 +10,9 @@
 //! from the manifests.
 //!
 //! [`file`] is one data file: its live extents, and what it takes. [`files`] are all of them, their sums ([`gauges`]),
-//! those worth punching, and the dead. [`space`] says which must go so that the store stays small. All these are pure.
-//! [`registry`] is that knowledge behind a lock, together with which checkpoints are published. Whoever changes a
-//! referrer calls it. [`forget`] takes checkpoints back. [`sweep`] makes the calls to the disk.
+//! those worth punching, and the dead. [`space`] says which must go so that the store stays small. [`catalog`] is which
+//! checkpoints are published, and what is known of each; [`retention`] says which of them to keep. All these are pure.
+//! [`registry`] is all that knowledge behind a lock: whoever changes a referrer calls it. [`forget`] takes checkpoints back. [`sweep`] makes the calls to the disk.
 //!
 //! # The life of a data file
 //!
