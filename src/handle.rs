@@ -86,6 +86,12 @@ impl StateHandle {
         self.len() == 0
     }
 
+    /// In which scope the state is; `None` if it travels inside the handle.
+    #[must_use]
+    pub fn scope(&self) -> Option<Scope> {
+        self.extent().map(|extent| extent.file.scope)
+    }
+
     /// Whether the state travels inside the handle and the manifest instead of a file.
     #[must_use]
     pub fn is_inline(&self) -> bool {

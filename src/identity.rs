@@ -25,13 +25,34 @@ pub(crate) struct IdentityFile {
     on_disk: Mutex<Identity>,
 }
 
-/// The identity on disk. Its absence is an error, `is_not_found`.
+const OPERATION: &str = "read store identity";
+
+/// The identity on disk. Its absence is an error, `is_not_found`; that of an export that was not completed is damage.
 pub(crate) fn read(volume: &Volume) -> Result<Identity> {
-    volume.parse(layout::IDENTITY, "read store identity", (identity::LEN, identity::check_head), identity::decode)
+    let found = volume.parse(layout::IDENTITY, OPERATION, (identity::LEN, identity::check_head), identity::decode);
+    match found {
+        Err(error) if error.is_not_found() && is_partial(volume)? => {
+            let what = "this is an export that was not completed; remove the directory, or export to it again";
+            Err(Malformed::new(0, what).at(OPERATION, &volume.path(layout::PARTIAL)))
+        }
+        found => found,
+    }
+}
+
+/// Whether this is an export that was not completed: there is the mark of one, and no identity.
+pub(crate) fn is_partial(volume: &Volume) -> Result<bool> {
+    Ok(volume.metadata(layout::PARTIAL)?.is_some() && volume.metadata(layout::IDENTITY)?.is_none())
+}
+
+/// A random id for a new store.
+pub(crate) fn fresh_id() -> Result<StoreId> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|e| Error::invalid("make a store id", e.to_string()))?;
+    Ok(StoreId(id))
 }
 
 /// Replaces the identity, durably: temporary file, sync, a last look whether it may be replaced, rename, sync of the root.
-fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl FnOnce() -> Result<()>) -> Result<()> {
     let bytes = identity::encode(identity);
     let temp = TempFile::write(volume, Path::new(""), &bytes)?;
     admit()?;

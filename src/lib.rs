@@ -75,16 +75,18 @@ mod recover;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transfer;
 mod write;
 
 pub use check::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
 pub use commit::PendingCheckpoint;
+pub use disk::link::Way;
 pub use error::{Error, Result};
 pub use handle::StateHandle;
 pub use id::{CheckpointId, Scope, StoreId};
 pub use manifest::{
-    Artifact, CheckpointKind, ConnectorOffset, Digest, Manifest, ManifestBuilder, OperatorState, PartitionState,
-    SinkCommitStatus, StateName, StateRef,
+    Artifact, CheckpointKind, ConnectorOffset, Digest, Lender, Manifest, ManifestBuilder, OperatorState,
+    PartitionState, SinkCommitStatus, StateName, StateRef,
 };
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use read::{Checkpoint, StateReader, StateView};
@@ -92,6 +94,7 @@ pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, gauges::Usage, sweep::Maintained};
 pub use recover::{OpenReport, Orphans, SegmentEntry, list_segment};
 pub use store::Store;
+pub use transfer::{Capabilities, Claim, Exported, Imported, Transferred};
 pub use write::StateWriter;
 
 /// The code of the README runs.

@@ -68,7 +68,7 @@ struct Inner {
 }
 
 impl Options {
-    /// Opens a store for reading alone: nothing is created, changed or removed, and no lock is needed, so another process
+    /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing is created, changed or removed, and no lock is needed, so another process
     /// may write it, and the medium may be read-only. Of the options only those count that are about reading:
     /// [`disk`](Self::disk), [`verify`](Self::verify), [`vnode_count`](Self::vnode_count).
     ///
@@ -87,6 +87,10 @@ impl Options {
 }
 
 impl ReadOnlyStore {
+    pub(crate) fn volume(&self) -> &Volume {
+        &self.0.volume
+    }
+
     /// The directory of the store, absolute.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -237,7 +241,10 @@ impl ReadOnlyStore {
         if take_over.outdates(id, manifest.generation) {
             return Err(manifests::stale(volume, &manifest, take_over.generation));
         }
-        let pin = Pin::locked(&manifest, lock);
+        // Whether what is lent is there is seen when it is looked at.
+        let lenders = manifest.lenders().map(|lender| volume.pin(&layout::lender(lender.root(), lender.checkpoint())));
+        let lent: Vec<_> = lenders.collect::<Result<_>>()?;
+        let pin = Pin::locked(&manifest, lent.into_iter().flatten().chain([lock]).collect());
         Ok(Checkpoint::new(manifest, reading, pin))
     }
 

@@ -74,9 +74,10 @@ enum Checked {
 
 impl Checked {
     fn open(settings: &ReadSettings, file: FileId, manifest: &Manifest, depth: Validation) -> Self {
+        let data = manifest.data_file(file);
         let opened = match depth {
-            Validation::Full => settings.open_verified(file, manifest.store).map(Self::Full),
-            Validation::Quick => settings.len(file).map(|(len, path)| Self::Quick { len, path }),
+            Validation::Full => settings.open_verified(data).map(Self::Full),
+            Validation::Quick => settings.len(&data).map(|(len, path)| Self::Quick { len, path }),
         };
         opened.unwrap_or_else(Self::Failed)
     }

@@ -48,6 +48,14 @@ impl PendingCheckpoint {
         Self { batch: Arc::new(batch), publisher }
     }
 
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
     /// The id it will have.
     #[must_use]
     pub fn id(&self) -> CheckpointId {

@@ -73,7 +73,7 @@ fn relocate(
 fn open<'a>(publisher: &Publisher, file: FileId, source: &'a mut Source) -> Result<&'a OpenSegment> {
     let segment = match source.take().filter(|segment| segment.id() == file) {
         Some(segment) => segment,
-        None => publisher.reading.open(file, publisher.identity.store())?,
+        None => publisher.reading.open(publisher.registry.data_file(publisher.identity.store(), file))?,
     };
     Ok(source.insert(segment))
 }

@@ -1,6 +1,9 @@
 //! The commit: the steps of this folder's page, one function each, in order.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use parking_lot::Mutex;
 
@@ -12,7 +15,7 @@ use crate::{
     handle::StateHandle,
     id::CheckpointId,
     identity::IdentityFile,
-    manifest::{Manifest, ManifestBuilder},
+    manifest::{Manifest, ManifestBuilder, Origins},
     manifests,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
@@ -39,6 +42,8 @@ pub(crate) struct Publisher {
     /// What a manifest gets that does not say how many virtual nodes there are.
     pub(crate) vnode_count: u16,
     pub(crate) reading: Arc<ReadSettings>,
+    /// Whether the file system was found to link no files.
+    pub(crate) cannot_link: AtomicBool,
     /// Whether `reuse` may copy states out of files that should go.
     pub(crate) relocation: bool,
     /// What the last automatic retention did.
@@ -95,7 +100,9 @@ impl Publisher {
             return Err(Error::invalid(operation("commit", id), "epochs begin with 1"));
         }
         content.vnode_count.get_or_insert(self.vnode_count);
-        Ok(Manifest { store: self.identity.store(), id, generation: self.identity.generation(), content })
+        let files = content.handles().filter_map(StateHandle::extent).map(|extent| extent.file);
+        let origins = self.registry.origins(files);
+        Ok(Manifest { store: self.identity.store(), id, generation: self.identity.generation(), origins, content })
     }
 
     /// A checkpoint that we do not know of has the id. If it is of a writer that had lost the store, nobody may use it.
@@ -106,7 +113,7 @@ impl Publisher {
         let Ok(found) = manifests::peek(&self.volume, id) else { return };
         if found.generation < self.identity.generation() {
             let damage = manifests::stale(&self.volume, &found, self.identity.generation());
-            self.registry.enter(id, Facts::of(&found), std::iter::empty(), Some(damage));
+            self.registry.enter(id, Facts::of(&found), (&Origins::new(), std::iter::empty()), Some(damage));
         }
     }
 
@@ -158,7 +165,7 @@ fn operation(what: &str, id: CheckpointId) -> String {
 }
 
 /// Step 2: the pending checkpoint refers to all of these from now on.
-pub(super) fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>, what: &str) -> Result<()> {
+pub(crate) fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>, what: &str) -> Result<()> {
     batch.hold().refer(handles.filter_map(StateHandle::extent)).map_err(|unknown| {
         let operation = format!("{what} checkpoint {}: state {}", batch.id(), StateHandle::file(unknown));
         Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")

@@ -14,11 +14,14 @@ pub(crate) const IDENTITY: &str = "piton.store";
 pub(crate) const LOCK: &str = "piton.lock";
 /// The directory of the manifests.
 pub(crate) const MANIFESTS: &str = "manifests";
+/// What an export has until it is complete. Beside an identity it means nothing.
+pub(crate) const PARTIAL: &str = "piton.partial";
 /// The directories under the root, the manifests' last.
 pub(crate) const DIRS: [&str; 3] = ["shared", "exclusive", MANIFESTS];
 
 const MANIFEST_SUFFIX: &str = ".manifest";
 const UPDATE_SUFFIX: &str = ".update";
+const SOURCE_SUFFIX: &str = ".source";
 const SEGMENT_SUFFIX: &str = ".seg";
 
 /// The directory of the data files of a scope.
@@ -34,13 +37,28 @@ pub(crate) fn manifest(id: CheckpointId) -> PathBuf {
     of_checkpoint(id, MANIFEST_SUFFIX)
 }
 
+/// Where the manifest of a checkpoint of another store is.
+pub(crate) fn lender(root: &Path, id: CheckpointId) -> PathBuf {
+    root.join(manifest(id))
+}
+
 /// Where that is what was changed of a checkpoint since it was published.
 pub(crate) fn update(id: CheckpointId) -> PathBuf {
     of_checkpoint(id, UPDATE_SUFFIX)
 }
 
+/// Where it is noted which store is to go because this checkpoint was taken over from it.
+pub(crate) fn source(id: CheckpointId) -> PathBuf {
+    of_checkpoint(id, SOURCE_SUFFIX)
+}
+
 fn of_checkpoint(id: CheckpointId, suffix: &str) -> PathBuf {
     Path::new(MANIFESTS).join(format!("{:020}{suffix}", id.get()))
+}
+
+/// Where a data file is that may be in somebody else's store, under this root and with this name there.
+pub(crate) fn data_file(file: FileId, lent: Option<(&Path, FileId)>) -> PathBuf {
+    lent.map_or_else(|| segment(file), |(root, there)| root.join(segment(there)))
 }
 
 /// Where a data file is.
@@ -61,6 +79,11 @@ pub(crate) fn parse_manifest(name: &OsStr) -> Option<CheckpointId> {
 /// The checkpoint whose update has this name.
 pub(crate) fn parse_update(name: &OsStr) -> Option<CheckpointId> {
     parse_checkpoint(name, UPDATE_SUFFIX)
+}
+
+/// The checkpoint whose source has this name.
+pub(crate) fn parse_source(name: &OsStr) -> Option<CheckpointId> {
+    parse_checkpoint(name, SOURCE_SUFFIX)
 }
 
 fn parse_checkpoint(name: &OsStr, suffix: &str) -> Option<CheckpointId> {
@@ -97,6 +120,7 @@ mod tests {
             let id = CheckpointId::new(number).unwrap();
             assert_eq!(parse_manifest(manifest(id).file_name().unwrap()), Some(id));
             assert_eq!(parse_update(update(id).file_name().unwrap()), Some(id));
+            assert_eq!(parse_source(source(id).file_name().unwrap()), Some(id));
             assert_eq!(parse_update(manifest(id).file_name().unwrap()), None);
             let file = FileId { scope: Scope::Shared, generation: number, lane: u16::MAX, sequence: number };
             assert_eq!(parse_segment(Scope::Shared, segment(file).file_name().unwrap()), Some(file));

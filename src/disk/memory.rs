@@ -92,6 +92,18 @@ impl Disk for MemoryDisk {
         self.tree.lock().remove(path)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tree.lock().link(from, to).map(drop)
+    }
+
+    fn can_link(&self, _: &Path, _: &Path) -> bool {
+        true
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.tree.lock().remove_dir(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let tree = self.tree.lock();
         tree.names(tree.find(path)?).map(drop)

@@ -9,8 +9,10 @@
 //! | `tree` | the directories and files that `memory` and `sim` are made of |
 //! | `map` | [`Mapping`]: bytes of a file in memory; the only `unsafe` |
 //! | `layout` | every name that the store makes or parses |
+//! | `root` | the root of a store, and the directories under it |
 //! | `volume` | a disk and a root: the calls that the rest of the crate makes, with errors that name the file |
 //! | `publish` | a file that appears whole or not at all |
+//! | `link` | a file in another directory: linked, else reflinked, else copied |
 //!
 //! Nothing here knows what the bytes mean.
 
@@ -25,10 +27,12 @@ use std::{
 #[cfg(feature = "testing")]
 pub(crate) mod durable;
 pub(crate) mod layout;
+pub(crate) mod link;
 mod map;
 mod memory;
 mod os;
 pub(crate) mod publish;
+pub(crate) mod root;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
 mod tree;
@@ -123,6 +127,60 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Else those of the operating system; some of the ranges may have been given back.
     fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
         let _ = (path, ranges);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives a file another name beside the one it has (a hard link), in a directory of the same file system. A symbolic
+    /// link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if the new name exists, which then is untouched. `EXDEV`, `EPERM`, `EMLINK`, `EOPNOTSUPP` and
+    /// `Unsupported`, which is the default, say that this cannot be done here: the store shares or copies the bytes then.
+    /// Any other error is one.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether [`link`](Disk::link) can probably give this file a name in this directory. Nothing is tried, so that it costs
+    /// little; by default it cannot.
+    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+        let _ = (from, dir);
+        false
+    }
+
+    /// Lets a file that is there and empty share all bytes of another one, without copying any (a reflink): until either of
+    /// them is changed. Nothing is durable on return.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`link`](Disk::link), `AlreadyExists` excepted; with one of those four the file is still empty.
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Copies ranges of a file into another that is there, at the same offsets, without the bytes passing through this
+    /// process. Nothing is durable on return.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`link`](Disk::link), `AlreadyExists` excepted; with one of those four the store copies the ranges itself.
+    /// Some of them may have been copied.
+    fn copy_ranges(&self, from: &Path, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+        let _ = (from, to, ranges);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none, `DirectoryNotEmpty` if there is something in it, `Unsupported` if this cannot be done,
+    /// which is the default: it stays then. Else those of the operating system.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -283,6 +341,9 @@ pub enum Lock {
 
 /// Holds a lock of [`Disk::try_lock`], [`Disk::pin`] or [`Disk::claim`] until it is dropped.
 pub trait LockGuard: fmt::Debug + Send + Sync {}
+
+/// A lock that many things hold on to.
+pub(crate) type SharedGuard = std::sync::Arc<Box<dyn LockGuard>>;
 
 /// The guard of a disk that only one process can use.
 #[derive(Debug)]

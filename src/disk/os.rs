@@ -12,7 +12,10 @@ use std::{
 };
 
 use fs2::FileExt as _;
-use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::{
+    fs::{Advice, AtFlags, CWD, FallocateFlags, OFlags},
+    io::Errno,
+};
 use tempfile::TempPath;
 use walkdir::WalkDir;
 
@@ -24,6 +27,8 @@ pub struct OsDisk;
 
 /// What `st_blocks` counts in, whatever the file system's own blocks are.
 const STAT_BLOCK: u64 = 512;
+/// So many bytes are copied by one call: it cannot be interrupted.
+const MOST_COPIED: usize = 64 << 20;
 /// Enough of the lock file to name its owner.
 const OWNER_LEN: u64 = 256;
 
@@ -92,6 +97,52 @@ impl Disk for OsDisk {
             rustix::io::retry_on_intr(|| rustix::fs::fallocate(&file, flags, range.start, len))?;
         }
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty()).map_err(refused_if(&[Errno::NOSYS]))
+    }
+
+    /// Names of one file are on one device; across mounts of it, and across btrfs subvolumes, the call tells.
+    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+        let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
+        matches!((device(from), device(dir)), (Ok(from), Ok(dir)) if from == dir)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = open_pair(from, to)?;
+        // Not known to the file system, or not for these two: to the caller all that is one.
+        rustix::io::retry_on_intr(|| rustix::fs::ioctl_ficlone(&to, &from)).map_err(refused_if(&[
+            Errno::NOTTY,
+            Errno::INVAL,
+            Errno::NOSYS,
+            Errno::PERM,
+            Errno::XDEV,
+        ]))
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    fn copy_ranges(&self, from: &Path, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+        let (from, to) = open_pair(from, to)?;
+        for range in ranges {
+            let (mut read, mut written) = (range.start, range.start);
+            while read < range.end {
+                let len = usize::try_from(range.end - read).unwrap_or(usize::MAX).min(MOST_COPIED);
+                let mut copy = || rustix::fs::copy_file_range(&from, Some(&mut read), &to, Some(&mut written), len);
+                match rustix::io::retry_on_intr(&mut copy) {
+                    // The end of the file; or a file system that says so of whatever it cannot copy.
+                    Ok(0) => return Err(io::ErrorKind::Unsupported.into()),
+                    Ok(_) => {}
+                    Err(error) => return Err(refused_if(&[Errno::INVAL, Errno::NOSYS, Errno::XDEV])(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -206,6 +257,18 @@ impl From<fs::Metadata> for Metadata {
         };
         Self { kind, len: found.len(), allocated: found.blocks().saturating_mul(STAT_BLOCK), links: found.nlink() }
     }
+}
+
+/// A file to copy from, and one to copy to.
+fn open_pair(from: &Path, to: &Path) -> io::Result<(File, File)> {
+    let from = OpenOptions::new().read(true).custom_flags(no_follow()?).open(from)?;
+    let to = OpenOptions::new().write(true).custom_flags(no_follow()?).open(to)?;
+    Ok((from, to))
+}
+
+/// One answer for all the ways in which a file system says that it cannot do this.
+fn refused_if(codes: &[Errno]) -> impl FnOnce(Errno) -> io::Error {
+    move |error| if codes.contains(&error) { io::ErrorKind::Unsupported.into() } else { error.into() }
 }
 
 /// For opening what must not be a link.

@@ -41,6 +41,11 @@ impl TempFile {
         Ok(temp)
     }
 
+    /// The temporary name, relative to the root.
+    pub(crate) fn name(&self) -> Option<&Path> {
+        self.name.name.as_deref()
+    }
+
     pub(crate) fn file(&self) -> &VolumeFile {
         &self.file
     }

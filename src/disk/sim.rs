@@ -61,6 +61,10 @@ pub enum Call {
     Rename,
     RenameNew,
     Remove,
+    RemoveDir,
+    Link,
+    Reflink,
+    CopyRanges,
     PunchHoles,
     SyncDir,
     TryLock,
@@ -246,6 +250,17 @@ impl State {
         self.dirs.entry(dir).or_default().note(name.to_owned(), now);
     }
 
+    fn copy(&mut self, source: &Content, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+        let (id, target) = self.tree.find_file(to)?;
+        for range in ranges {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+            source.read_at(&mut bytes, range.start);
+            target.write_at(&bytes, range.start)?;
+            self.files.entry(id).or_default().note(range.start, bytes);
+        }
+        Ok(())
+    }
+
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let id = self.tree.rename(from, to)?;
         let ((from_dir, from_name), (to_dir, to_name)) = (self.tree.split(from)?, self.tree.split(to)?);
@@ -309,6 +324,44 @@ impl Disk for SimDisk {
             let (dir, name) = state.tree.split(path)?;
             state.note(dir, name, None);
             Ok(())
+        })
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.call(Call::RemoveDir, |state| {
+            state.tree.remove_dir(path)?;
+            let (dir, name) = state.tree.split(path)?;
+            state.note(dir, name, None);
+            Ok(())
+        })
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(Call::Link, |state| {
+            let id = state.tree.link(from, to)?;
+            let (dir, name) = state.tree.split(to)?;
+            state.note(dir, name, Some(id));
+            Ok(())
+        })
+    }
+
+    fn can_link(&self, _: &Path, _: &Path) -> bool {
+        true
+    }
+
+    /// Shares nothing: what is copied counts as unsynced bytes of the new file, which is what must be survived.
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(Call::Reflink, |state| {
+            let (_, source) = state.tree.find_file(from)?;
+            let whole = 0..source.len();
+            state.copy(&source, to, std::slice::from_ref(&whole))
+        })
+    }
+
+    fn copy_ranges(&self, from: &Path, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+        self.call(Call::CopyRanges, |state| {
+            let (_, source) = state.tree.find_file(from)?;
+            state.copy(&source, to, ranges)
         })
     }
 

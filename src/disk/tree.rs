@@ -232,6 +232,31 @@ impl Tree {
         Ok(id)
     }
 
+    /// Gives a file another name, which must be free.
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<NodeId> {
+        let (id, _) = self.find_file(from)?;
+        let (dir, name) = self.split(to)?;
+        let names = self.names_mut(dir)?;
+        if names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        names.insert(name.to_owned(), id);
+        *self.links.entry(id).or_insert(1) += 1;
+        Ok(id)
+    }
+
+    /// Removes a directory that is empty.
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        let id = self.find(path)?;
+        if !self.names(id)?.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let (dir, name) = self.split(path)?;
+        self.names_mut(dir)?.remove(name);
+        self.nodes.remove(&id);
+        Ok(())
+    }
+
     /// Removes a file's name, and with the last one the node.
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let (id, _) = self.find_file(path)?;

@@ -48,6 +48,20 @@ impl Volume {
         Self { disk, root, syncs, poison: OnceLock::new(), dir_sync: Mutex::default(), leftovers: Mutex::default() }
     }
 
+    /// Another root on the same disk, where everything is synced.
+    pub(crate) fn elsewhere(&self, root: PathBuf) -> Self {
+        Self::new(Arc::clone(&self.disk), root, true)
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Whether what is made here is made durable.
+    pub(crate) fn syncs(&self) -> bool {
+        self.syncs
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -147,6 +161,18 @@ impl Volume {
             Ok(()) => Ok(()),
             Err(error) if gone(&error) || self.disk.metadata(&path).as_ref().is_err_and(gone) => Ok(()),
             Err(error) => Err(Error::io("remove", &path, error)),
+        }
+    }
+
+    /// Removes a directory; one that is not empty stays, and so does each on a disk that cannot do this.
+    pub(crate) fn remove_dir(&self, name: impl AsRef<Path>) -> Result<()> {
+        use io::ErrorKind::{DirectoryNotEmpty, NotFound, Unsupported};
+        let path = self.path(name);
+        match self.disk.remove_dir(&path) {
+            Err(error) if !matches!(error.kind(), NotFound | DirectoryNotEmpty | Unsupported) => {
+                Err(Error::io("remove directory", &path, error))
+            }
+            _ => Ok(()),
         }
     }
 

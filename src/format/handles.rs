@@ -19,7 +19,7 @@ use crate::{
 const INLINE: u8 = 0;
 const IN_FILE: u8 = 1;
 
-const FILE_RECORD_LEN: usize = 19;
+pub(super) const FILE_RECORD_LEN: usize = 19;
 /// An inline state without bytes: the kind, a length, the checksum.
 pub(super) const LEAST_HANDLE_LEN: usize = 1 + 8 + 4;
 /// The same, and no digest.
@@ -41,6 +41,17 @@ struct ExtentRecord {
     crc: u32,
 }
 
+pub(super) fn put_file(writer: &mut Writer, file: FileId) {
+    let FileId { scope, generation, lane, sequence } = file;
+    writer.put(FileRecord { scope: scope_code(scope), lane, generation, sequence });
+}
+
+pub(super) fn take_file(reader: &mut Reader<'_>) -> Result<FileId, Malformed> {
+    let FileRecord { scope, lane, generation, sequence } = reader.take("file")?;
+    let scope = scope_from(scope).ok_or_else(|| reader.malformed("unknown scope"))?;
+    Ok(FileId { scope, generation, lane, sequence })
+}
+
 /// The files of a manifest that is being written, by their places in its table.
 pub(super) struct FileIndex(BTreeMap<FileId, u32>);
 
@@ -51,16 +62,15 @@ impl FileIndex {
             content.handles().filter_map(StateHandle::extent).map(|extent| (extent.file, 0)).collect();
         u32::try_from(index.len()).ok()?;
         writer.put(index.len() as u64);
-        for ((FileId { scope, generation, lane, sequence }, place), n) in index.iter_mut().zip(0..) {
-            writer.put(FileRecord {
-                scope: scope_code(*scope),
-                lane: *lane,
-                generation: *generation,
-                sequence: *sequence,
-            });
+        for ((file, place), n) in index.iter_mut().zip(0..) {
+            put_file(writer, *file);
             *place = n;
         }
         Some(Self(index))
+    }
+
+    pub(super) fn get(&self, file: FileId) -> Option<u32> {
+        self.0.get(&file).copied()
     }
 
     pub(super) fn put_handle(&self, writer: &mut Writer, handle: &StateHandle) {
@@ -94,14 +104,13 @@ pub(super) struct FileTable {
 
 impl FileTable {
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let files = take_sorted(reader, FILE_RECORD_LEN, "files", |reader| {
-            let record: FileRecord = reader.take("file")?;
-            let scope = scope_from(record.scope).ok_or_else(|| reader.malformed("unknown scope"))?;
-            let FileRecord { lane, generation, sequence, .. } = record;
-            Ok((FileId { scope, generation, lane, sequence }, ()))
-        })?;
+        let files = take_sorted(reader, FILE_RECORD_LEN, "files", |reader| Ok((take_file(reader)?, ())))?;
         let used = vec![false; files.len()];
         Ok(Self { files: files.into_iter().map(|(file, ())| file).collect(), used })
+    }
+
+    pub(super) fn files(&self) -> &[FileId] {
+        &self.files
     }
 
     pub(super) fn take_handle(&mut self, reader: &mut Reader<'_>) -> Result<StateHandle, Malformed> {

@@ -14,6 +14,7 @@ use super::{
         self, LEAST_NAME_LEN, put_map, put_names, put_option, put_text, take_map, take_names, take_option, take_sorted,
     },
     handles::{FileIndex, FileTable, LEAST_ARTIFACT_LEN, LEAST_HANDLE_LEN},
+    origins,
 };
 use crate::{
     error::Malformed,
@@ -75,7 +76,7 @@ pub(crate) fn body_crc(bytes: &[u8]) -> u32 {
 }
 
 fn put_body(writer: &mut Writer, manifest: &Manifest) -> Option<()> {
-    let Manifest { store, id, generation, content } = manifest;
+    let Manifest { store, id, generation, origins, content } = manifest;
     writer.put(Fixed {
         store: store.0,
         id: id.get(),
@@ -90,6 +91,7 @@ fn put_body(writer: &mut Writer, manifest: &Manifest) -> Option<()> {
         vnode_count: manifest.vnode_count(),
     });
     let files = FileIndex::put(writer, content)?;
+    origins::put(writer, &files, origins);
     put_map(writer, &content.states, |writer, handle| files.put_handle(writer, handle));
     put_map(writer, &content.operators, |writer, operator| put_operator(writer, &files, operator));
     put_option(writer, content.sidecar.as_ref(), |writer, handle| files.put_handle(writer, handle));
@@ -119,7 +121,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Manifest> {
         0 => None,
         parent => Some(CheckpointId::new(parent).ok_or_else(|| reader.malformed("no such parent"))?),
     };
+    let store = StoreId(fixed.store);
     let mut files = FileTable::take(reader)?;
+    let origins = origins::take(reader, store, files.files())?;
     let content = ManifestBuilder {
         epoch: Some(fixed.epoch),
         timestamp_ms: fixed.timestamp_ms,
@@ -146,7 +150,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Manifest> {
     };
     reader.end()?;
     files.end(reader)?;
-    Ok(Manifest { store: StoreId(fixed.store), id, generation: fixed.generation, content })
+    Ok(Manifest { store, id, generation: fixed.generation, origins, content })
 }
 
 fn put_operator(writer: &mut Writer, files: &FileIndex, operator: &OperatorState) {
@@ -222,12 +226,14 @@ pub(super) fn take_metadata(reader: &mut Reader<'_>) -> Parsed<BTreeMap<String, 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         format::VERSION,
         handle::{Extent, StateHandle},
         id::{FileId, Scope},
-        manifest::{Artifact, Digest},
+        manifest::{Artifact, Digest, FileOrigin, Lender, Lent, Origins},
     };
 
     fn extent(sequence: u64) -> StateHandle {
@@ -278,7 +284,16 @@ mod tests {
             .sink("out")
             .pipeline_hash(77)
             .metadata("k", b"v");
-        Manifest { store: StoreId([3; 16]), id: CheckpointId::FIRST.next(), generation: 1, content }
+        let file = |sequence| extent(sequence).extent().unwrap().file;
+        let lender = Arc::new(Lender { root: "/other/store".into(), checkpoint: CheckpointId::FIRST });
+        let lent = Some(Lent { by: lender, file: file(8) });
+        let origins = [
+            (file(4), FileOrigin { store: StoreId([4; 16]), file: file(9), lent: None }),
+            (file(6), FileOrigin { store: StoreId([3; 16]), file: file(4), lent: None }),
+            (file(9), FileOrigin { store: StoreId([5; 16]), file: file(7), lent }),
+        ];
+        let origins = origins.into_iter().collect();
+        Manifest { store: StoreId([3; 16]), id: CheckpointId::FIRST.next(), generation: 1, origins, content }
     }
 
     #[test]
@@ -325,7 +340,7 @@ mod tests {
     #[test]
     fn file_in_the_table_that_no_state_is_in_is_refused() {
         let content = Manifest::builder().state("a", extent(1)).state("b", extent(2));
-        let bytes = encode(&Manifest { content, ..sample() }).unwrap();
+        let bytes = encode(&Manifest { content, origins: Origins::new(), ..sample() }).unwrap();
         let mut body = bytes[HEAD_LEN..bytes.len() - 4].to_vec();
         assert!(decode(&around(&body)).is_ok());
         // Behind the second name and kind: the index, which the first state has, too.

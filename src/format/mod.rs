@@ -12,14 +12,18 @@
 //! | `frame` | what manifests and updates have in common: header, body, checksums, sorted maps |
 //! | `handles` | handles in a manifest, and its table of files |
 //! | `manifest` | `manifests/*.manifest` |
+//! | `origins` | in a manifest, where files came from that were not written under their own names |
 //! | `update` | `manifests/*.update` |
+//! | `source` | `manifests/*.source` |
 
 pub(crate) mod codec;
 mod frame;
 mod handles;
 pub(crate) mod identity;
 pub(crate) mod manifest;
+mod origins;
 pub(crate) mod segment;
+pub(crate) mod source;
 pub(crate) mod update;
 
 /// The version of all formats. Files of a higher one are refused, untouched.

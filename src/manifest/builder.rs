@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CheckpointKind, ConnectorOffset, Manifest, OperatorState, SinkCommitStatus};
+use super::{CheckpointKind, ConnectorOffset, Manifest, OperatorState, Origins, SinkCommitStatus};
 use crate::{
     handle::StateHandle,
     id::{CheckpointId, StoreId},
@@ -55,7 +55,7 @@ impl ManifestBuilder {
     /// A manifest of this content that is not published yet: for the verbs that address a checkpoint by its id.
     #[must_use]
     pub fn build(self, id: CheckpointId) -> Manifest {
-        Manifest { store: StoreId([0; 16]), id, generation: 0, content: self }
+        Manifest { store: StoreId([0; 16]), id, generation: 0, origins: Origins::new(), content: self }
     }
 
     /// The engine's own count of checkpoints, above 0; the id by default.

@@ -5,11 +5,13 @@
 //! | `builder` | what an engine puts into a checkpoint |
 //! | `operator` | the states of operators and their partitions, artifacts and digests |
 //! | `connector` | offsets of sources, what became of sinks |
+//! | `origin` | where data files came from that were not written under their own names |
 //! | `states` | every state that a manifest names |
 
 mod builder;
 mod connector;
 mod operator;
+mod origin;
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
@@ -18,6 +20,8 @@ pub use builder::ManifestBuilder;
 pub use connector::{CheckpointKind, ConnectorOffset, SinkCommitStatus};
 pub(crate) use operator::DigestHasher;
 pub use operator::{Artifact, Digest, OperatorState, PartitionState};
+pub use origin::Lender;
+pub(crate) use origin::{DataFile, FileOrigin, Lent, Origins};
 pub use states::{StateName, StateRef};
 
 use crate::{
@@ -34,6 +38,8 @@ pub struct Manifest {
     pub(crate) store: StoreId,
     pub(crate) id: CheckpointId,
     pub(crate) generation: u64,
+    /// Of those data files that were not written under their own names.
+    pub(crate) origins: Origins,
     pub(crate) content: ManifestBuilder,
 }
 

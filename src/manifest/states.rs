@@ -71,6 +71,22 @@ impl ManifestBuilder {
     }
 }
 
+impl ManifestBuilder {
+    /// Puts other handles in place of those that are named.
+    pub(crate) fn change_handles(&mut self, mut change: impl FnMut(&mut StateHandle)) {
+        self.states.values_mut().for_each(&mut change);
+        for operator in self.operators.values_mut() {
+            operator.coordinator.iter_mut().for_each(&mut change);
+            for partition in operator.partitions.values_mut() {
+                let artifacts = partition.snapshot.iter_mut().chain(&mut partition.deltas);
+                artifacts.for_each(|artifact| change(&mut artifact.handle));
+                partition.states.values_mut().for_each(&mut change);
+            }
+        }
+        self.sidecar.iter_mut().for_each(&mut change);
+    }
+}
+
 fn plain<'a>(name: StateName<'a>, handle: &'a StateHandle) -> StateRef<'a> {
     StateRef { name, handle, digest: None }
 }

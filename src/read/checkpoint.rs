@@ -56,6 +56,11 @@ impl Checkpoint {
         &self.0.manifest
     }
 
+    /// What it is read with.
+    pub(crate) fn reading(&self) -> &ReadSettings {
+        &self.0.settings
+    }
+
     /// A state as a slice: mapped from its file, or held in the manifest.
     ///
     /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
@@ -121,7 +126,10 @@ impl Checkpoint {
         let bytes = self.read(&artifact.handle)?.to_vec();
         let Some(expected) = artifact.digest else { return Ok(bytes) };
         let (name, offset) = match artifact.handle.extent() {
-            Some(extent) => (layout::segment(extent.file), extent.offset),
+            Some(extent) => {
+                let data = self.0.manifest.data_file(extent.file);
+                (layout::data_file(data.id, data.lent()), extent.offset)
+            }
             None => (layout::manifest(self.id()), 0),
         };
         check_digest(offset, &expected, &Digest::of(&bytes))
@@ -138,7 +146,7 @@ impl Checkpoint {
         let recent = self.0.recent.lock().clone().filter(|recent| recent.id() == extent.file);
         let segment = match recent {
             Some(recent) => Ok(recent),
-            None => self.0.settings.open_shared(extent.file, self.0.manifest.store),
+            None => self.0.settings.open_shared(self.0.manifest.data_file(extent.file)),
         };
         let segment = self
             .noting_damage(extent, segment.and_then(|segment| self.verify_once(&segment, extent).map(|()| segment)))?;

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Pin {
     Registered(Hold),
-    Locked { extents: ByPlace, _lock: Box<dyn LockGuard> },
+    Locked { extents: ByPlace, _locks: Vec<Box<dyn LockGuard>> },
 }
 
 /// The states that a manifest names.
@@ -24,11 +24,11 @@ pub(crate) enum Pin {
 pub(crate) struct ByPlace(HashMap<(FileId, u64), Extent>);
 
 impl Pin {
-    /// For a checkpoint whose manifest is locked.
-    pub(crate) fn locked(manifest: &Manifest, lock: Box<dyn LockGuard>) -> Self {
+    /// For a checkpoint whose manifest is locked, and those of whoever lends it files.
+    pub(crate) fn locked(manifest: &Manifest, locks: Vec<Box<dyn LockGuard>>) -> Self {
         let extents = manifest.content.handles().filter_map(StateHandle::extent);
         let extents = ByPlace(extents.map(|extent| ((extent.file, extent.offset), *extent)).collect());
-        Self::Locked { extents, _lock: lock }
+        Self::Locked { extents, _locks: locks }
     }
 
     /// Whether the checkpoint refers to exactly this.

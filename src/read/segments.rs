@@ -17,7 +17,8 @@ use crate::{
     },
     error::{Error, Malformed, Result},
     handle::Extent,
-    id::{FileId, NO_LANE, StoreId},
+    id::{FileId, NO_LANE},
+    manifest::DataFile,
     options::Verify,
 };
 
@@ -33,8 +34,7 @@ pub(crate) struct ReadSettings {
 /// A data file that is open for reading, and its mapping: what is verified is what is mapped.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
-    id: FileId,
-    store: StoreId,
+    data: DataFile,
     file: VolumeFile,
     mapping: Mutex<Option<Arc<Mapping>>>,
 }
@@ -55,48 +55,49 @@ impl ReadSettings {
         &self.volume
     }
 
-    /// Opens a data file, and checks that it is the one of this name, unless nothing is to be verified.
-    pub(crate) fn open(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
-        let segment = self.open_unverified(id, store)?;
+    /// Opens a data file, and checks that it is the right one, unless nothing is to be verified.
+    pub(crate) fn open(&self, data: DataFile) -> Result<OpenSegment> {
+        let segment = self.open_unverified(data)?;
         if self.verify != Verify::Never {
-            verify::header(&segment.file, id, store)?;
+            verify::header(&segment.file, &segment.data)?;
         }
         Ok(segment)
     }
 
-    /// Opens a data file, and checks that it is the one of this name.
-    pub(crate) fn open_verified(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
-        let segment = self.open_unverified(id, store)?;
-        verify::header(&segment.file, id, store)?;
+    /// Opens a data file, and checks that it is the right one.
+    pub(crate) fn open_verified(&self, data: DataFile) -> Result<OpenSegment> {
+        let segment = self.open_unverified(data)?;
+        verify::header(&segment.file, &segment.data)?;
         Ok(segment)
     }
 
-    fn open_unverified(&self, id: FileId, store: StoreId) -> Result<OpenSegment> {
-        let name = layout::segment(id);
+    fn open_unverified(&self, data: DataFile) -> Result<OpenSegment> {
+        let name = layout::data_file(data.id, data.lent());
         let file = self.volume.open(&name);
-        let file = file.map_err(|error| if error.is_not_found() { self.missing(id) } else { error })?;
-        Ok(OpenSegment { id, store, file, mapping: Mutex::default() })
+        let file = file.map_err(|error| if error.is_not_found() { self.missing(&name) } else { error })?;
+        Ok(OpenSegment { data, file, mapping: Mutex::default() })
     }
 
     /// How long a data file is, without opening it; and its path.
-    pub(crate) fn len(&self, id: FileId) -> Result<(u64, PathBuf)> {
-        let name = layout::segment(id);
+    pub(crate) fn len(&self, data: &DataFile) -> Result<(u64, PathBuf)> {
+        let name = layout::data_file(data.id, data.lent());
         let found = self.volume.metadata(&name)?.filter(|found| found.kind == FileKind::File);
-        let found = found.ok_or_else(|| self.missing(id))?;
+        let found = found.ok_or_else(|| self.missing(&name))?;
         Ok((found.len, self.volume.path(&name)))
     }
 
-    fn missing(&self, id: FileId) -> Error {
-        Malformed::new(0, "the data file is missing").at("open", &self.volume.path(layout::segment(id)))
+    fn missing(&self, name: &Path) -> Error {
+        Malformed::new(0, "the data file is missing").at("open", &self.volume.path(name))
     }
 
     /// The same, shared with whoever has it open already.
-    pub(super) fn open_shared(&self, id: FileId, store: StoreId) -> Result<Arc<OpenSegment>> {
+    pub(super) fn open_shared(&self, data: DataFile) -> Result<Arc<OpenSegment>> {
+        let id = data.id;
         let known = self.open.lock().get(&id).and_then(Weak::upgrade);
         if let Some(segment) = known {
             return Ok(segment);
         }
-        let segment = Arc::new(self.open(id, store)?);
+        let segment = Arc::new(self.open(data)?);
         let mut open = self.open.lock();
         if open.len().is_power_of_two() {
             open.retain(|_, segment| segment.strong_count() > 0);
@@ -107,13 +108,19 @@ impl ReadSettings {
 }
 
 impl OpenSegment {
+    /// A file that is not in its place yet.
+    pub(crate) fn check_copy(file: &VolumeFile, data: &DataFile, extents: &[Extent]) -> Result<()> {
+        verify::header(file, data)?;
+        extents.iter().try_for_each(|extent| verify::state(file, extent, data, |_| ()))
+    }
+
     pub(crate) fn id(&self) -> FileId {
-        self.id
+        self.data.id
     }
 
     /// Whether many states share the file.
     pub(super) fn is_shared(&self) -> bool {
-        self.id.lane != NO_LANE
+        self.data.id.lane != NO_LANE
     }
 
     pub(super) fn file(&self) -> &VolumeFile {
@@ -126,14 +133,12 @@ impl OpenSegment {
 
     /// Reads a state and what is behind it, a piece at a time, and fails if either is not what it should be.
     pub(crate) fn verify_state(&self, extent: &Extent, hand_on: impl FnMut(&[u8])) -> Result<()> {
-        verify::trailer(&self.file, extent, self.store)?;
-        self.check_state(extent, hand_on)
+        verify::state(&self.file, extent, &self.data, hand_on)
     }
 
     /// Reads a state, a piece at a time, and fails if it has not the checksum of its handle.
-    pub(crate) fn check_state(&self, extent: &Extent, mut hand_on: impl FnMut(&[u8])) -> Result<()> {
-        let crc = self.file.checksum(extent.offset, extent.len, |piece| hand_on(piece))?;
-        verify::check_crc(&self.file, extent, crc)
+    pub(crate) fn check_state(&self, extent: &Extent, hand_on: impl FnMut(&[u8])) -> Result<()> {
+        verify::payload(&self.file, extent, hand_on)
     }
 
     /// A mapping that this state lies in: of the whole file, which all of its states share, if that costs no more than

@@ -5,21 +5,21 @@ use crate::{
     error::{Malformed, Result},
     format::segment::{HEADER_LEN, TRAILER_LEN, check_header, check_trailer, tag},
     handle::Extent,
-    id::{FileId, StoreId},
-    manifest::Digest,
+    manifest::{DataFile, Digest},
 };
 
 const OPERATION: &str = "verify";
 
-/// The header must name this file of this store.
-pub(super) fn header(file: &VolumeFile, id: FileId, store: StoreId) -> Result<()> {
-    check_header(&file.read(0, HEADER_LEN)?, store, id).map_err(|e| e.at(OPERATION, file.path()))
+/// The header must name the file that this one was written as.
+pub(super) fn header(file: &VolumeFile, data: &DataFile) -> Result<()> {
+    check_header(&file.read(0, HEADER_LEN)?, data.store, data.written_as).map_err(|e| e.at(OPERATION, file.path()))
 }
 
 /// The trailer must be that of this state.
-pub(super) fn trailer(file: &VolumeFile, extent: &Extent, store: StoreId) -> Result<()> {
+fn trailer(file: &VolumeFile, extent: &Extent, data: &DataFile) -> Result<()> {
     let trailer = file.read(extent.end(), TRAILER_LEN)?;
-    check_trailer(&trailer, tag(store, extent.file), extent)
+    let written = Extent { file: data.written_as, ..*extent };
+    check_trailer(&trailer, tag(data.store, data.written_as), &written)
         .map_err(|e| Malformed { offset: e.offset.saturating_add(extent.end()), ..e }.at(OPERATION, file.path()))
 }
 
@@ -31,8 +31,20 @@ pub(crate) fn check_digest(offset: u64, expected: &Digest, found: &Digest) -> st
     Err(Malformed::new(offset, format!("the state has digest {found} instead of {expected}")))
 }
 
+/// A state and what is behind it, a piece at a time.
+pub(super) fn state(file: &VolumeFile, extent: &Extent, data: &DataFile, hand_on: impl FnMut(&[u8])) -> Result<()> {
+    trailer(file, extent, data)?;
+    payload(file, extent, hand_on)
+}
+
+/// A state, a piece at a time.
+pub(super) fn payload(file: &VolumeFile, extent: &Extent, hand_on: impl FnMut(&[u8])) -> Result<()> {
+    let crc = file.checksum(extent.offset, extent.len, hand_on)?;
+    check_crc(file, extent, crc)
+}
+
 /// The bytes of a state must have the checksum of its handle.
-pub(super) fn check_crc(file: &VolumeFile, extent: &Extent, found: u32) -> Result<()> {
+fn check_crc(file: &VolumeFile, extent: &Extent, found: u32) -> Result<()> {
     if found == extent.crc {
         return Ok(());
     }

@@ -184,6 +184,12 @@ impl Catalog {
         ids.find(|id| !self.roll_backs.skips(*id))
     }
 
+    /// The group of the checkpoint that an engine would go on from.
+    pub(super) fn newest_valid(&self) -> Option<Group> {
+        let mut candidates = self.published.iter().rev();
+        candidates.find(|(id, _)| self.standing(**id) == Standing::Valid).map(|(_, published)| published.group)
+    }
+
     /// Whether a checkpoint was rolled back.
     pub(crate) fn is_rolled_back(&self, id: CheckpointId) -> bool {
         self.roll_backs.skips(id)

@@ -8,12 +8,21 @@ use super::{
     group::{Group, Holder},
     space::SpacePolicy,
 };
-use crate::{format::segment::entry_end, handle::Extent, id::FileId};
+use crate::{disk::SharedGuard, format::segment::entry_end, handle::Extent, id::FileId, manifest::FileOrigin};
 
 #[derive(Debug)]
 pub(super) struct Extents {
     groups: HashMap<Group, GroupRecord>,
     pub(super) files: Files,
+}
+
+/// What is known of a file that was not written here just now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    pub(super) len: u64,
+    pub(super) allocated: u64,
+    pub(super) origin: Option<&'a FileOrigin>,
+    pub(super) pin: Option<&'a SharedGuard>,
 }
 
 #[derive(Debug, Default)]
@@ -39,17 +48,61 @@ impl Extents {
     }
 
     /// Adds an extent that was found in a manifest, in a file of this length that takes this much. False if another
-    /// manifest says that another state is there.
-    pub(super) fn add_found(&mut self, group: Group, extent: &Extent, len: u64, allocated: u64) -> bool {
+    /// manifest says that another state is there, or that the file came from somewhere else.
+    pub(super) fn add_found(&mut self, group: Group, extent: &Extent, found: Found<'_>) -> bool {
+        let Found { len, allocated, origin, pin } = found;
         let base = self.files.policy().base();
-        self.files.enter(extent.file, || FileRecord::found(len, allocated, base));
-        let there = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
-        let agrees = there.is_none_or(|there| there.is(extent));
+        self.files.enter(extent.file, || {
+            let mut record = FileRecord::found(len, allocated, base);
+            if let Some(origin) = origin {
+                record.come_from(origin.clone(), pin.cloned());
+            }
+            record
+        });
+        let agrees = self.agrees(extent) && self.files.get(extent.file).is_some_and(|file| file.origin() == origin);
         if !agrees {
             self.files.change(extent.file, |file| file.disputed = true);
         }
         self.add(group, extent, len);
         agrees
+    }
+
+    /// Whether no other state is known to be there.
+    fn agrees(&self, extent: &Extent) -> bool {
+        let there = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
+        there.is_none_or(|there| there.is(extent))
+    }
+
+    /// Fills a file that is being created with states that were not written here, all at once, and seals it. Returns the
+    /// first that another one contradicts.
+    pub(super) fn adopt(
+        &mut self,
+        group: Group,
+        file: FileId,
+        from: Found<'_>,
+        extents: &[Extent],
+    ) -> Result<(), Extent> {
+        let Found { len, allocated, origin, pin } = from;
+        self.files.change(file, |record| {
+            record.fill(len, allocated);
+            if let Some(origin) = origin {
+                record.come_from(origin.clone(), pin.cloned());
+            }
+        });
+        self.adopt_more(group, extents)?;
+        self.files.change(file, FileRecord::seal);
+        Ok(())
+    }
+
+    /// Adds more states of such a file.
+    pub(super) fn adopt_more(&mut self, group: Group, extents: &[Extent]) -> Result<(), Extent> {
+        for extent in extents {
+            if !self.agrees(extent) {
+                return Err(*extent);
+            }
+            self.add(group, extent, 0);
+        }
+        Ok(())
     }
 
     /// A file that is about to be created, for many states or for one alone.
@@ -74,14 +127,23 @@ impl Extents {
     /// Lets a group refer to an extent that it refers to already, or that a published checkpoint does, that the file is
     /// long enough for, and that is not known to be damaged; false otherwise. What another pending checkpoint wrote may
     /// never become durable.
-    pub(super) fn refer(&mut self, group: Group, extent: &Extent) -> bool {
-        let may = self.could_refer(extent, |other| {
-            other == group || self.groups.get(&other).is_some_and(|other| other.published)
-        });
+    ///
+    /// What is lent may be referred to for as long as the newest checkpoint does: once there is one that can do without, so
+    /// can all that follow.
+    pub(super) fn refer(&mut self, group: Group, extent: &Extent, newest: Option<Group>) -> bool {
+        let may = self.may_refer(group, extent, newest);
         if may {
             self.link(group, extent);
         }
         may
+    }
+
+    pub(super) fn may_refer(&self, group: Group, extent: &Extent, newest: Option<Group>) -> bool {
+        let lent = self.files.get(extent.file).is_some_and(FileRecord::is_lent);
+        self.could_refer(extent, |other| {
+            let published = || self.groups.get(&other).is_some_and(|other| other.published);
+            other == group || if lent { newest == Some(other) } else { published() }
+        })
     }
 
     /// Whether a published checkpoint refers to an extent that can be referred to, in a file that is not marked.
@@ -181,6 +243,10 @@ mod tests {
         Extent { file, offset, len: 8, crc: 1 }
     }
 
+    fn found(len: u64, allocated: u64) -> Found<'static> {
+        Found { len, allocated, origin: None, pin: None }
+    }
+
     fn dead(extents: &mut Extents) -> Vec<(FileId, u64)> {
         extents.files.exhume(|_| true, u64::MAX).0
     }
@@ -191,8 +257,8 @@ mod tests {
             let mut extents = extents();
             for number in 1..=3 {
                 extents.hold(Group(number), Holder::Manifest);
-                extents.add_found(Group(number), &extent(7, number * 64), 1000, 4096);
-                assert!(extents.refer(Group(number), &extent(7, 64)));
+                extents.add_found(Group(number), &extent(7, number * 64), found(1000, 4096));
+                assert!(extents.refer(Group(number), &extent(7, 64), None));
             }
             let died = order.map(|n| {
                 extents.release(Group(n), Holder::Manifest);
@@ -223,7 +289,7 @@ mod tests {
     fn repeated_and_unknown_notifications_change_nothing() {
         let mut extents = extents();
         extents.hold(Group(1), Holder::Pending);
-        extents.add_found(Group(1), &extent(1, 64), 120, 120);
+        extents.add_found(Group(1), &extent(1, 64), found(120, 120));
         extents.add(Group(1), &extent(1, 64), 120);
         extents.hold(Group(1), Holder::Reader(4));
         for (group, holder) in [(9, Holder::Pending), (1, Holder::Pending), (1, Holder::Pending)] {
@@ -240,22 +306,22 @@ mod tests {
     fn state_of_another_pending_checkpoint_or_beyond_its_file_cannot_be_referred_to() {
         let mut extents = extents();
         extents.hold(Group(1), Holder::Pending);
-        extents.add_found(Group(1), &extent(1, 64), 120, 120);
-        assert!(extents.refer(Group(1), &extent(1, 64)), "its own");
-        assert!(!extents.refer(Group(2), &extent(1, 64)), "it may never become durable");
+        extents.add_found(Group(1), &extent(1, 64), found(120, 120));
+        assert!(extents.refer(Group(1), &extent(1, 64), None), "its own");
+        assert!(!extents.refer(Group(2), &extent(1, 64), None), "it may never become durable");
         extents.hold(Group(1), Holder::Manifest);
-        assert!(extents.refer(Group(2), &extent(1, 64)));
+        assert!(extents.refer(Group(2), &extent(1, 64), None));
         extents.add(Group(1), &extent(1, 96), 119);
-        assert!(!extents.refer(Group(2), &extent(1, 96)), "the file ends inside of it");
+        assert!(!extents.refer(Group(2), &extent(1, 96), None), "the file ends inside of it");
     }
 
     #[test]
     fn extent_of_another_length_or_checksum_is_another_extent() {
         let mut extents = extents();
         extents.hold(Group(1), Holder::Manifest);
-        extents.add_found(Group(1), &extent(1, 64), 120, 120);
+        extents.add_found(Group(1), &extent(1, 64), found(120, 120));
         for other in [Extent { len: 7, ..extent(1, 64) }, Extent { crc: 2, ..extent(1, 64) }, extent(1, 65)] {
-            assert!(!extents.refer(Group(2), &other) && !extents.refers(Group(1), &other));
+            assert!(!extents.refer(Group(2), &other, None) && !extents.refers(Group(1), &other));
         }
     }
 
@@ -264,11 +330,11 @@ mod tests {
         let mut extents = extents();
         let long = Extent { len: 500_000, ..extent(1, 64) };
         extents.hold(Group(1), Holder::Manifest);
-        assert!(extents.add_found(Group(1), &extent(1, 64), 1 << 20, 1 << 20));
-        extents.add_found(Group(1), &extent(1, 128), 1 << 20, 1 << 20);
+        assert!(extents.add_found(Group(1), &extent(1, 64), found(1 << 20, 1 << 20)));
+        extents.add_found(Group(1), &extent(1, 128), found(1 << 20, 1 << 20));
         assert!(extents.files.holes(|_| true).is_some());
         extents.hold(Group(2), Holder::Manifest);
-        assert!(!extents.add_found(Group(2), &long, 1 << 20, 1 << 20));
+        assert!(!extents.add_found(Group(2), &long, found(1 << 20, 1 << 20)));
         assert!(extents.files.holes(|_| true).is_none(), "the longer state may be the right one");
         assert!(!extents.refers(Group(2), &long), "and whoever names it is damaged");
     }
@@ -278,7 +344,7 @@ mod tests {
         let mut extents = extents();
         extents.hold(Group(1), Holder::Manifest);
         for (offset, len) in [(64, u64::MAX - 64), (1 << 40, u64::MAX), (u64::MAX, 0), (128, 8), (100, 1 << 62)] {
-            extents.add_found(Group(1), &Extent { len, ..extent(1, offset) }, 120, 4096);
+            extents.add_found(Group(1), &Extent { len, ..extent(1, offset) }, found(120, 4096));
         }
         assert_eq!(*extents.files.totals(), extents.files.recount());
         extents.mark();

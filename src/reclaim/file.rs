@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, ops::Range};
 
 use super::{gauges::Gauges, group::Group};
 use crate::{
+    disk::SharedGuard,
     format::segment::{HEADER_LEN, TRAILER_LEN, entry_end},
     handle::Extent,
+    manifest::FileOrigin,
 };
 
 /// What holes are made of, here and in most file systems.
@@ -47,6 +49,10 @@ pub(super) struct FileRecord {
     allocated: u64,
     /// Its states should be written anew, so that it can go.
     pub(super) marked: bool,
+    /// As what it was written, if not under its name; boxed, because few are.
+    origin: Option<Box<FileOrigin>>,
+    /// Keeps whoever lends it from removing it.
+    pin: Option<SharedGuard>,
     /// By offset.
     extents: BTreeMap<u64, ExtentRecord>,
     /// Of the live states, payloads alone. A hostile manifest may make sums wrap; they come back when it goes.
@@ -85,6 +91,28 @@ impl FileRecord {
     pub(super) fn found(len: u64, allocated: u64, base: u64) -> Self {
         let dead_blocks = Self::tail(HEADER_LEN, len);
         Self { base, len, allocated, dead_blocks, punched: len.saturating_sub(allocated), ..Self::default() }
+    }
+
+    /// It was not written under its name. What is lent is not ours to do anything with but read, until its states are
+    /// written anew.
+    pub(super) fn come_from(&mut self, origin: FileOrigin, pin: Option<SharedGuard>) {
+        self.marked |= origin.lent.is_some();
+        (self.origin, self.pin) = (Some(Box::new(origin)), pin);
+    }
+
+    pub(super) fn origin(&self) -> Option<&FileOrigin> {
+        self.origin.as_deref()
+    }
+
+    pub(super) fn is_lent(&self) -> bool {
+        self.origin().is_some_and(|origin| origin.lent.is_some())
+    }
+
+    /// A file that was linked or copied: it has this length, and takes this much.
+    pub(super) fn fill(&mut self, len: u64, allocated: u64) {
+        self.grow(len);
+        self.allocated = allocated;
+        self.punched = len.saturating_sub(allocated);
     }
 
     fn is_streamed(&self) -> bool {
@@ -189,7 +217,11 @@ impl FileRecord {
 
     /// How many bytes punching would give back.
     pub(super) fn reclaimable(&self) -> u64 {
-        if self.is_open() { 0 } else { self.dead_blocks.saturating_sub(self.punched).min(self.allocated) }
+        if self.is_open() || self.is_lent() {
+            0
+        } else {
+            self.dead_blocks.saturating_sub(self.punched).min(self.allocated)
+        }
     }
 
     /// Whether punching is worth it: at least a quarter of what the file takes comes back.
@@ -209,7 +241,7 @@ impl FileRecord {
 
     /// What the file takes without what its last block is filled up with: that nobody can help.
     pub(super) fn size(&self) -> u64 {
-        if self.is_streamed() { 0 } else { self.allocated.min(self.len) }
+        if self.is_streamed() || self.is_lent() { 0 } else { self.allocated.min(self.len) }
     }
 
     /// How much less its live states would take elsewhere.
@@ -219,11 +251,14 @@ impl FileRecord {
 
     /// What its live states would take elsewhere.
     pub(super) fn footprint(&self) -> u64 {
-        if self.is_streamed() { 0 } else { self.footprint.saturating_add(self.base) }
+        if self.is_streamed() || self.is_lent() { 0 } else { self.footprint.saturating_add(self.base) }
     }
 
     /// What the file is in the gauges.
     pub(super) fn gauges(&self) -> Gauges {
+        if self.is_lent() {
+            return Gauges { borrowed_files: 1, borrowed_bytes: self.live_bytes, ..Gauges::default() };
+        }
         let entries = self.extents.len() as u64;
         let live = self.live_bytes.saturating_add(entries * TRAILER_LEN);
         let size = self.size();
@@ -238,6 +273,7 @@ impl FileRecord {
             marked_files: u64::from(self.marked),
             footprint: self.footprint(),
             unmarked_size: if self.marked { 0 } else { size },
+            ..Gauges::default()
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{file::FileRecord, gauges::Gauges, space::SpacePolicy};
-use crate::id::FileId;
+use crate::{id::FileId, manifest::Lender};
 
 #[derive(Debug)]
 pub(super) struct Files {
@@ -19,6 +19,8 @@ pub(super) struct Files {
     punchable: BTreeSet<FileId>,
     /// Those worth rewriting, and not marked yet.
     wasteful: BTreeSet<FileId>,
+    /// Those that were not written under their names.
+    came: BTreeSet<FileId>,
     /// Those to be removed, with their lengths: nobody refers to them, and nothing is appended to them.
     dead: BTreeMap<FileId, u64>,
 }
@@ -44,10 +46,10 @@ fn note(set: &mut BTreeSet<FileId>, file: FileId, is_in: bool) {
 
 impl Files {
     pub(super) fn new(policy: SpacePolicy) -> Self {
-        let sets = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let (open, punchable, wasteful) = sets;
+        let sets = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (open, punchable, wasteful, came) = sets;
         let (records, totals, dead) = (HashMap::new(), Gauges::default(), BTreeMap::new());
-        Self { policy, records, totals, open, punchable, wasteful, dead }
+        Self { policy, records, totals, open, punchable, wasteful, came, dead }
     }
 
     pub(super) fn policy(&self) -> SpacePolicy {
@@ -62,6 +64,19 @@ impl Files {
         self.records.get(&file)
     }
 
+    /// Whether every file was written under its name.
+    pub(super) fn all_written_here(&self) -> bool {
+        self.came.is_empty()
+    }
+
+    /// Whose files anybody here refers to, in order.
+    pub(super) fn lenders(&self) -> Vec<Lender> {
+        let records = self.came.iter().filter_map(|file| self.get(*file));
+        let origins = records.filter_map(FileRecord::origin);
+        let lenders: BTreeSet<_> = origins.filter_map(|origin| Some(&*origin.lent.as_ref()?.by)).collect();
+        lenders.into_iter().cloned().collect()
+    }
+
     /// For changes of who refers to a live extent alone: everything else goes through [`change`](Self::change).
     pub(super) fn referrers(&mut self, file: FileId) -> Option<&mut FileRecord> {
         self.records.get_mut(&file)
@@ -73,6 +88,7 @@ impl Files {
             let record = record();
             self.totals.replace(Gauges::default(), record.gauges());
             note(&mut self.open, file, record.is_open());
+            note(&mut self.came, file, record.origin().is_some());
             self.records.insert(file, record);
         }
     }
@@ -84,18 +100,21 @@ impl Files {
         change(record);
         self.totals.replace(before, record.gauges());
         note(&mut self.open, file, record.is_open());
+        note(&mut self.came, file, record.origin().is_some());
         note(&mut self.punchable, file, record.is_punchable());
         note(&mut self.wasteful, file, self.policy.is_wasteful(record));
         if record.is_empty() && !record.is_open() {
-            let len = record.len();
+            let (len, lent) = (record.len(), record.is_lent());
             self.disown(file);
-            self.bury(file, len);
+            if !lent {
+                self.bury(file, len);
+            }
         }
     }
 
     /// Takes out a file that is not ours after all.
     pub(super) fn disown(&mut self, file: FileId) {
-        for set in [&mut self.open, &mut self.punchable, &mut self.wasteful] {
+        for set in [&mut self.open, &mut self.punchable, &mut self.wasteful, &mut self.came] {
             set.remove(&file);
         }
         if let Some(record) = self.records.remove(&file) {

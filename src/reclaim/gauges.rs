@@ -15,6 +15,8 @@ pub(super) struct Gauges {
     pub(super) footprint: u64,
     /// What the files that are not marked take.
     pub(super) unmarked_size: u64,
+    pub(super) borrowed_files: u64,
+    pub(super) borrowed_bytes: u64,
 }
 
 impl Gauges {
@@ -28,7 +30,7 @@ impl Gauges {
     }
 }
 
-const FIELDS: [fn(&mut Gauges) -> &mut u64; 10] = [
+const FIELDS: [fn(&mut Gauges) -> &mut u64; 12] = [
     |g| &mut g.logical_files,
     |g| &mut g.logical_bytes,
     |g| &mut g.physical_files,
@@ -39,6 +41,8 @@ const FIELDS: [fn(&mut Gauges) -> &mut u64; 10] = [
     |g| &mut g.marked_files,
     |g| &mut g.footprint,
     |g| &mut g.unmarked_size,
+    |g| &mut g.borrowed_files,
+    |g| &mut g.borrowed_bytes,
 ];
 
 /// What a store holds in files and what they take: [`Store::usage`](crate::Store::usage).
@@ -54,7 +58,8 @@ pub struct Usage {
     pub logical_bytes: u64,
     /// How many data files there are, without orphans.
     pub physical_files: u64,
-    /// How many bytes these files have.
+    /// How many bytes these files have. One that shares its bytes with another, in this store or elsewhere (a hard link or
+    /// a reflink), counts in full, here and in the following.
     pub physical_bytes: u64,
     /// What these files take on the medium, without the holes that were punched into them. Known from what was written,
     /// and asked of the file system when the store is opened and after punching.
@@ -69,6 +74,11 @@ pub struct Usage {
     /// How many of the physical files hold so little that their states should be written anew:
     /// see [`PendingCheckpoint::could_reuse`](crate::PendingCheckpoint::could_reuse).
     pub marked_files: u64,
+    /// How many data files of other stores are referred to in place ([`Claim::Borrow`](crate::Claim::Borrow)). They and
+    /// their states count nowhere else.
+    pub borrowed_files: u64,
+    /// How many bytes the states in those have that are referred to.
+    pub borrowed_bytes: u64,
     /// How many bytes of states were written into files since the store was opened, without those relocated.
     pub written_bytes: u64,
     /// How many bytes of states `reuse` has relocated since the store was opened.

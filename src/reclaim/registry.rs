@@ -1,12 +1,15 @@
 //! Which checkpoints are published, and who refers to which extent: the knowledge behind a lock.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Weak, atomic::AtomicBool},
+};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     catalog::{Catalog, Retired},
-    extents::Extents,
+    extents::{Extents, Found},
     file::FileRecord,
     gauges::Usage,
     group::{Group, Holder},
@@ -14,11 +17,12 @@ use super::{
     space::{LEAST_PUNCHED, SpacePolicy},
 };
 use crate::{
-    disk::{LockGuard, Metadata, layout, volume::Volume},
+    disk::{LockGuard, Metadata, SharedGuard, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::Identity,
     handle::Extent,
-    id::{CheckpointId, FileId},
+    id::{CheckpointId, FileId, StoreId},
+    manifest::{DataFile, FileOrigin, Lender, Origins},
     options::Maintenance,
 };
 
@@ -30,6 +34,9 @@ pub(crate) struct Registry {
     pub(super) cannot_punch: AtomicBool,
     pub(super) state: Mutex<State>,
     manifests: Mutex<()>,
+    /// Held while holes are punched into a file, and while a file is given another name: nobody punches what has two.
+    linking: Mutex<()>,
+    pins: Mutex<HashMap<Lender, Weak<Box<dyn LockGuard>>>>,
     /// Held for as long as anybody writes or reads: a reader's files must not be cleaned up by another process.
     _lock: Box<dyn LockGuard>,
 }
@@ -55,6 +62,17 @@ pub(crate) enum Origin {
     /// It is a copy of a state whose file should go.
     Relocated,
 }
+
+/// A file that was not written here.
+#[derive(Clone, Debug)]
+pub(crate) struct Adopted {
+    pub(crate) len: u64,
+    pub(crate) allocated: u64,
+    pub(crate) origin: FileOrigin,
+    pub(crate) pin: Option<SharedGuard>,
+}
+
+type Pins = HashMap<Arc<Lender>, SharedGuard>;
 
 /// Keeps a group: the pending checkpoint's or a reader's. Dropped, it removes the files that nobody else refers to.
 #[derive(Debug)]
@@ -92,8 +110,8 @@ impl Registry {
     ) -> Self {
         let state = Mutex::new(State::new(Extents::new(policy), identity));
         let cannot_punch = AtomicBool::new(!policy.punch);
-        let manifests = Mutex::default();
-        Self { volume, maintenance, cannot_punch, state, manifests, _lock: lock }
+        let (manifests, linking, pins) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { volume, maintenance, cannot_punch, state, manifests, linking, pins, _lock: lock }
     }
 
     /// The generation that files are written under from now on.
@@ -113,6 +131,11 @@ impl Registry {
     /// Held by whoever changes names in `manifests/`, so that ids are published in order.
     pub(crate) fn lock_manifests(&self) -> MutexGuard<'_, ()> {
         self.manifests.lock()
+    }
+
+    /// Held by whoever gives a data file another name, or punches holes into one.
+    pub(crate) fn lock_linking(&self) -> MutexGuard<'_, ()> {
+        self.linking.lock()
     }
 
     /// Starts an attempt at a checkpoint.
@@ -148,27 +171,31 @@ impl Registry {
 
     /// Enters a checkpoint that was found on disk and cannot be read: nobody knows what it refers to.
     pub(crate) fn enter_unknown(&self, id: CheckpointId, facts: Facts, damage: Error) {
-        self.enter(id, facts, std::iter::empty(), Some(damage.clone()));
+        self.enter(id, facts, (&Origins::new(), std::iter::empty()), Some(damage.clone()));
         self.state.lock().catalog.mark_unknown(id, damage);
     }
 
-    /// Enters a checkpoint that was found on disk, with what is known of its extents and their files: length, and what
-    /// they take.
+    /// Enters a checkpoint that was found on disk, with what is known of its extents and their files: where they came from,
+    /// length, and what they take.
     pub(crate) fn enter(
         &self,
         id: CheckpointId,
         facts: Facts,
-        extents: impl Iterator<Item = (Extent, Metadata)>,
+        (origins, extents): (&Origins, impl Iterator<Item = (Extent, Metadata)>),
         damage: Option<Error>,
     ) {
+        let pins = self.pin_lenders(origins);
         let mut state = self.state.lock();
         let group = Group(state.number());
         state.extents.hold(group, Holder::Manifest);
         let mut damage = damage;
         for (extent, file) in extents {
-            if !state.extents.add_found(group, &extent, file.len, file.allocated) {
+            let origin = origins.get(&extent.file);
+            let pin = origin.and_then(|origin| pins.get(&*origin.lent.as_ref()?.by));
+            let found = Found { len: file.len, allocated: file.allocated, origin, pin };
+            if !state.extents.add_found(group, &extent, found) {
                 let path = self.volume.path(layout::segment(extent.file));
-                let what = "two manifests say that different states are here";
+                let what = "two manifests say that different states are here, or of different origins";
                 damage.get_or_insert_with(|| Malformed::new(extent.offset, what).at("check", &path));
             }
         }
@@ -176,6 +203,46 @@ impl Registry {
         if let Some(damage) = damage {
             state.catalog.mark_damaged(id, damage);
         }
+    }
+
+    /// Keeps whoever lends files from removing them, as far as possible: whether they are there is seen when they are
+    /// looked at.
+    fn pin_lenders(&self, origins: &Origins) -> Pins {
+        let lenders: BTreeSet<_> = origins.values().filter_map(|origin| Some(&origin.lent.as_ref()?.by)).collect();
+        lenders.into_iter().filter_map(|lender| Some((Arc::clone(lender), self.pin_lender(lender)?))).collect()
+    }
+
+    /// Shared by all files of one lender: it is let go when the last of them is.
+    pub(crate) fn pin_lender(&self, lender: &Lender) -> Option<SharedGuard> {
+        let mut pins = self.pins.lock();
+        if let Some(pin) = pins.get(lender).and_then(Weak::upgrade) {
+            return Some(pin);
+        }
+        let name = layout::lender(lender.root(), lender.checkpoint());
+        let pin = Arc::new(self.volume.pin(&name).ok().flatten()?);
+        pins.retain(|_, pin| pin.strong_count() > 0);
+        pins.insert(lender.clone(), Arc::downgrade(&pin));
+        Some(pin)
+    }
+
+    /// Whose files anybody here refers to.
+    pub(crate) fn lenders(&self) -> Vec<Lender> {
+        self.state.lock().extents.files.lenders()
+    }
+
+    /// A data file, as a reader needs to know it.
+    pub(crate) fn data_file(&self, store: StoreId, file: FileId) -> DataFile {
+        DataFile::of(store, file, self.state.lock().extents.files.get(file).and_then(FileRecord::origin))
+    }
+
+    /// The origins of those of these files that have one. Mostly none has, which costs nothing.
+    pub(crate) fn origins(&self, files: impl Iterator<Item = FileId>) -> Origins {
+        let state = self.state.lock();
+        if state.extents.files.all_written_here() {
+            return Origins::new();
+        }
+        let origin = |file| Some((file, state.extents.files.get(file)?.origin()?.clone()));
+        files.collect::<BTreeSet<_>>().into_iter().filter_map(origin).collect()
     }
 
     /// Keeps a published checkpoint for a reader.
@@ -246,6 +313,8 @@ impl Registry {
             orphan_bytes: state.extents.files.dead_bytes(),
             open_files: totals.open_files,
             marked_files: totals.marked_files,
+            borrowed_files: totals.borrowed_files,
+            borrowed_bytes: totals.borrowed_bytes,
             written_bytes: state.written,
             relocated_bytes: state.relocated,
         }
@@ -294,6 +363,24 @@ impl Hold {
         state.extents.add(self.group, extent, file_len);
     }
 
+    /// Whether [`refer`](Self::refer) would succeed.
+    pub(crate) fn may_refer(&self, extent: &Extent) -> bool {
+        let state = self.registry.state.lock();
+        state.extents.may_refer(self.group, extent, state.catalog.newest_valid())
+    }
+
+    /// Adds more states of a file that was [adopted](Self::adopt) by this group before.
+    pub(crate) fn adopt_more(&self, extents: &[Extent]) -> std::result::Result<(), Extent> {
+        self.registry.state.lock().extents.adopt_more(self.group, extents)
+    }
+
+    /// Adds the states of a file that was not written here, which is complete, and seals it.
+    pub(crate) fn adopt(&self, file: FileId, adopted: &Adopted, extents: &[Extent]) -> std::result::Result<(), Extent> {
+        let Adopted { len, allocated, origin, pin } = adopted;
+        let found = Found { len: *len, allocated: *allocated, origin: Some(origin), pin: pin.as_ref() };
+        self.registry.state.lock().extents.adopt(self.group, file, found, extents)
+    }
+
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
@@ -301,8 +388,9 @@ impl Hold {
     /// Refers to extents that somebody refers to already; returns the first that nobody does.
     pub(crate) fn refer<'a>(&self, extents: impl Iterator<Item = &'a Extent>) -> std::result::Result<(), Extent> {
         let mut state = self.registry.state.lock();
+        let newest = state.catalog.newest_valid();
         for extent in extents {
-            if !state.extents.refer(self.group, extent) {
+            if !state.extents.refer(self.group, extent, newest) {
                 return Err(*extent);
             }
         }

@@ -120,6 +120,7 @@ impl Registry {
     /// what is dead here.
     fn punch_into(&self, holes: &Holes) -> Result<u64> {
         let name = layout::segment(holes.file);
+        let _alone = self.lock_linking();
         match self.volume.metadata(&name)? {
             Some(found) if found.kind == FileKind::File && found.links == 1 => {}
             // Somebody else has removed it just now, or reads it.

@@ -2,6 +2,7 @@
 
 use crate::{
     disk::{layout, volume::Volume},
+    id::CheckpointId,
     reclaim::{registry::Registry, sweep::Maintained},
 };
 
@@ -10,7 +11,9 @@ use super::{OpenReport, scan::Found};
 /// Removes temporary files, and updates of checkpoints that are gone. What resists is reported and tried again later.
 pub(super) fn clean_temps(volume: &Volume, found: &Found, report: &mut OpenReport) {
     let updates = found.stray_updates().map(|(id, _)| layout::update(id));
-    for name in found.temps.iter().cloned().chain(updates) {
+    let without_manifest = |id: &&CheckpointId| !found.manifests.contains_key(*id);
+    let sources = found.sources.keys().filter(without_manifest).map(|id| layout::source(*id));
+    for name in found.temps.iter().cloned().chain(updates).chain(sources) {
         match volume.discard(&name) {
             Ok(()) => report.removed.push(name),
             Err(error) => report.failures.push(error),

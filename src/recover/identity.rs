@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{
-    root,
-    scan::{Found, scan},
-};
+use super::scan::{Found, scan};
 use crate::{
-    disk::{layout, volume::Volume},
+    disk::{layout, root, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::{Identity, RollBacks, TakeOver},
-    id::{LAST, StoreId},
-    identity::{IdentityFile, read},
+    id::LAST,
+    identity::{self, IdentityFile, read},
     manifests,
 };
 
@@ -48,6 +45,9 @@ pub(super) fn claim(volume: &Arc<Volume>, rebuild: bool) -> Result<(IdentityFile
 
 /// An identity where there is none: for a directory in which nothing was ever written, or if it was asked for.
 fn make(volume: &Volume, error: Error, rebuild: bool) -> Result<(Identity, bool)> {
+    if identity::is_partial(volume)? {
+        return Err(error);
+    }
     if error.is_not_found() {
         root::make_dirs(volume)?;
     } else {
@@ -66,10 +66,8 @@ fn make(volume: &Volume, error: Error, rebuild: bool) -> Result<(Identity, bool)
 }
 
 fn fresh() -> Result<Identity> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|e| Error::invalid("make a store id", e.to_string()))?;
     let (take_over, roll_backs) = (TakeOver::default(), RollBacks::default());
-    Ok(Identity { store: StoreId(id), generation: 0, id_floor: 0, take_over, roll_backs })
+    Ok(Identity { store: identity::fresh_id()?, generation: 0, id_floor: 0, take_over, roll_backs })
 }
 
 /// The store's id is in every manifest; generations are there and in the names of the files.

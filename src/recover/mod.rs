@@ -25,12 +25,12 @@
 //!    now on is invalid. Not while something of that kind is there already. A crash before leaves what was recorded by the
 //!    last open, which says less;
 //! 7. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
-//!    knows then what it names. A crash leaves some of them to the next open.
+//!    knows then what it names. A crash leaves some of them to the next open;
+//! 8. stores are removed that checkpoints were taken over from, if that was interrupted (`transfer`).
 
 mod clean;
 mod identity;
 mod orphans;
-mod root;
 mod salvage;
 mod scan;
 mod validate;
@@ -42,7 +42,7 @@ pub use salvage::{SegmentEntry, list_segment};
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    disk::{layout, volume::Volume},
+    disk::{layout, root, volume::Volume},
     error::{Error, Result},
     id::CheckpointId,
     identity::IdentityFile,
@@ -76,6 +76,8 @@ pub(crate) struct Recovered {
     pub(crate) identity: Arc<IdentityFile>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) report: OpenReport,
+    /// The checkpoints that were taken over from stores which are still to go.
+    pub(crate) departing: Vec<CheckpointId>,
 }
 
 pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Result<Recovered> {
@@ -104,5 +106,9 @@ pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Res
         None => clean::clean_data(&found, &registry, &mut report),
     }
     report.removed.sort_unstable();
-    Ok(Recovered { volume, identity: Arc::new(identity), registry, report })
+    // A checkpoint that is not whole is no reason to remove anything elsewhere.
+    let is_whole = |id: &CheckpointId| registry.catalog(|catalog| catalog.damage(*id).is_none());
+    let departing = found.sources.keys().filter(|id| found.manifests.contains_key(*id));
+    let departing = departing.copied().filter(is_whole).collect();
+    Ok(Recovered { volume, identity: Arc::new(identity), registry, report, departing })
 }

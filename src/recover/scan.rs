@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) manifests: BTreeMap<CheckpointId, FileKind>,
     /// With the lengths of the files.
     pub(super) updates: BTreeMap<CheckpointId, u64>,
+    /// Which store is to go because a checkpoint was taken over from it.
+    pub(super) sources: BTreeMap<CheckpointId, u64>,
     /// With their lengths, and what they take.
     pub(super) segments: HashMap<FileId, Metadata>,
     pub(super) temps: Vec<PathBuf>,
@@ -36,7 +38,8 @@ impl Found {
 
     fn sort(&mut self, dir: &Path, entry: &DirEntry, ours: impl FnOnce(&mut Self) -> bool) {
         let is_file = entry.metadata.kind == FileKind::File;
-        if is_file && layout::is_temp(&entry.name) {
+        let is_temp = layout::is_temp(&entry.name) || (dir.as_os_str().is_empty() && entry.name == layout::PARTIAL);
+        if is_file && is_temp {
             self.temps.push(dir.join(&entry.name));
         } else if !(is_file && ours(self)) {
             self.foreign.push(dir.join(&entry.name));
@@ -72,10 +75,11 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
             found.manifests.insert(id, entry.metadata.kind);
             continue;
         }
-        let update = layout::parse_update(&entry.name);
+        let (update, source) = (layout::parse_update(&entry.name), layout::parse_source(&entry.name));
         found.sort(dir, &entry, |found| {
             found.updates.extend(update.map(|id| (id, entry.metadata.len)));
-            update.is_some()
+            found.sources.extend(source.map(|id| (id, entry.metadata.len)));
+            update.is_some() || source.is_some()
         });
     }
     found.foreign.sort_unstable();

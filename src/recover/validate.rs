@@ -1,15 +1,17 @@
 //! Which checkpoints are whole, and what each of them refers to.
 
+use std::collections::HashMap;
+
 use super::scan::Found;
 use crate::{
-    disk::{FileKind, layout, volume::Volume},
+    disk::{FileKind, Metadata, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::{
         identity::{Identity, TakeOver},
         segment::entry_end,
     },
     handle::{Extent, StateHandle},
-    id::LAST,
+    id::{FileId, LAST},
     manifest::Manifest,
     manifests::{self, Loaded},
     reclaim::{registry::Registry, retention::Facts},
@@ -45,10 +47,12 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                 let stale = stale(volume, &manifest, &identity.take_over, published_under);
                 learned.stale |= identity.take_over.outdates(*id, manifest.generation);
                 let damage = stale.or(bad_update).or_else(|| without_epoch(volume, &manifest));
-                let damage = damage.or_else(|| missing_data(volume, found, &manifest));
-                let extents = extents(&manifest);
-                let present = extents.filter_map(|extent| Some((*extent, *found.segments.get(&extent.file)?)));
-                registry.enter(*id, Facts { pinned, updated, ..Facts::of(&manifest) }, present, damage);
+                let lent = lent_files(volume, &manifest);
+                let file = |file: FileId| lent.get(&file).or_else(|| found.segments.get(&file)).copied();
+                let damage = damage.or_else(|| missing_data(volume, &manifest, file));
+                let present = extents(&manifest).filter_map(|extent| Some((*extent, file(extent.file)?)));
+                let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
+                registry.enter(*id, facts, (&manifest.origins, present), damage);
                 published_under = published_under.max(manifest.generation);
             }
             Err(error) => {
@@ -89,12 +93,25 @@ fn extents(manifest: &Manifest) -> impl Iterator<Item = &Extent> {
     manifest.content.handles().filter_map(StateHandle::extent)
 }
 
+/// What is there of the files that are not ours. What cannot be looked at is not there for us, and no reason not to open
+/// the store.
+fn lent_files(volume: &Volume, manifest: &Manifest) -> HashMap<FileId, Metadata> {
+    let mut there = HashMap::new();
+    for file in manifest.origins.keys().filter(|file| manifest.data_file(**file).lent().is_some()) {
+        let name = layout::data_file(*file, manifest.data_file(*file).lent());
+        let found = volume.metadata(name).ok().flatten();
+        there.extend(found.filter(|found| found.kind == FileKind::File).map(|found| (*file, found)));
+    }
+    there
+}
+
 /// The first file that is missing or too short for what the manifest says of it.
-fn missing_data(volume: &Volume, found: &Found, manifest: &Manifest) -> Option<Error> {
+fn missing_data(volume: &Volume, manifest: &Manifest, file: impl Fn(FileId) -> Option<Metadata>) -> Option<Error> {
     let needed = |extent: &Extent| entry_end(extent.offset, extent.len);
     extents(manifest).find_map(|extent| {
-        let path = volume.path(layout::segment(extent.file));
-        match found.segments.get(&extent.file) {
+        let data = manifest.data_file(extent.file);
+        let path = volume.path(layout::data_file(data.id, data.lent()));
+        match file(extent.file) {
             None => Some(Malformed::new(0, "the data file is missing").at("check", &path)),
             Some(file) if file.len < needed(extent) => {
                 Some(Malformed::new(file.len, "the file ends here").at("check", &path))

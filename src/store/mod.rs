@@ -4,12 +4,17 @@
 //! |---|---|
 //! | this one | opening, writing, finding, space, closing |
 //! | `keep` | keeping, changing, rolling back, throwing away |
+//! | `transfer` | exporting, importing |
 //! | `validate` | checking |
 
 mod keep;
+mod transfer;
 mod validate;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
@@ -79,7 +84,10 @@ impl Options {
         let root = std::path::absolute(root).map_err(|e| Error::io("open store in", root, e))?;
         WriteSettings::check(&self)?;
         let policy = SpacePolicy::of(&self)?;
-        let Recovered { volume, identity, registry, report } = recover::open(&self, root, policy)?;
+        let Recovered { volume, identity, registry, mut report, departing } = recover::open(&self, root, policy)?;
+        for id in departing {
+            report.failures.extend(transfer::see_off(&volume, identity.store(), id).err());
+        }
         let write = WriteSettings::new(&registry, identity.store(), identity.generation(), &self);
         let publisher = Arc::new(Publisher {
             volume: Arc::clone(&volume),
@@ -89,6 +97,7 @@ impl Options {
             retention: Retention::of(&self),
             vnode_count: self.vnode_count,
             reading: Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify)),
+            cannot_link: AtomicBool::new(false),
             relocation: self.relocation,
             last_retention: parking_lot::Mutex::default(),
         });

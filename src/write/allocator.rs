@@ -1,8 +1,11 @@
 //! Where a state goes: a segment of its own, or a lane that it shares.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::segment::Appender;
@@ -63,27 +66,45 @@ impl Allocator {
 
     /// Creates a segment. The registry knows of it before the disk does, so that nothing is left behind whatever fails.
     pub(super) fn create(&self, scope: Scope, lane: u16) -> Result<Appender> {
-        let sequence = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = FileId { scope, generation: self.generation, lane, sequence };
-        let mut attempt = Attempt { registry: &self.registry, id, named: false };
-        self.registry.create(id, lane == NO_LANE);
+        let mut attempt = self.attempt(scope, lane);
+        let id = attempt.id;
         let temp = TempFile::create(&self.volume, layout::scope_dir(scope))?;
         temp.file().write_all_at(&encode_header(self.store, id), 0)?;
-        // From here on there may be such a name, whatever the disk says; but never one of somebody else.
-        attempt.named = true;
-        let file = temp.publish(&layout::segment(id)).inspect_err(|error| attempt.named &= !error.is_taken_name())?;
-        std::mem::forget(attempt);
+        let file = attempt.name(|name| temp.publish(name))?;
+        attempt.succeed();
         self.registry.note_len(id, HEADER_LEN);
         Ok(Appender::new(id, file, &self.registry, tag(self.store, id), self.alignment))
+    }
+
+    /// Begins to create a data file, which no other has the name of.
+    pub(super) fn attempt(&self, scope: Scope, lane: u16) -> Attempt<'_> {
+        let sequence = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = FileId { scope, generation: self.generation, lane, sequence };
+        self.registry.create(id, lane == NO_LANE);
+        Attempt { registry: &self.registry, id, named: false }
     }
 }
 
 /// A segment that may not come into being: by an error, or by a panic of the disk.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     registry: &'a Registry,
-    id: FileId,
+    pub(super) id: FileId,
     /// Something of ours may have its name.
     named: bool,
+}
+
+impl Attempt<'_> {
+    /// Gives it its name.
+    pub(super) fn name<T>(&mut self, give: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        // From here on there may be such a name, whatever the disk says; but never one of somebody else.
+        self.named = true;
+        give(&layout::segment(self.id)).inspect_err(|error| self.named &= !error.is_taken_name())
+    }
+
+    /// It has come into being.
+    pub(super) fn succeed(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl Drop for Attempt<'_> {

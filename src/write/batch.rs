@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    io::ErrorKind,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     allocator::Allocator,
@@ -17,13 +19,14 @@ use super::{
     unsynced::{Touched, Unsynced},
 };
 use crate::{
-    disk::{layout, volume::Volume},
-    error::{Error, Result},
+    disk::{Metadata, layout, volume::Volume},
+    error::{Error, Malformed, Result},
     format::segment::entry_end,
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
+    manifest::FileOrigin,
     options::{Durability, MAX_INLINE_THRESHOLD, Merging, Options},
-    reclaim::registry::{Hold, Origin, Registry},
+    reclaim::registry::{Adopted, Hold, Origin, Registry},
 };
 
 /// How many segments of one pending checkpoint stay open to be synced at the commit. Beyond that the oldest is synced
@@ -66,7 +69,12 @@ pub(crate) struct Batch {
     relocated: AtomicU64,
     /// Where relocated states are now.
     moved: Mutex<HashMap<Extent, StateHandle>>,
+    /// The other names that files have for this checkpoint.
+    links: Mutex<Links>,
 }
+
+/// By file and scope.
+type Links = HashMap<(FileId, Scope), FileId>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -116,6 +124,11 @@ impl WriteSettings {
         }
     }
 
+    /// Seals these of the segments that checkpoints share.
+    pub(crate) fn seal_files(&self, files: &BTreeSet<FileId>) {
+        self.lanes.seal_files(files);
+    }
+
     /// Seals the segments that checkpoints share; whoever writes next gets fresh ones.
     pub(crate) fn seal(&self) {
         self.lanes.seal();
@@ -147,6 +160,7 @@ impl Batch {
             written: AtomicU64::new(0),
             relocated: AtomicU64::new(0),
             moved: Mutex::default(),
+            links: Mutex::default(),
         }
     }
 
@@ -187,6 +201,11 @@ impl Batch {
 
     pub(crate) fn note_moved(&self, extent: Extent, to: StateHandle) {
         self.moved.lock().insert(extent, to);
+    }
+
+    /// Held while a file is given another name for this checkpoint, which is the only one that needs it then.
+    pub(crate) fn lock_links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock()
     }
 
     /// The checkpoint was committed.
@@ -283,6 +302,88 @@ impl Batch {
         synced
     }
 
+    /// Makes a file ready for another name: complete, and what this checkpoint wrote of it durable. What others wrote of it
+    /// and can be referred to was made durable by them.
+    pub(crate) fn finish_files(&self, files: &BTreeSet<FileId>) -> Result<()> {
+        if let Some(lanes) = &self.lanes {
+            lanes.seal_files(files);
+        }
+        for file in files {
+            let unsynced = {
+                let state = self.state.lock();
+                state.unsynced.get(file).map(|touched| (Arc::clone(&touched.segment), touched.end))
+            };
+            unsynced.map_or(Ok(()), |(segment, end)| segment.sync_to(end))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over a file that was not written here, under a name of its own: `make` puts the file there, complete and
+    /// durable but for its name, and says what it is. The states in it are referred to by this checkpoint then.
+    pub(crate) fn adopt<T>(
+        &self,
+        scope: Scope,
+        lane: u16,
+        extents: Vec<Extent>,
+        make: impl FnOnce(&Path) -> Result<(T, FileOrigin)>,
+    ) -> Result<(FileId, T)> {
+        let Self { settings, .. } = self;
+        let mut attempt = settings.allocator.attempt(scope, lane);
+        let name = layout::segment(attempt.id);
+        let (answer, origin) = attempt.name(make)?;
+        let found = settings.volume.metadata(&name)?;
+        let found =
+            found.ok_or_else(|| Error::io("look at", &settings.volume.path(&name), ErrorKind::NotFound.into()))?;
+        let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin: None };
+        self.refer_to_adopted(attempt.id, &adopted, extents)?;
+        let id = attempt.id;
+        attempt.succeed();
+        if settings.durability == Durability::PerState {
+            settings.volume.sync_dir(layout::scope_dir(scope))?;
+        }
+        Ok((id, answer))
+    }
+
+    /// Refers to a file that stays where it is, and is not ours.
+    pub(crate) fn borrow(
+        &self,
+        from: FileId,
+        found: Metadata,
+        origin: FileOrigin,
+        extents: Vec<Extent>,
+    ) -> Result<FileId> {
+        let attempt = self.settings.allocator.attempt(from.scope, from.lane);
+        let registry = self.hold.registry();
+        let pin = origin.lent.as_ref().and_then(|lent| registry.pin_lender(&lent.by));
+        let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin };
+        self.refer_to_adopted(attempt.id, &adopted, extents)?;
+        let id = attempt.id;
+        attempt.succeed();
+        Ok(id)
+    }
+
+    /// Refers to more states of a file that was adopted before.
+    pub(crate) fn adopt_more(&self, id: FileId, extents: Vec<Extent>) -> Result<()> {
+        let _state = self.state.lock();
+        self.check_open()?;
+        self.hold.adopt_more(&in_file(id, extents)).map_err(|extent| self.contradicted(&extent))
+    }
+
+    fn refer_to_adopted(&self, id: FileId, adopted: &Adopted, extents: Vec<Extent>) -> Result<()> {
+        let extents = in_file(id, extents);
+        let mut state = self.state.lock();
+        self.check_open()?;
+        if adopted.origin.lent.is_none() {
+            state.dirs.insert(id.scope);
+        }
+        self.hold.adopt(id, adopted, &extents).map_err(|extent| self.contradicted(&extent))
+    }
+
+    fn contradicted(&self, extent: &Extent) -> Error {
+        let path = self.settings.volume.path(layout::segment(extent.file));
+        Malformed::new(extent.offset, "two different states are said to be here").at("take over", &path)
+    }
+
     /// Fails once the pending checkpoint has ended.
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
@@ -324,6 +425,13 @@ impl Batch {
             (_, None) => {}
         }
     }
+}
+
+fn in_file(file: FileId, mut extents: Vec<Extent>) -> Vec<Extent> {
+    for extent in &mut extents {
+        extent.file = file;
+    }
+    extents
 }
 
 impl Drop for OpenWriter {

@@ -1,6 +1,6 @@
 //! Segments that many states share, and who may append to which of them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Result,
     handle::Extent,
-    id::{CheckpointId, Scope},
+    id::{CheckpointId, FileId, Scope},
 };
 
 /// The lanes of both scopes: of an open store, or of one pending checkpoint.
@@ -34,6 +34,10 @@ struct PoolState {
     idle: Vec<Lane>,
     /// How many lanes there are, leased ones included.
     lanes: u16,
+    /// The segments that leased lanes had when they were leased.
+    leased: BTreeSet<FileId>,
+    /// Segments to be sealed, leased or not.
+    unwanted: BTreeSet<FileId>,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Lease<'a> {
     pool: &'a Pool,
     number: u16,
     appender: Option<Appender>,
+    /// The segment that it had.
+    taken: Option<FileId>,
 }
 
 impl Lanes {
@@ -121,11 +127,13 @@ impl Lanes {
             };
             if let Some(best) = (0..state.idle.len()).min_by_key(|at| state.idle.get(*at).map(rank)) {
                 let Lane { number, appender } = state.idle.swap_remove(best);
-                return Lease { pool, number, appender };
+                let taken = appender.as_ref().map(|appender| appender.segment().id());
+                state.leased.extend(taken);
+                return Lease { pool, number, appender, taken };
             }
             if state.lanes < self.allocator.lanes {
                 state.lanes += 1;
-                return Lease { pool, number: state.lanes, appender: None };
+                return Lease { pool, number: state.lanes, appender: None, taken: None };
             }
             pool.freed.wait(&mut state);
         }
@@ -141,6 +149,27 @@ impl Lanes {
         self.seal_if(Appender::is_worn);
     }
 
+    /// Seals these segments, those that are being appended to as soon as that is done: nobody ever appends to them after
+    /// this.
+    pub(super) fn seal_files(&self, files: &BTreeSet<FileId>) {
+        for scope in [Scope::Exclusive, Scope::Shared] {
+            let files: BTreeSet<_> = files.iter().copied().filter(|file| file.scope == scope).collect();
+            if !files.is_empty() {
+                self.seal_in(self.pool(scope), &files);
+            }
+        }
+    }
+
+    fn seal_in(&self, pool: &Pool, files: &BTreeSet<FileId>) {
+        pool.state.lock().unwanted.extend(files);
+        self.seal_if(|appender| files.contains(&appender.segment().id()));
+        let mut state = pool.state.lock();
+        while !state.leased.is_disjoint(files) {
+            pool.freed.wait(&mut state);
+        }
+        state.unwanted.retain(|file| !files.contains(file));
+    }
+
     fn seal_if(&self, goes: impl Fn(&Appender) -> bool) {
         for pool in [&self.exclusive, &self.shared] {
             let mut state = pool.state.lock();
@@ -154,8 +183,26 @@ impl Lanes {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let lane = Lane { number: self.number, appender: self.appender.take() };
-        self.pool.state.lock().idle.push(lane);
-        self.pool.freed.notify_one();
+        let mut state = self.pool.state.lock();
+        let unwanted = |appender: &Appender| state.unwanted.contains(&appender.segment().id());
+        let (sealed, appender) = match self.appender.take() {
+            Some(appender) if unwanted(&appender) => (Some(appender), None),
+            appender => (None, appender),
+        };
+        state.idle.push(Lane { number: self.number, appender });
+        drop(state);
+        drop(sealed);
+        let mut state = self.pool.state.lock();
+        if let Some(taken) = self.taken {
+            state.leased.remove(&taken);
+        }
+        let awaited = !state.unwanted.is_empty();
+        drop(state);
+        if awaited {
+            // Not only writers wait then, and any of them may be woken by one notification.
+            self.pool.freed.notify_all();
+        } else {
+            self.pool.freed.notify_one();
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("id", &[]),
     ("error", &["id"]),
     ("handle", &["error", "id"]),
@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("identity", &["disk", "error", "format", "id"]),
     ("manifests", &["disk", "error", "format", "id", "identity", "manifest"]),
     ("reclaim", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options"]),
-    ("write", &["disk", "error", "format", "handle", "id", "options", "reclaim"]),
+    ("write", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     (
         "recover",
@@ -42,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "write",
         ],
     ),
+    ("transfer", &["commit", "disk", "error", "format", "handle", "id", "identity", "manifest", "read"]),
     (
         "store",
         &[
@@ -49,14 +50,17 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "commit",
             "disk",
             "error",
+            "format",
             "id",
             "identity",
             "manifest",
             "manifests",
             "options",
             "read",
+            "read_only",
             "reclaim",
             "recover",
+            "transfer",
             "write",
         ],
     ),
@@ -81,6 +85,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "recover",
             "store",
             "testing",
+            "transfer",
             "write",
         ],
     ),

@@ -2,15 +2,13 @@
 
 use std::io::ErrorKind;
 
-use crate::{
-    disk::{FileKind, layout, volume::Volume},
-    error::{Error, Malformed, Result},
-};
+use super::{FileKind, layout, volume::Volume};
+use crate::error::{Error, Malformed, Result};
 
 const OPERATION: &str = "open store in";
 
 /// Creates the root and whatever of its ancestors is missing. They become durable with the identity.
-pub(super) fn ensure(volume: &Volume) -> Result<()> {
+pub(crate) fn ensure(volume: &Volume) -> Result<()> {
     let root = volume.root();
     let mut missing = Vec::new();
     for dir in root.ancestors() {
@@ -26,13 +24,13 @@ pub(super) fn ensure(volume: &Volume) -> Result<()> {
 }
 
 /// Creates the directories under the root, durably: they are there before an identity is.
-pub(super) fn make_dirs(volume: &Volume) -> Result<()> {
+pub(crate) fn make_dirs(volume: &Volume) -> Result<()> {
     layout::DIRS.iter().try_for_each(|dir| volume.ensure_dir(dir))?;
     volume.sync_dir("")
 }
 
 /// Where there is an identity there are the directories: one that is missing has vanished, and its files with it.
-pub(super) fn check_dirs(volume: &Volume) -> Result<()> {
+pub(crate) fn check_dirs(volume: &Volume) -> Result<()> {
     for dir in layout::DIRS {
         let path = volume.path(dir);
         match volume.metadata(dir)? {

@@ -1,0 +1,79 @@
+//! `manifests/*.source`: which store is to go because a checkpoint was taken over from it.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
+
+use super::frame;
+pub(crate) use super::frame::HEAD_LEN;
+use crate::{
+    error::Malformed,
+    id::{CheckpointId, StoreId},
+};
+
+const MAGIC: [u8; 8] = *b"PITONSRC";
+const WHAT: &str = "source";
+
+/// What `*.source` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The store that the checkpoint belongs to, and its id there.
+    pub(crate) ours: (StoreId, CheckpointId),
+    /// The store that it was taken over from, and its id there.
+    pub(crate) theirs: (StoreId, CheckpointId),
+    /// The directory of that store, absolute.
+    pub(crate) root: PathBuf,
+}
+
+pub(crate) fn encode(source: &Source) -> Vec<u8> {
+    let mut writer = frame::begin();
+    for (store, id) in [source.ours, source.theirs] {
+        writer.put_raw(&store.0);
+        writer.put(id.get());
+    }
+    writer.put_bytes(source.root.as_os_str().as_bytes());
+    frame::finish(MAGIC, writer)
+}
+
+/// Checks, by its first [`HEAD_LEN`] bytes, that a source of this length can be whole: before all of it is read.
+pub(crate) fn check_head(head: &[u8], len: u64) -> Result<(), Malformed> {
+    frame::check_head(MAGIC, head, len, WHAT)
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<Source, Malformed> {
+    let mut reader = frame::open(MAGIC, bytes, WHAT)?;
+    let mut checkpoint = || {
+        let store = StoreId(reader.take("store")?);
+        let id = CheckpointId::new(reader.take("checkpoint")?);
+        Ok((store, id.ok_or_else(|| reader.malformed("there is no such checkpoint"))?))
+    };
+    let (ours, theirs) = (checkpoint()?, checkpoint()?);
+    let root = PathBuf::from(OsStr::from_bytes(reader.take_bytes("root")?));
+    if !root.is_absolute() {
+        return Err(reader.malformed("the root is not absolute"));
+    }
+    reader.end()?;
+    Ok(Source { ours, theirs, root })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
+        let id = CheckpointId::FIRST;
+        let source =
+            Source { ours: (StoreId([1; 16]), id), theirs: (StoreId([2; 16]), id.next()), root: "/their/store".into() };
+        let bytes = encode(&source);
+        assert_eq!(decode(&bytes).unwrap(), source);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&damaged).unwrap_err().newer, None, "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len]).is_err() && decode(&vec![0; len]).is_err());
+        }
+        let relative = Source { root: "their/store".into(), ..source };
+        assert!(decode(&encode(&relative)).is_err());
+    }
+}

@@ -1,0 +1,229 @@
+//! Checkpoints that move to another directory, and those that come from one.
+
+use std::{path::Path, sync::Arc};
+
+use super::{Inner, Store};
+use crate::{
+    commit::PendingCheckpoint,
+    disk::{layout, volume::Volume},
+    error::{Error, Result},
+    format::source::Source,
+    id::{CheckpointId, StoreId},
+    manifest::Lender,
+    options::Options,
+    read::Checkpoint,
+    read_only::ReadOnlyStore,
+    transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Remains, Take},
+};
+
+impl Store {
+    /// Makes a store of its own of one checkpoint, in another directory: one that can be moved, copied, archived, and
+    /// opened anywhere, also for reading alone ([`Options::open_read_only`]). The directory must be empty, or not be there.
+    ///
+    /// Data files are linked where that is possible, so that an export within a file system takes next to no space and
+    /// time; else they are reflinked; else what the checkpoint needs of them is copied, and compared with its checksums. What
+    /// became of each is in the answer. Nothing that this store does later can change the export, nor the other way
+    /// round: bytes that both have are never written again. The export has an id of its own.
+    ///
+    /// When it returns the export is durable. One that was interrupted cannot be opened; to export to the same directory
+    /// again, or to remove it, is safe.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`checkpoint`](Self::checkpoint). `is_invalid` if there is something in the directory, `is_locked` if
+    /// somebody else exports to it. `is_corrupt` if a state is found to be damaged while it is copied; `is_no_space` and
+    /// other errors of the file system. Nothing is left then but an empty directory, unless the error `is_indeterminate`:
+    /// then the export may or may not be there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Manifest, Options, Scope, Store};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::open(dir.path().join("state"))?;
+    /// let pending = store.begin(store.next_id())?;
+    /// let weights = pending.write(Scope::Shared, &[7; 5000])?;
+    /// let id = pending.commit(Manifest::builder().state("weights", weights))?.id();
+    ///
+    /// let exported = store.export(id, dir.path().join("savepoint"))?;
+    /// println!("{} files, {} bytes more are in use", exported.files.len(), exported.space());
+    ///
+    /// let savepoint = Options::new().open_read_only(&exported.root)?;
+    /// assert_eq!(savepoint.latest()?.expect("it has one").id(), id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn export(&self, id: CheckpointId, dir: impl AsRef<Path>) -> Result<Exported> {
+        let dir = dir.as_ref();
+        let root = std::path::absolute(dir).map_err(|e| Error::io("export to", dir, e))?;
+        transfer::export(&self.0.publisher, &self.checkpoint(id)?, root)
+    }
+
+    /// Makes a checkpoint of this store of the newest one of another: of an export, or of any store. Whose its files are
+    /// then says the [`Claim`].
+    ///
+    /// It has the next id of this store, is no savepoint, and has no parent; all else of it stays as it was. The handles
+    /// are new ones: take them from its manifest. Commit nothing else meanwhile: ids only grow.
+    ///
+    /// When it returns the checkpoint is durable, and so is what became of the source. After a crash before, nothing was
+    /// imported, or all; a source that was being moved is there as a whole, or goes with the next open of this store.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if there is no store or no checkpoint in it. `is_corrupt` if the newest one is damaged: import an
+    /// older one by [rolling back](Self::rollback_to) there first. `is_locked` if the source is to be moved and somebody
+    /// writes there. Those of [`PendingCheckpoint::commit`]; errors of the file system. The source is as it was then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Claim, Manifest, Scope, Store};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// # let old = Store::open(dir.path().join("old"))?;
+    /// # let pending = old.begin(old.next_id())?;
+    /// # let weights = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # let id = pending.commit(Manifest::builder().state("weights", weights))?.id();
+    /// # old.export(id, dir.path().join("savepoint"))?;
+    /// let store = Store::open(dir.path().join("state"))?;
+    /// let imported = store.import(dir.path().join("savepoint"), Claim::Copy)?;
+    /// let weights = imported.checkpoint.manifest().state("weights").expect("it was named");
+    /// assert_eq!(imported.checkpoint.read(weights)?.len(), 5000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn import(&self, dir: impl AsRef<Path>, claim: Claim) -> Result<Imported> {
+        let source = self.elsewhere().open_read_only(dir)?;
+        match claim {
+            Claim::Copy => {
+                let checkpoint = newest(source.latest()?, &source)?;
+                // Asked when it is known which files there are: nobody appends to them later who does not now.
+                let may_link = is_quiet(source.volume());
+                self.take(&checkpoint, Take::Own { may_link }, |_| Ok(()))
+            }
+            Claim::Borrow => self.take(&newest(source.latest()?, &source)?, Take::Borrow, |_| Ok(())),
+            Claim::Move => self.take_over(&source),
+        }
+    }
+
+    /// Makes a checkpoint of ours of that of another store; `prepare` is called directly before the commit.
+    fn take(
+        &self,
+        source: &Checkpoint,
+        take: Take,
+        prepare: impl FnOnce(CheckpointId) -> Result<()>,
+    ) -> Result<Imported> {
+        let pending = self.begin_next()?;
+        let (content, files) = transfer::import(&pending, source, take)?;
+        prepare(pending.id())?;
+        let checkpoint = pending.commit(content)?;
+        Ok(Imported { checkpoint, files, failures: Vec::new() })
+    }
+
+    /// Takes the source for writing meanwhile, so that nobody else does.
+    fn take_over(&self, reader: &ReadOnlyStore) -> Result<Imported> {
+        let Inner { volume, registry, .. } = &*self.0;
+        let root = reader.root().to_owned();
+        let source = self.elsewhere().open(&root)?;
+        let checkpoint = newest(source.latest()?, reader)?;
+        let theirs = (source.id(), checkpoint.id());
+        let mut noted = None;
+        let imported = self.take(&checkpoint, Take::Own { may_link: true }, |id| {
+            let _names = registry.lock_manifests();
+            noted = Some(id);
+            transfer::note_source(volume, &Source { ours: (self.id(), id), theirs, root })
+        });
+        drop((checkpoint, source));
+        let mut imported = imported.inspect_err(|error| {
+            // Without a manifest it means nothing, and the next open removes it as well.
+            if let Some(id) = noted.filter(|_| !error.is_indeterminate()) {
+                let _ = volume.discard(&layout::source(id));
+            }
+        })?;
+        imported.failures.extend(see_off(volume, self.id(), imported.checkpoint.id()).err());
+        Ok(imported)
+    }
+
+    fn begin_next(&self) -> Result<PendingCheckpoint> {
+        loop {
+            let id = self.next_id();
+            match self.begin(id) {
+                // Somebody else has begun it.
+                Err(error) if error.is_invalid() && self.next_id() != id => {}
+                begun => return begun,
+            }
+        }
+    }
+
+    /// For opening another store on the same disk.
+    fn elsewhere(&self) -> Options {
+        elsewhere(&self.0.volume).vnode_count(self.vnode_count())
+    }
+
+    /// The stores that lend this one files ([`Claim::Borrow`]), because a checkpoint, a pending one or a reader here
+    /// refers to them. They must stay where they are.
+    #[must_use]
+    pub fn lenders(&self) -> Vec<Lender> {
+        self.0.registry.lenders()
+    }
+
+    /// What the file system that the store is on can do, found out by trying it with a file of 64 KiB in the root, which is
+    /// gone when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `is_no_space` and other errors of the file system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let store = piton::Options::memory().open("state")?;
+    /// assert!(store.capabilities()?.hard_links);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn capabilities(&self) -> Result<Capabilities> {
+        transfer::probe(&self.0.volume)
+    }
+}
+
+fn elsewhere(volume: &Volume) -> Options {
+    Options { disk: Arc::clone(volume.disk()), ..Options::new() }
+}
+
+fn newest(found: Option<Checkpoint>, source: &ReadOnlyStore) -> Result<Checkpoint> {
+    found.ok_or_else(|| {
+        let operation = format!("import from {}", source.root().display());
+        Error::not_found(operation, "there is no checkpoint in it")
+    })
+}
+
+/// Whether nobody writes to a store: then nobody ever appends to the files that it has.
+fn is_quiet(volume: &Volume) -> bool {
+    let lock = layout::LOCK.as_ref();
+    match volume.metadata(lock) {
+        Ok(None) => true,
+        Ok(Some(_)) => volume.pin(lock).is_ok_and(|pin| pin.is_some()),
+        Err(_) => false,
+    }
+}
+
+/// Removes the store that a checkpoint was taken over from, if that is still to be done: what of it was taken, and with its
+/// last checkpoint the store itself.
+pub(super) fn see_off(volume: &Arc<Volume>, store: StoreId, id: CheckpointId) -> Result<()> {
+    let Some(departing) = Departing::read(volume, store, id)? else { return Ok(()) };
+    match departing.look()? {
+        Remains::Store(taken) => {
+            let source = elsewhere(volume).open(departing.root())?;
+            if source.checkpoint_ids().contains(&taken) {
+                source.forget(taken)?;
+            }
+            if source.checkpoint_ids().is_empty() {
+                source.close()?;
+                departing.remove_skeleton()?;
+            }
+        }
+        Remains::Skeleton => departing.remove_skeleton()?,
+        Remains::Foreign => {}
+    }
+    volume.remove(&layout::source(id))?;
+    volume.sync_dir(layout::MANIFESTS)
+}

@@ -1,0 +1,199 @@
+//! A checkpoint as a store of its own, in another directory.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::files::{Needed, Transferred, by_file, report};
+use crate::{
+    commit::sequence::Publisher,
+    disk::{DirEntry, FileKind, LockGuard, layout, link::Way, publish::TempFile, root, volume::Volume},
+    error::{Cause, Error, Result},
+    format::{self, identity::Identity},
+    id::{CheckpointId, FileId, Scope, StoreId},
+    identity,
+    manifest::{Manifest, Origins},
+    read::Checkpoint,
+};
+
+const OPERATION: &str = "export to";
+/// For people; nothing reads it.
+const MARK: &[u8] = b"This directory is an export that was not completed. Remove it, or export to it again.\n";
+
+/// What [`Store::export`](crate::Store::export) made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Exported {
+    /// The directory, absolute.
+    pub root: PathBuf,
+    /// The id of the new store.
+    pub id: StoreId,
+    /// What became of each data file.
+    pub files: Vec<Transferred>,
+    /// How many bytes the manifest and the other small files have.
+    pub overhead: u64,
+}
+
+impl Exported {
+    /// How much of the medium the export takes that was free before: what its data files say, and the small files.
+    #[must_use]
+    pub fn space(&self) -> u64 {
+        self.files.iter().fold(self.overhead, |sum, file| sum.saturating_add(file.space))
+    }
+}
+
+/// A directory that is being made a store.
+#[derive(Debug)]
+struct Target {
+    volume: Arc<Volume>,
+    _lock: Box<dyn LockGuard>,
+}
+
+pub(crate) fn export(publisher: &Publisher, checkpoint: &Checkpoint, root: PathBuf) -> Result<Exported> {
+    let target = Target::claim(publisher.volume.elsewhere(root))?;
+    let exported = target.mark().and_then(|()| target.fill(publisher, checkpoint));
+    exported.inspect_err(|error| {
+        if !error.is_indeterminate() {
+            // What resists is removed by the next attempt.
+            let _ = target.clear().and_then(|()| target.volume.remove(layout::PARTIAL.as_ref()));
+            for dir in layout::DIRS {
+                let _ = target.volume.remove_dir(dir);
+            }
+        }
+    })
+}
+
+impl Target {
+    /// Step 2.
+    fn claim(volume: Volume) -> Result<Self> {
+        root::ensure(&volume)?;
+        // Before there is anything of ours in it.
+        check_names(&volume)?;
+        let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
+        check_names(&volume)?;
+        let target = Self { volume: Arc::new(volume), _lock: lock };
+        target.clear()?;
+        Ok(target)
+    }
+
+    /// Removes what an interrupted export left, but for its mark.
+    fn clear(&self) -> Result<()> {
+        let volume = &self.volume;
+        for dir in layout::DIRS {
+            for entry in list_if_there(volume, dir)? {
+                volume.remove(&Path::new(dir).join(entry.name))?;
+            }
+        }
+        let temps = volume.list("")?.into_iter().filter(|entry| layout::is_temp(&entry.name));
+        temps.map(|entry| entry.name).try_for_each(|name| volume.remove(name.as_ref()))
+    }
+
+    /// Step 3.
+    fn mark(&self) -> Result<()> {
+        if self.volume.metadata(layout::PARTIAL)?.is_none() {
+            TempFile::write(&self.volume, Path::new(""), MARK)?.publish(layout::PARTIAL.as_ref())?;
+        }
+        self.volume.sync_dir("")
+    }
+
+    /// Steps 4 to 7.
+    fn fill(&self, publisher: &Publisher, checkpoint: &Checkpoint) -> Result<Exported> {
+        let volume = &self.volume;
+        root::make_dirs(volume)?;
+        let manifest = checkpoint.manifest();
+        let needed = by_file(manifest.all_states().map(|state| state.handle));
+        publisher.write.seal_files(&needed.keys().copied().collect());
+        let mut files = Vec::new();
+        for (file, extents) in &needed {
+            let data = manifest.data_file(*file);
+            let from = Needed { volume: &publisher.volume, data: &data, extents };
+            let name = layout::segment(*file);
+            let way = from.place(volume, &name, || Some(publisher.registry.lock_linking()))?;
+            if way == Way::Linked && !publisher.volume.syncs() {
+                volume.open(&name)?.sync()?;
+            }
+            files.push(report(volume, &name, way)?);
+        }
+        [Scope::Shared, Scope::Exclusive].iter().try_for_each(|scope| volume.sync_dir(layout::scope_dir(*scope)))?;
+        let exported = of_its_own(manifest, needed.keys())?;
+        let manifest_len = write_manifest(volume, &exported)?;
+        let identity = Identity {
+            store: exported.store,
+            generation: publisher.identity.generation(),
+            id_floor: exported.id.get(),
+            take_over: format::identity::TakeOver::default(),
+            roll_backs: format::identity::RollBacks::default(),
+        };
+        identity::write(volume, &identity, || Ok(()))?;
+        volume.sync_above_root()?;
+        // It means nothing any more, and the next open for writing removes it.
+        let _ = volume.remove(layout::PARTIAL.as_ref());
+        let overhead = manifest_len + format::identity::LEN as u64;
+        Ok(Exported { root: volume.root().to_owned(), id: exported.store, files, overhead })
+    }
+}
+
+/// What may be in a directory that is to become an export: nothing, or what an interrupted one left there.
+fn check_names(volume: &Volume) -> Result<()> {
+    let refuse = |why: String| Err(Error::at(OPERATION, volume.root(), Cause::Invalid(why)));
+    let entries = volume.list("")?;
+    let is = |entry: &DirEntry, name: &str| entry.name == name;
+    if entries.iter().any(|entry| is(entry, layout::IDENTITY)) {
+        return refuse("there is a store already; export to an empty directory".to_owned());
+    }
+    let partial = entries.iter().any(|entry| is(entry, layout::PARTIAL));
+    for entry in &entries {
+        let dir = layout::DIRS.iter().find(|dir| is(entry, dir));
+        let ours = is(entry, layout::LOCK) || is(entry, layout::PARTIAL) || layout::is_temp(&entry.name);
+        if !(ours || partial && dir.is_some() && entry.metadata.kind == FileKind::Dir) {
+            let name = Path::new(&entry.name).display();
+            return refuse(format!("{name:?} is there, which no export has made; export to an empty directory"));
+        }
+        for file in dir.map_or(Ok(Vec::new()), |dir| volume.list(dir))? {
+            if !is_exported(&file) {
+                let name = Path::new(&entry.name).join(&file.name);
+                return refuse(format!(
+                    "{:?} is there, which no export has made; remove the directory",
+                    name.display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an export makes such names in one of its directories.
+fn is_exported(entry: &DirEntry) -> bool {
+    let name = &entry.name;
+    let is_segment = |scope| layout::parse_segment(scope, name).is_some();
+    let ours = layout::is_temp(name) || layout::parse_manifest(name).is_some() || is_segment(Scope::Shared);
+    entry.metadata.kind == FileKind::File && ours
+}
+
+fn list_if_there(volume: &Volume, dir: &str) -> Result<Vec<DirEntry>> {
+    match volume.list(dir) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        entries => entries,
+    }
+}
+
+/// The same checkpoint, as that of a new store: its files have the same names there, and all of them come from elsewhere.
+fn of_its_own<'a>(manifest: &Manifest, files: impl Iterator<Item = &'a FileId>) -> Result<Manifest> {
+    let store = identity::fresh_id()?;
+    let origins: Origins = files.map(|file| (*file, manifest.data_file(*file).as_origin())).collect::<BTreeMap<_, _>>();
+    Ok(Manifest { store, origins, ..manifest.clone() })
+}
+
+/// Step 5. Returns how many bytes it has.
+fn write_manifest(volume: &Arc<Volume>, manifest: &Manifest) -> Result<u64> {
+    let bytes = format::manifest::encode(manifest).ok_or_else(|| too_many_files(manifest.id))?;
+    TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?.publish(&layout::manifest(manifest.id))?;
+    volume.sync_dir(layout::MANIFESTS)?;
+    Ok(bytes.len() as u64)
+}
+
+fn too_many_files(id: CheckpointId) -> Error {
+    Error::invalid(format!("export checkpoint {id}"), "its states are in more than 2^32 files")
+}

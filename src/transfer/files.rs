@@ -1,0 +1,99 @@
+//! One data file on its way to another directory.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    disk::{
+        layout,
+        link::{self, Original, Way},
+        volume::{Volume, VolumeFile},
+    },
+    error::{Malformed, Result},
+    format::segment::{HEADER_LEN, entry_end},
+    handle::{Extent, StateHandle},
+    id::FileId,
+    manifest::DataFile,
+    read::OpenSegment,
+};
+
+/// What became of one data file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transferred {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// How it came there.
+    pub way: Way,
+    /// How many bytes the file has.
+    pub len: u64,
+    /// How much of the medium it takes that was free before: nothing, unless it was copied.
+    pub space: u64,
+}
+
+/// The files of these states, with the states in the order of their offsets, each once.
+pub(super) fn by_file<'a>(handles: impl Iterator<Item = &'a StateHandle>) -> BTreeMap<FileId, Vec<Extent>> {
+    let mut files: BTreeMap<FileId, Vec<Extent>> = BTreeMap::new();
+    for extent in handles.filter_map(StateHandle::extent) {
+        files.entry(extent.file).or_default().push(*extent);
+    }
+    for extents in files.values_mut() {
+        extents.sort_unstable_by_key(|extent| (extent.offset, extent.len, extent.crc));
+        extents.dedup();
+    }
+    files
+}
+
+/// What of a file these states need: its header, and each with its trailer.
+fn ranges(extents: &[Extent]) -> Vec<Range<u64>> {
+    let entries = extents.iter().map(|extent| extent.offset..entry_end(extent.offset, extent.len));
+    std::iter::once(0..HEADER_LEN).chain(entries).collect()
+}
+
+/// A data file, where it is, and the states of it that are needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needed<'a> {
+    pub(super) volume: &'a Volume,
+    pub(super) data: &'a DataFile,
+    pub(super) extents: &'a [Extent],
+}
+
+impl Needed<'_> {
+    fn name(&self) -> PathBuf {
+        layout::data_file(self.data.id, self.data.lent())
+    }
+
+    /// Puts the file under another name. What `lock` gives is held while it is linked; without it is not.
+    pub(super) fn place<L>(&self, to: &Arc<Volume>, name: &Path, lock: impl FnOnce() -> Option<L>) -> Result<Way> {
+        let (original, ranges) = (self.name(), ranges(self.extents));
+        let from = Original { volume: self.volume, name: &original, ranges: &ranges };
+        link::place(from, to, name, lock, |copy| {
+            let check = |file: &VolumeFile| OpenSegment::check_copy(file, self.data, self.extents);
+            // The copy is no better than the original: that is the one to be named.
+            check(copy)
+                .map_err(|error| self.volume.open(&original).and_then(|file| check(&file)).err().unwrap_or(error))
+        })
+    }
+
+    /// The file must be the one that it should be, and as long as the states need.
+    pub(super) fn check(&self) -> Result<u64> {
+        let file = self.volume.open(self.name())?;
+        OpenSegment::check_copy(&file, self.data, &[])?;
+        let (len, end) = (file.len()?, self.extents.iter().map(|extent| entry_end(extent.offset, extent.len)).max());
+        if end.is_some_and(|end| len < end) {
+            return Err(Malformed::new(len, "the file ends here").at("check", file.path()));
+        }
+        Ok(len)
+    }
+}
+
+/// What a file is and takes that was just put under this name.
+pub(super) fn report(volume: &Volume, name: &Path, way: Way) -> Result<Transferred> {
+    let found = volume.metadata(name)?;
+    let space = found.filter(|_| way == Way::Copied).map_or(0, |found| found.allocated);
+    Ok(Transferred { path: volume.path(name), way, len: found.map_or(0, |found| found.len), space })
+}

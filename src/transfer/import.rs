@@ -1,0 +1,125 @@
+//! A checkpoint of another store as one of this store.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::files::{Needed, Transferred, by_file, report};
+use crate::{
+    commit::PendingCheckpoint,
+    disk::{FileKind, layout, link::Way},
+    error::{Error, Malformed, Result},
+    handle::{Extent, StateHandle},
+    id::FileId,
+    manifest::{CheckpointKind, FileOrigin, Lender, Lent, ManifestBuilder},
+    read::Checkpoint,
+};
+
+/// Whose the files of an imported checkpoint are: see [`Store::import`](crate::Store::import).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// Ours, and the source keeps its own: they are linked where that is possible, and independent of each other.
+    Copy,
+    /// Ours alone: the source is taken over, and gone when the import returns.
+    Move,
+    /// The source's: they are referred to where they are, and never removed or changed.
+    ///
+    /// [`reuse`](crate::PendingCheckpoint::reuse) copies such states, and
+    /// [`could_reuse`](crate::PendingCheckpoint::could_reuse) says that they should be written anew. Once a checkpoint was
+    /// committed that does without one, no later one can refer to it. As long as [`Store::lenders`](crate::Store::lenders)
+    /// names the source it must stay where it is; its checkpoint is pinned while this store is open, so that whoever
+    /// writes there keeps it.
+    Borrow,
+}
+
+/// What [`Store::import`](crate::Store::import) did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Imported {
+    /// The checkpoint as it is here.
+    pub checkpoint: Checkpoint,
+    /// What became of each data file; of a borrowed one, where it is.
+    pub files: Vec<Transferred>,
+    /// Why the source of a [`Claim::Move`] is not gone yet; the next open tries again.
+    pub failures: Vec<Error>,
+}
+
+impl Imported {
+    /// How much of the medium the data files take that was free before.
+    #[must_use]
+    pub fn space(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.space))
+    }
+}
+
+/// How the files of a source are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Linked, unless somebody may still append to them.
+    Own {
+        may_link: bool,
+    },
+    Borrow,
+}
+
+/// Steps 2 of the import: returns what the new checkpoint consists of.
+pub(crate) fn import(
+    pending: &PendingCheckpoint,
+    source: &Checkpoint,
+    take: Take,
+) -> Result<(ManifestBuilder, Vec<Transferred>)> {
+    let manifest = source.manifest();
+    let (mut taken, mut files) = (BTreeMap::new(), Vec::new());
+    for (file, extents) in by_file(manifest.all_states().map(|state| state.handle)) {
+        let data = manifest.data_file(file);
+        let needed = Needed { volume: source.reading().volume(), data: &data, extents: &extents };
+        let len = needed.check()?;
+        let (ours, report) = match take {
+            Take::Own { may_link } => adopt(pending, &needed, may_link)?,
+            Take::Borrow => borrow(pending, &needed, source, len)?,
+        };
+        taken.insert(file, ours);
+        files.push(report);
+    }
+    let mut content = manifest.content.clone();
+    content.change_handles(|handle| {
+        if let Some(extent) = handle.extent()
+            && let Some(file) = taken.get(&extent.file)
+        {
+            *handle = StateHandle::file(Extent { file: *file, ..*extent });
+        }
+    });
+    // Ids of another store mean nothing here; and here it is a checkpoint to go on from.
+    (content.parent, content.kind) = (None, CheckpointKind::Checkpoint);
+    Ok((content, files))
+}
+
+fn adopt(pending: &PendingCheckpoint, needed: &Needed<'_>, may_link: bool) -> Result<(FileId, Transferred)> {
+    let volume = &pending.publisher().volume;
+    let Needed { data, extents, .. } = *needed;
+    pending.batch().adopt(data.id.scope, data.id.lane, extents.to_vec(), |name| {
+        let way = needed.place(volume, name, || may_link.then_some(()))?;
+        if way == Way::Linked {
+            // Nobody knows how the source was written.
+            volume.open(name)?.sync()?;
+        }
+        Ok((report(volume, name, way)?, data.as_origin()))
+    })
+}
+
+fn borrow(
+    pending: &PendingCheckpoint,
+    needed: &Needed<'_>,
+    source: &Checkpoint,
+    len: u64,
+) -> Result<(FileId, Transferred)> {
+    let Needed { volume, data, extents } = *needed;
+    let lent = data.lent.clone().unwrap_or_else(|| {
+        let by = Lender { root: volume.root().to_owned(), checkpoint: source.id() };
+        Lent { by: Arc::new(by), file: data.id }
+    });
+    let path = lent.by.root.join(layout::segment(lent.file));
+    let found = volume.metadata(&path)?.filter(|found| found.kind == FileKind::File);
+    let found = found.ok_or_else(|| Malformed::new(0, "the data file is missing").at("borrow", &path))?;
+    let origin = FileOrigin { lent: Some(lent), ..data.as_origin() };
+    let ours = pending.batch().borrow(data.id, found, origin, extents.to_vec())?;
+    Ok((ours, Transferred { path, way: Way::Borrowed, len, space: 0 }))
+}
