@@ -135,6 +135,19 @@ impl ReadOnlyStore {
         Ok(found)
     }
 
+    /// The newest checkpoint that was not rolled back, as [`latest`](Self::latest); but one that is damaged is an error, and
+    /// no older one will do. `None` if there is none.
+    pub(crate) fn newest(&self) -> Result<Option<Checkpoint>> {
+        self.look(LATEST, |ids| {
+            let roll_backs = self.identity()?.roll_backs;
+            let Some(id) = ids.iter().rev().find(|id| !roll_backs.skips(**id)) else { return Ok(Some(None)) };
+            match self.checkpoint(*id) {
+                Err(error) if error.is_not_found() => Ok(None),
+                checkpoint => checkpoint.map(|checkpoint| Some(Some(checkpoint))),
+            }
+        })
+    }
+
     /// Looks at the ids that are there until it finds an answer in a moment in which nothing newer comes. A list of a
     /// directory that changes meanwhile may lack what was added, and what was removed: then the newest of it was never the
     /// newest. One that is followed by a list without newer ones is right.

@@ -38,7 +38,8 @@ fn relocate_if_due(
     if let Some(moved) = batch.moved(extent) {
         return Ok(moved);
     }
-    if !batch.may_relocate(extent.len) {
+    // What is not ours is to be done without, whatever that takes.
+    if !publisher.registry.is_lent(extent.file) && !batch.may_relocate(extent.len) {
         return Ok(handle.clone());
     }
     let moved = relocate(publisher, batch, extent, source).inspect_err(|error| {

@@ -49,6 +49,8 @@ pub(super) struct FileRecord {
     allocated: u64,
     /// Its states should be written anew, so that it can go.
     pub(super) marked: bool,
+    /// It was found to have another name, and so is not punched.
+    pub(super) linked: bool,
     /// As what it was written, if not under its name; boxed, because few are.
     origin: Option<Box<FileOrigin>>,
     /// Keeps whoever lends it from removing it.
@@ -226,7 +228,11 @@ impl FileRecord {
 
     /// Whether punching is worth it: at least a quarter of what the file takes comes back.
     pub(super) fn is_punchable(&self) -> bool {
-        self.reclaimable() > 0 && self.reclaimable() >= self.allocated / 4 && !self.is_empty() && !self.disputed
+        self.reclaimable() > 0
+            && self.reclaimable() >= self.allocated / 4
+            && !self.is_empty()
+            && !self.disputed
+            && !self.linked
     }
 
     /// Holes were punched, or could not be, when this much was in dead blocks; the file takes this much now.

@@ -21,6 +21,8 @@ pub(super) struct Files {
     wasteful: BTreeSet<FileId>,
     /// Those that were not written under their names.
     came: BTreeSet<FileId>,
+    /// Those that were found to have other names.
+    linked: BTreeSet<FileId>,
     /// Those to be removed, with their lengths: nobody refers to them, and nothing is appended to them.
     dead: BTreeMap<FileId, u64>,
 }
@@ -46,10 +48,17 @@ fn note(set: &mut BTreeSet<FileId>, file: FileId, is_in: bool) {
 
 impl Files {
     pub(super) fn new(policy: SpacePolicy) -> Self {
-        let sets = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let (open, punchable, wasteful, came) = sets;
-        let (records, totals, dead) = (HashMap::new(), Gauges::default(), BTreeMap::new());
-        Self { policy, records, totals, open, punchable, wasteful, came, dead }
+        Self {
+            policy,
+            records: HashMap::new(),
+            totals: Gauges::default(),
+            open: BTreeSet::new(),
+            punchable: BTreeSet::new(),
+            wasteful: BTreeSet::new(),
+            came: BTreeSet::new(),
+            linked: BTreeSet::new(),
+            dead: BTreeMap::new(),
+        }
     }
 
     pub(super) fn policy(&self) -> SpacePolicy {
@@ -102,6 +111,7 @@ impl Files {
         note(&mut self.open, file, record.is_open());
         note(&mut self.came, file, record.origin().is_some());
         note(&mut self.punchable, file, record.is_punchable());
+        note(&mut self.linked, file, record.linked);
         note(&mut self.wasteful, file, self.policy.is_wasteful(record));
         if record.is_empty() && !record.is_open() {
             let (len, lent) = (record.len(), record.is_lent());
@@ -114,7 +124,8 @@ impl Files {
 
     /// Takes out a file that is not ours after all.
     pub(super) fn disown(&mut self, file: FileId) {
-        for set in [&mut self.open, &mut self.punchable, &mut self.wasteful, &mut self.came] {
+        let sets = [&mut self.open, &mut self.punchable, &mut self.wasteful, &mut self.came, &mut self.linked];
+        for set in sets {
             set.remove(&file);
         }
         if let Some(record) = self.records.remove(&file) {
@@ -148,6 +159,13 @@ impl Files {
 
     pub(super) fn dead_bytes(&self) -> u64 {
         self.dead.values().fold(0, |sum, len| sum.saturating_add(*len))
+    }
+
+    /// Forgets which files have other names: whoever had those may have removed them.
+    pub(super) fn recheck_links(&mut self) {
+        for file in std::mem::take(&mut self.linked) {
+            self.change(file, |record| record.linked = false);
+        }
     }
 
     /// The first file worth punching, of those that may be.

@@ -289,6 +289,11 @@ impl Registry {
         self.state.lock().extents.is_marked(file)
     }
 
+    /// Whether this file is somebody else's.
+    pub(crate) fn is_lent(&self, file: FileId) -> bool {
+        self.state.lock().extents.files.get(file).is_some_and(FileRecord::is_lent)
+    }
+
     /// Whether a state can be referred to, and does not stand in the way of giving space back.
     pub(crate) fn could_reuse(&self, extent: &Extent) -> bool {
         self.state.lock().extents.could_reuse(extent)

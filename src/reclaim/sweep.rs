@@ -53,6 +53,11 @@ impl Registry {
         done
     }
 
+    /// Lets the next attempt find out which files still have other names.
+    pub(crate) fn recheck_links(&self) {
+        self.state.lock().extents.files.recheck_links();
+    }
+
     /// Removes dead files, whoever does the maintenance.
     pub(crate) fn remove_dead(&self) -> Maintained {
         let mut done = Maintained::default();
@@ -105,7 +110,8 @@ impl Registry {
                 return;
             }
             match self.punch_into(&holes) {
-                Ok(allocated) => {
+                Ok(None) => self.state.lock().extents.files.change(holes.file, |file| file.linked = true),
+                Ok(Some(allocated)) => {
                     done.punched_bytes += holes.allocated.saturating_sub(allocated);
                     let note = |file: &mut FileRecord| file.note_punched(holes.dead_blocks, allocated);
                     self.state.lock().extents.files.change(holes.file, note);
@@ -116,15 +122,16 @@ impl Registry {
         }
     }
 
-    /// Returns what the file takes afterwards. One with another name beside ours stays whole: somebody else reads there
-    /// what is dead here.
-    fn punch_into(&self, holes: &Holes) -> Result<u64> {
+    /// Returns what the file takes afterwards. One with another name beside ours stays whole (`None`): somebody else reads
+    /// there what is dead here.
+    fn punch_into(&self, holes: &Holes) -> Result<Option<u64>> {
         let name = layout::segment(holes.file);
         let _alone = self.lock_linking();
         match self.volume.metadata(&name)? {
             Some(found) if found.kind == FileKind::File && found.links == 1 => {}
-            // Somebody else has removed it just now, or reads it.
-            _ => return Ok(holes.allocated),
+            Some(found) if found.kind == FileKind::File => return Ok(None),
+            // Somebody else has removed it just now.
+            _ => return Ok(Some(holes.allocated)),
         }
         match self.volume.punch_holes(&name, &holes.ranges) {
             Ok(true) => {}
@@ -132,6 +139,6 @@ impl Registry {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
-        Ok(self.volume.metadata(&name)?.map_or(0, |found| found.allocated))
+        Ok(Some(self.volume.metadata(&name)?.map_or(0, |found| found.allocated)))
     }
 }

@@ -84,6 +84,7 @@ impl Store {
     pub(super) fn forget_planned(&self, plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>) -> Result<Reclaimed> {
         let Inner { volume, identity, registry, .. } = &*self.0;
         let was_unknown = registry.catalog(|catalog| catalog.has_unknown());
+        registry.recheck_links();
         let mut report = forget::forget(registry, identity, plan)?;
         // Now that everybody knows what is referred to: what the unreadable ones referred to alone goes as well.
         if was_unknown && !registry.catalog(|catalog| catalog.has_unknown()) {

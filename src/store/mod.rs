@@ -318,6 +318,7 @@ impl Store {
     pub fn maintain(&self, budget: u64) -> Result<Maintained> {
         self.0.volume.check_writable("maintain")?;
         self.0.identity.check_not_fenced("maintain")?;
+        self.0.registry.recheck_links();
         Ok(self.0.registry.maintain(budget))
     }
 

@@ -95,12 +95,12 @@ impl Store {
         let source = self.elsewhere().open_read_only(dir)?;
         match claim {
             Claim::Copy => {
-                let checkpoint = newest(source.latest()?, &source)?;
+                let checkpoint = newest(&source)?;
                 // Asked when it is known which files there are: nobody appends to them later who does not now.
                 let may_link = is_quiet(source.volume());
                 self.take(&checkpoint, Take::Own { may_link }, |_| Ok(()))
             }
-            Claim::Borrow => self.take(&newest(source.latest()?, &source)?, Take::Borrow, |_| Ok(())),
+            Claim::Borrow => self.take(&newest(&source)?, Take::Borrow, |_| Ok(())),
             Claim::Move => self.take_over(&source),
         }
     }
@@ -124,7 +124,7 @@ impl Store {
         let Inner { volume, registry, .. } = &*self.0;
         let root = reader.root().to_owned();
         let source = self.elsewhere().open(&root)?;
-        let checkpoint = newest(source.latest()?, reader)?;
+        let checkpoint = source.checkpoint(newest(reader)?.id())?;
         let theirs = (source.id(), checkpoint.id());
         let mut noted = None;
         let imported = self.take(&checkpoint, Take::Own { may_link: true }, |id| {
@@ -189,8 +189,8 @@ fn elsewhere(volume: &Volume) -> Options {
     Options { disk: Arc::clone(volume.disk()), ..Options::new() }
 }
 
-fn newest(found: Option<Checkpoint>, source: &ReadOnlyStore) -> Result<Checkpoint> {
-    found.ok_or_else(|| {
+fn newest(source: &ReadOnlyStore) -> Result<Checkpoint> {
+    source.newest()?.ok_or_else(|| {
         let operation = format!("import from {}", source.root().display());
         Error::not_found(operation, "there is no checkpoint in it")
     })

@@ -95,7 +95,8 @@ impl Target {
         if self.volume.metadata(layout::PARTIAL)?.is_none() {
             TempFile::write(&self.volume, Path::new(""), MARK)?.publish(layout::PARTIAL.as_ref())?;
         }
-        self.volume.sync_dir("")
+        self.volume.sync_dir("")?;
+        self.volume.sync_above_root()
     }
 
     /// Steps 4 to 7.
@@ -126,8 +127,8 @@ impl Target {
             take_over: format::identity::TakeOver::default(),
             roll_backs: format::identity::RollBacks::default(),
         };
+        // From the rename on nothing may be removed any more: a failure leaves the outcome unknown.
         identity::write(volume, &identity, || Ok(()))?;
-        volume.sync_above_root()?;
         // It means nothing any more, and the next open for writing removes it.
         let _ = volume.remove(layout::PARTIAL.as_ref());
         let overhead = manifest_len + format::identity::LEN as u64;

@@ -15,4 +15,5 @@ mod process;
 mod read;
 mod reclaim;
 mod recover;
+mod transfer;
 mod write;

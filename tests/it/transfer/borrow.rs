@@ -1,0 +1,177 @@
+//! Files of others, referred to where they are.
+
+use std::fs;
+
+use piton::{Claim, Manifest, Options, Scope, Store, Validation, testing::SimDisk};
+
+use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, options, source};
+use crate::support::{ROOT, bytes};
+
+const OURS: &str = "/ours";
+
+#[test]
+fn borrowed_states_are_copied_by_reuse_whatever_that_takes() {
+    let disk = SimDisk::new();
+    let expected = source(&disk).1;
+    let store = options(&disk).write_buffer(100).open(OURS).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    let [lender] = &store.lenders()[..] else { panic!("{:?}", store.lenders()) };
+    assert_eq!((lender.root(), lender.checkpoint().get()), (ROOT.as_ref(), 2));
+    assert_eq!(imported.manifest().lenders().collect::<Vec<_>>(), [lender]);
+    let usage = store.usage();
+    assert_eq!((usage.physical_files, usage.physical_bytes, usage.logical_files), (0, 0, 0));
+    assert!(usage.borrowed_files > 0 && usage.borrowed_bytes > 50_000, "{usage:?}");
+
+    let pending = store.begin(store.next_id()).unwrap();
+    let old = handles(&imported);
+    assert!(old.iter().all(|handle| handle.is_inline() || !pending.could_reuse(handle)));
+    let new = pending.reuse(&old).unwrap();
+    assert!(old.iter().zip(&new).all(|(old, new)| old.is_inline() || old != new));
+    let names = imported.manifest().states().map(|(name, _)| name.clone());
+    let manifest = Manifest::builder().metadata("seed", expected.0.clone());
+    pending.commit(names.zip(new).fold(manifest, |manifest, (name, new)| manifest.state(name, new))).unwrap();
+    drop(imported);
+    store.prune(1).unwrap();
+    assert!(store.lenders().is_empty());
+    assert_eq!(store.usage().borrowed_files, 0);
+    let theirs: Vec<_> = files(&disk, ROOT.as_ref()).into_keys().collect();
+    theirs.iter().for_each(|path| piton::disk::Disk::remove(&disk, path).unwrap());
+    assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
+}
+
+#[test]
+fn handles_alone_go_on_borrowing_until_a_checkpoint_does_without() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).open(OURS).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    let [a, b] = ["5", "6"].map(|name| imported.manifest().state(name).unwrap().clone());
+    let commit = |store: &Store, states: &[(&str, &piton::StateHandle)]| {
+        let pending = store.begin(store.next_id()).unwrap();
+        let new = pending.write(Scope::Shared, &bytes(8, 900)).unwrap();
+        let manifest = Manifest::builder().state("new", new);
+        let named = |manifest: piton::ManifestBuilder, (name, handle): &(&str, &piton::StateHandle)| {
+            manifest.state(*name, (*handle).clone())
+        };
+        pending.commit(states.iter().fold(manifest, named))
+    };
+    commit(&store, &[("a", &a), ("b", &b)]).unwrap();
+    drop((imported, store));
+    let store = options(&disk).open(OURS).unwrap();
+    let third = commit(&store, &[("a", &a)]).unwrap();
+    assert_eq!(third.read(&a).unwrap().len() as u64, a.len());
+    assert_eq!(store.lenders().len(), 1);
+    let error = commit(&store, &[("a", &a), ("b", &b)]).unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains(&b.to_string()), "{error}");
+    commit(&store, &[]).unwrap();
+    assert!(commit(&store, &[("a", &a)]).unwrap_err().is_not_found(), "nothing new refers to it");
+    let pending = store.begin(store.next_id()).unwrap();
+    assert!(pending.reuse(std::slice::from_ref(&a)).unwrap_err().is_not_found());
+    drop(pending);
+    // Whoever goes back to a checkpoint that borrows may go on from it.
+    store.rollback_to(third.id()).unwrap();
+    commit(&store, &[("a", &a)]).unwrap();
+    assert_whole(&store);
+}
+
+#[test]
+fn lender_that_is_lost_is_damage_of_what_borrows_alone_and_opens_nothing_to_removal() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).open(OURS).unwrap();
+    let own = commit_all_kinds(&store, 5).unwrap();
+    let expected = content(&own);
+    store.import(ROOT, Claim::Borrow).unwrap();
+    drop((own, store));
+    let all = files(&disk, ROOT.as_ref());
+    let segment = all.keys().find(|path| path.extension().is_some_and(|found| found == "seg")).unwrap();
+    piton::disk::Disk::rename(&disk, segment, "/ours/shared/kept".as_ref()).unwrap();
+    let store = options(&disk).open(OURS).unwrap();
+    let [(damaged, why)] = &store.open_report().damaged[..] else { panic!("{:?}", store.open_report()) };
+    assert!(damaged.get() == 2 && why.is_corrupt() && why.path() == Some(segment), "{why}");
+    assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
+    assert!(!store.validate(*damaged, Validation::Quick).is_valid());
+    drop(store);
+    piton::disk::Disk::rename(&disk, "/ours/shared/kept".as_ref(), segment).unwrap();
+    let store = options(&disk).open(OURS).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id().get(), 2);
+    assert_whole(&store);
+}
+
+#[test]
+fn what_is_lent_stays_as_long_as_the_borrower_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let [theirs, ours] = ["theirs", "ours"].map(|name| dir.path().join(name));
+    let lender = Store::open(&theirs).unwrap();
+    let first = commit_all_kinds(&lender, 1).unwrap();
+    let expected = content(&first);
+    drop(first);
+    let borrower = Store::open(&ours).unwrap();
+    borrower.import(&theirs, Claim::Borrow).unwrap();
+    commit_all_kinds(&lender, 2).unwrap();
+    assert_eq!(lender.prune(1).unwrap().in_use.len(), 1);
+    drop(borrower);
+    let borrower = Store::open(&ours).unwrap();
+    assert_eq!(lender.prune(1).unwrap().in_use.len(), 1, "after a restart as well");
+    assert_eq!(content(&borrower.latest().unwrap().unwrap()), expected);
+    go_on(&borrower, 1, 5).unwrap();
+    borrower.prune(1).unwrap();
+    assert_eq!(lender.prune(1).unwrap().checkpoints.len(), 1, "nobody needs it any more");
+    assert_whole(&borrower);
+    assert_whole(&lender);
+}
+
+#[test]
+fn reader_of_a_borrower_keeps_the_lender_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let [theirs, ours] = ["theirs", "ours"].map(|name| dir.path().join(name));
+    let lender = Store::open(&theirs).unwrap();
+    commit_all_kinds(&lender, 1).unwrap();
+    Store::open(&ours).unwrap().import(&theirs, Claim::Borrow).unwrap();
+    let reader = Options::new().open_read_only(&ours).unwrap();
+    let open = reader.latest().unwrap().unwrap();
+    commit_all_kinds(&lender, 2).unwrap();
+    assert_eq!(lender.prune(1).unwrap().in_use.len(), 1);
+    drop(open);
+    assert_eq!(lender.prune(1).unwrap().checkpoints.len(), 1);
+}
+
+#[test]
+fn export_of_a_checkpoint_that_borrows_is_self_contained_and_so_is_a_copy_of_it() {
+    let disk = SimDisk::new();
+    let expected = source(&disk).1;
+    let store = options(&disk).open(OURS).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    store.export(imported.id(), TARGET).unwrap();
+    let second = options(&disk).open("/second").unwrap();
+    second.import(OURS, Claim::Borrow).unwrap();
+    assert_eq!(second.lenders()[0].root().to_str(), Some(ROOT), "the owner, and not whoever borrowed before");
+    let third = options(&disk).open("/third").unwrap();
+    let copied = third.import(OURS, Claim::Copy).unwrap().checkpoint;
+    assert!(third.lenders().is_empty() && copied.manifest().lenders().next().is_none());
+    drop((copied, third, imported, store));
+    assert_eq!(content(&second.latest().unwrap().unwrap()), expected);
+    let theirs: Vec<_> = files(&disk, ROOT.as_ref()).into_keys().collect();
+    theirs.iter().for_each(|path| piton::disk::Disk::remove(&disk, path).unwrap());
+    for root in [TARGET, "/third"] {
+        let reader = options(&disk).open_read_only(root).unwrap();
+        assert_eq!(content(&reader.latest().unwrap().unwrap()), expected, "{root}");
+    }
+}
+
+#[test]
+fn borrower_can_be_moved_and_the_lender_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let [theirs, ours, moved] = ["theirs", "ours", "moved"].map(|name| dir.path().join(name));
+    let lender = Store::open(&theirs).unwrap();
+    let first = commit_all_kinds(&lender, 1).unwrap();
+    let expected = content(&first);
+    drop((first, lender));
+    Store::open(&ours).unwrap().import(&theirs, Claim::Borrow).unwrap();
+    fs::rename(&ours, &moved).unwrap();
+    assert_eq!(content(&Store::open(&moved).unwrap().latest().unwrap().unwrap()), expected);
+    fs::rename(&theirs, dir.path().join("away")).unwrap();
+    let store = Store::open(&moved).unwrap();
+    let error = store.latest().unwrap_err();
+    assert!(error.is_corrupt() && error.path().unwrap().starts_with(&theirs), "{error}");
+}

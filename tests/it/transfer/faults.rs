@@ -1,0 +1,217 @@
+//! The power is cut at every call of an export and of an import, and every call fails once.
+
+use std::path::Path;
+
+use piton::{
+    Claim, Options, Store, Validation,
+    disk::Disk,
+    testing::{Call, Fault, SimDisk, Survival},
+};
+
+use super::{EXDEV, TARGET, assert_whole, commit_all_kinds, content, files, go_on, names, refuse};
+use crate::support::ROOT;
+
+const OURS: &str = "/ours";
+const ENOSPC: i32 = 28;
+
+/// Which calls are refused, so that each way is taken.
+const WAYS: [&[Call]; 3] = [&[], &[Call::Link], &[Call::Link, Call::Reflink, Call::CopyRanges]];
+
+const SURVIVALS: [Survival; 4] = [Survival::Nothing, Survival::Everything, Survival::Random(1), Survival::Random(2)];
+
+fn options(disk: &SimDisk) -> Options {
+    super::options(disk).segment_size(60_000)
+}
+
+type Content = (Vec<u8>, Vec<(String, Vec<u8>)>);
+
+/// A store with two checkpoints, closed.
+fn source(ways: &[Call]) -> (SimDisk, Content) {
+    let disk = SimDisk::new();
+    let store = options(&disk).open(ROOT).unwrap();
+    commit_all_kinds(&store, 1).unwrap();
+    let expected = content(&go_on(&store, 2, 2).unwrap());
+    store.close().unwrap();
+    ways.iter().for_each(|call| refuse(&disk, *call, EXDEV));
+    (disk, expected)
+}
+
+fn latest(disk: &SimDisk, root: &str) -> Option<Content> {
+    Some(content(&options(disk).open(root).unwrap().latest().unwrap()?))
+}
+
+/// An export is complete, or nobody opens it; it can be made again; the source is what it was.
+fn check_export(disk: &SimDisk, expected: &Content, returned: bool) {
+    let found = options(disk).open_read_only(TARGET);
+    let is_there = found.as_ref().is_ok_and(|reader| {
+        let checkpoint = reader.latest().unwrap().unwrap();
+        assert!(reader.validate(checkpoint.id(), Validation::Full).is_valid());
+        assert_eq!(&content(&checkpoint), expected);
+        true
+    });
+    assert!(is_there || !returned, "{found:?}");
+    if !is_there {
+        let opened = options(disk).rebuild_identity(true).open(TARGET);
+        assert!(opened.as_ref().map_or(true, |store| store.checkpoint_ids().is_empty()), "half of it: {opened:?}");
+        if opened.is_ok() {
+            // There was not even a mark: a directory as good as empty, which is a store now.
+            files(disk, TARGET.as_ref()).keys().for_each(|path| disk.remove(path).unwrap());
+            for dir in ["shared", "exclusive", "manifests"] {
+                disk.remove_dir(&Path::new(TARGET).join(dir)).unwrap();
+            }
+        }
+    }
+    let store = options(disk).open(ROOT).unwrap();
+    assert_eq!(store.checkpoint_ids().len(), 2);
+    assert_whole(&store);
+    if !is_there {
+        store.export(super::id(2), TARGET).unwrap();
+        assert_eq!(latest(disk, TARGET).as_ref(), Some(expected));
+        assert!(options(disk).open(TARGET).unwrap().open_report().foreign.is_empty());
+    }
+}
+
+fn calls_of(disk: &SimDisk, act: impl FnOnce()) -> std::ops::RangeInclusive<u64> {
+    let before = disk.calls();
+    act();
+    before + 1..=disk.calls()
+}
+
+#[test]
+fn export_that_is_interrupted_at_any_call_is_complete_or_no_store_and_can_be_made_again() {
+    for ways in WAYS {
+        let (disk, _) = source(ways);
+        let store = options(&disk).open(ROOT).unwrap();
+        let calls = calls_of(&disk, || drop(store.export(super::id(2), TARGET).unwrap()));
+        assert!(calls.clone().count() > 40);
+        for call in calls {
+            for survival in SURVIVALS {
+                let (disk, expected) = source(ways);
+                let store = options(&disk).open(ROOT).unwrap();
+                disk.fail(call, Fault::PowerCut);
+                let returned = store.export(super::id(2), TARGET).is_ok();
+                check_export(&disk.cut_power(survival), &expected, returned);
+            }
+        }
+    }
+}
+
+#[test]
+fn export_is_complete_if_the_power_goes_when_it_has_returned() {
+    for ways in WAYS {
+        for survival in SURVIVALS {
+            let (disk, expected) = source(ways);
+            options(&disk).open(ROOT).unwrap().export(super::id(2), TARGET).unwrap();
+            check_export(&disk.cut_power(survival), &expected, true);
+        }
+    }
+}
+
+#[test]
+fn every_call_of_an_export_fails_once_and_the_store_goes_on() {
+    for ways in WAYS {
+        let (disk, _) = source(ways);
+        let store = options(&disk).open(ROOT).unwrap();
+        let calls = calls_of(&disk, || drop(store.export(super::id(2), TARGET).unwrap()));
+        for call in calls {
+            for fault in [Fault::Error(super::EIO), Fault::Error(ENOSPC), Fault::ErrorAfter(super::EIO)] {
+                let (disk, expected) = source(ways);
+                let store = options(&disk).open(ROOT).unwrap();
+                disk.fail(call, fault);
+                let exported = store.export(super::id(2), TARGET);
+                let returned = exported.is_ok();
+                if let Err(error) = exported {
+                    assert!(error.raw_os_error().is_some(), "{error}");
+                    assert!(!error.is_indeterminate() || call > 40, "{error}");
+                }
+                go_on(&store, 1, 9).unwrap();
+                store.forget(super::id(3)).unwrap();
+                drop(store);
+                check_export(&disk, &expected, returned);
+            }
+        }
+    }
+}
+
+/// The checkpoint is ours as a whole or not at all, and the source is there, or gone if the checkpoint is ours.
+fn check_import(disk: &SimDisk, claim: Claim, expected: &Content, returned: bool) {
+    let store = options(disk).open(OURS).unwrap();
+    assert!(store.open_report().damaged.is_empty(), "{:?}", store.open_report());
+    assert!(store.open_report().failures.is_empty(), "{:?}", store.open_report());
+    assert_whole(&store);
+    let is_there = match store.latest().unwrap() {
+        Some(checkpoint) => {
+            assert_eq!(&content(&checkpoint), expected);
+            true
+        }
+        None => false,
+    };
+    assert!(is_there || !returned);
+    let known = store.usage().physical_files + u64::from(is_there);
+    assert_eq!(names(disk, OURS.as_ref()).len() as u64, known, "nothing leaks");
+    let noted = files(disk, OURS.as_ref()).keys().any(|path| path.extension().is_some_and(|e| e == "source"));
+    assert!(!noted);
+    match options(disk).open_read_only(ROOT) {
+        Ok(_) => {
+            let source = options(disk).open(ROOT).unwrap();
+            let left = if claim == Claim::Move && is_there { 1 } else { 2 };
+            assert_eq!(source.checkpoint_ids().len(), left, "{claim:?}, imported: {is_there}");
+            assert_whole(&source);
+        }
+        Err(error) => panic!("the source had another checkpoint: {error}"),
+    }
+    drop(store);
+    if !is_there {
+        let store = options(disk).open(OURS).unwrap();
+        let imported = store.import(ROOT, claim).unwrap();
+        assert!(imported.failures.is_empty());
+        assert_eq!(&content(&imported.checkpoint), expected);
+    }
+}
+
+fn every_call_of_an_import(
+    claim: Claim,
+    ways: &[Call],
+    test: impl Fn(&SimDisk, u64, &dyn Fn(&Store) -> bool, &Content),
+) {
+    let (disk, _) = source(ways);
+    let store = options(&disk).open(OURS).unwrap();
+    let calls = calls_of(&disk, || drop(store.import(ROOT, claim).unwrap()));
+    for call in calls {
+        let (disk, expected) = source(ways);
+        test(&disk, call, &|store| store.import(ROOT, claim).is_ok(), &expected);
+    }
+}
+
+#[test]
+fn import_that_is_interrupted_at_any_call_is_all_or_nothing_and_the_source_has_one_owner() {
+    for claim in [Claim::Copy, Claim::Move, Claim::Borrow] {
+        for ways in WAYS {
+            for survival in SURVIVALS {
+                every_call_of_an_import(claim, ways, |disk, call, import, expected| {
+                    let store = options(disk).open(OURS).unwrap();
+                    disk.fail(call, Fault::PowerCut);
+                    let returned = import(&store);
+                    check_import(&disk.cut_power(survival), claim, expected, returned);
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn every_call_of_an_import_fails_once_and_a_restart_tidies_up() {
+    for claim in [Claim::Copy, Claim::Move, Claim::Borrow] {
+        for ways in WAYS {
+            for fault in [Fault::Error(super::EIO), Fault::Error(ENOSPC), Fault::ErrorAfter(super::EIO)] {
+                every_call_of_an_import(claim, ways, |disk, call, import, expected| {
+                    let store = options(disk).open(OURS).unwrap();
+                    disk.fail(call, fault);
+                    let returned = import(&store);
+                    drop(store);
+                    check_import(disk, claim, expected, returned);
+                });
+            }
+        }
+    }
+}
