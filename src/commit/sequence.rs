@@ -165,7 +165,7 @@ fn operation(what: &str, id: CheckpointId) -> String {
 }
 
 /// Step 2: the pending checkpoint refers to all of these from now on.
-pub(crate) fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>, what: &str) -> Result<()> {
+pub(super) fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>, what: &str) -> Result<()> {
     batch.hold().refer(handles.filter_map(StateHandle::extent)).map_err(|unknown| {
         let operation = format!("{what} checkpoint {}: state {}", batch.id(), StateHandle::file(unknown));
         Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")

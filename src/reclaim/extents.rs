@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use super::{
     file::{ExtentRecord, FileRecord},
     files::Files,
@@ -25,12 +27,17 @@ pub(super) struct Found<'a> {
     pub(super) pin: Option<&'a SharedGuard>,
 }
 
+/// So many extents are passed over, before the next one is looked for from the top.
+const MOST_PASSED: usize = 8;
+
 #[derive(Debug, Default)]
 struct GroupRecord {
     holders: Vec<Holder>,
     /// Whether it ever had a manifest: then everything it refers to is durable.
     published: bool,
     extents: Vec<(FileId, u64)>,
+    /// Files that were adopted: everything in them that the group refers to.
+    files: Vec<FileId>,
 }
 
 impl Extents {
@@ -89,20 +96,65 @@ impl Extents {
                 record.come_from(origin.clone(), pin.cloned());
             }
         });
-        self.adopt_more(group, extents)?;
-        self.files.change(file, FileRecord::seal);
+        if let Some([_, wrong]) = extents.array_windows().find(|[one, other]| one.offset >= other.offset) {
+            return Err(*wrong);
+        }
+        let policy = self.files.policy();
+        self.files.change(file, |record| {
+            record.insert_all(group, extents, |len| policy.entry(len));
+            record.seal();
+        });
+        self.groups.entry(group).or_default().files.push(file);
         Ok(())
     }
 
     /// Adds more states of such a file.
-    pub(super) fn adopt_more(&mut self, group: Group, extents: &[Extent]) -> Result<(), Extent> {
-        for extent in extents {
-            if !self.agrees(extent) {
-                return Err(*extent);
+    pub(super) fn adopt_more(&mut self, group: Group, file: FileId, extents: &[Extent]) -> Result<(), Extent> {
+        for extent in extents.iter().map(|extent| Extent { file, ..*extent }) {
+            if !self.agrees(&extent) {
+                return Err(extent);
             }
-            self.add(group, extent, 0);
+            self.add(group, &extent, 0);
         }
         Ok(())
+    }
+
+    /// Whether a group may refer to all of these extents of one file, which are in order; else returns the first that it
+    /// may not.
+    pub(super) fn may_refer_all(&self, group: Group, extents: &[Extent], newest: Option<Group>) -> Result<(), Extent> {
+        let Some(first) = extents.first() else { return Ok(()) };
+        let file = self.files.get(first.file).ok_or(*first)?;
+        let mut known = None;
+        let mut may = |other: &Group| match known {
+            Some((group, answer)) if group == *other => answer,
+            _ => {
+                let answer = self.may_share(group, *other, file.is_lent(), newest);
+                known = Some((*other, answer));
+                answer
+            }
+        };
+        let mut records = file.extents_from(first.offset);
+        for extent in extents {
+            let is_it = |(offset, _): &(u64, &ExtentRecord)| *offset == extent.offset;
+            let near = records.by_ref().take(MOST_PASSED).find(|(offset, _)| *offset >= extent.offset).filter(is_it);
+            let record = near.or_else(|| {
+                records = file.extents_from(extent.offset);
+                records.next().filter(is_it)
+            });
+            let record = record.map(|(_, record)| record);
+            let is_there = entry_end(extent.offset, extent.len) <= file.len();
+            let record = record.filter(|record| is_there && record.is(extent) && !record.bad);
+            if !record.is_some_and(|record| record.groups.iter().any(&mut may)) {
+                return Err(*extent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what one group refers to another one may refer to as well.
+    fn may_share(&self, group: Group, other: Group, lent: bool, newest: Option<Group>) -> bool {
+        let published = || self.groups.get(&other).is_some_and(|other| other.published);
+        other == group || if lent { newest == Some(other) } else { published() }
     }
 
     /// A file that is about to be created, for many states or for one alone.
@@ -118,7 +170,7 @@ impl Extents {
         self.files.change(file, |record| {
             record.grow(file_len);
             if record.extent(offset).is_none() {
-                record.insert(offset, ExtentRecord { len, crc, bad: false, groups: Vec::new() }, entry);
+                record.insert(offset, ExtentRecord { len, crc, bad: false, groups: SmallVec::new() }, entry);
             }
         });
         self.link(group, extent);
@@ -140,10 +192,7 @@ impl Extents {
 
     pub(super) fn may_refer(&self, group: Group, extent: &Extent, newest: Option<Group>) -> bool {
         let lent = self.files.get(extent.file).is_some_and(FileRecord::is_lent);
-        self.could_refer(extent, |other| {
-            let published = || self.groups.get(&other).is_some_and(|other| other.published);
-            other == group || if lent { newest == Some(other) } else { published() }
-        })
+        self.could_refer(extent, |other| self.may_share(group, other, lent, newest))
     }
 
     /// Whether a published checkpoint refers to an extent that can be referred to, in a file that is not marked.
@@ -177,7 +226,7 @@ impl Extents {
         let record = self.files.referrers(extent.file).and_then(|file| file.extent_mut(extent.offset));
         record.filter(|record| record.is(extent)).map_or_else(Vec::new, |record| {
             record.bad = true;
-            record.groups.clone()
+            record.groups.to_vec()
         })
     }
 
@@ -193,10 +242,13 @@ impl Extents {
         if !record.holders.is_empty() {
             return;
         }
-        let extents = std::mem::take(&mut record.extents);
+        let (extents, files) = (std::mem::take(&mut record.extents), std::mem::take(&mut record.files));
         self.groups.remove(&group);
         for (file, offset) in extents {
             self.unlink(group, file, offset);
+        }
+        for file in files {
+            self.unlink_all(group, file);
         }
     }
 
@@ -211,6 +263,15 @@ impl Extents {
         if let Err(at) = record.groups.binary_search(&group) {
             record.groups.insert(at, group);
             self.groups.entry(group).or_default().extents.push((extent.file, extent.offset));
+        }
+    }
+
+    /// Takes a group from every extent of a file.
+    fn unlink_all(&mut self, group: Group, file: FileId) {
+        let Some(record) = self.files.get(file) else { return };
+        let offsets: Vec<_> = record.extents_from(0).map(|(offset, _)| offset).collect();
+        for offset in offsets {
+            self.unlink(group, file, offset);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{gauges::Gauges, group::Group};
 use crate::{
     disk::SharedGuard,
@@ -21,7 +23,7 @@ pub(super) struct ExtentRecord {
     /// Its bytes were found to be damaged.
     pub(super) bad: bool,
     /// In order: those that were made first come first.
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: SmallVec<[Group; 2]>,
 }
 
 /// Whether states may still be appended to a file.
@@ -172,6 +174,27 @@ impl FileRecord {
         self.extents.insert(offset, record);
     }
 
+    /// Adds extents to a file without any, all at once, in the order of their offsets; `entry` says what a length would
+    /// take if it were written anew.
+    pub(super) fn insert_all(&mut self, group: Group, extents: &[Extent], entry: impl Fn(u64) -> u64) {
+        let record =
+            |extent: &Extent| ExtentRecord { len: extent.len, crc: extent.crc, bad: false, groups: smallvec![group] };
+        let (mut end, mut dead) = (HEADER_LEN, 0);
+        for extent in extents {
+            self.live_bytes = self.live_bytes.wrapping_add(extent.len);
+            self.footprint = self.footprint.wrapping_add(entry(extent.len));
+            dead += self.dead_in(end..extent.offset);
+            end = entry_end(extent.offset, extent.len);
+        }
+        self.dead_blocks = dead + self.dead_in(end..self.len);
+        self.extents = extents.iter().map(|extent| (extent.offset, record(extent))).collect();
+    }
+
+    /// The extents from an offset on, by offset.
+    pub(super) fn extents_from(&self, offset: u64) -> impl Iterator<Item = (u64, &ExtentRecord)> {
+        self.extents.range(offset..).map(|(offset, record)| (*offset, record))
+    }
+
     /// Takes an extent out.
     pub(super) fn remove(&mut self, offset: u64, entry: u64) {
         let Some(record) = self.extents.remove(&offset) else { return };
@@ -293,7 +316,7 @@ mod tests {
     const ENTRY: u64 = 4160;
 
     fn record(len: u64) -> ExtentRecord {
-        ExtentRecord { len, crc: 0, bad: false, groups: Vec::new() }
+        ExtentRecord { len, crc: 0, bad: false, groups: SmallVec::new() }
     }
 
     /// A file of entries of these lengths, one after another.

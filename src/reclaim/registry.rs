@@ -374,12 +374,19 @@ impl Hold {
         state.extents.may_refer(self.group, extent, state.catalog.newest_valid())
     }
 
-    /// Adds more states of a file that was [adopted](Self::adopt) by this group before.
-    pub(crate) fn adopt_more(&self, extents: &[Extent]) -> std::result::Result<(), Extent> {
-        self.registry.state.lock().extents.adopt_more(self.group, extents)
+    /// Whether that is so of all of these extents of one file, which are in order; else returns the first of which it is not.
+    pub(crate) fn may_refer_all(&self, extents: &[Extent]) -> std::result::Result<(), Extent> {
+        let state = self.registry.state.lock();
+        state.extents.may_refer_all(self.group, extents, state.catalog.newest_valid())
     }
 
-    /// Adds the states of a file that was not written here, which is complete, and seals it.
+    /// Adds more states of a file that was [adopted](Self::adopt) by this group before.
+    pub(crate) fn adopt_more(&self, file: FileId, extents: &[Extent]) -> std::result::Result<(), Extent> {
+        self.registry.state.lock().extents.adopt_more(self.group, file, extents)
+    }
+
+    /// Adds the states of a file that was not written here, which is complete, and seals it. They are in the order of their
+    /// offsets, and may be said to be in another file.
     pub(crate) fn adopt(&self, file: FileId, adopted: &Adopted, extents: &[Extent]) -> std::result::Result<(), Extent> {
         let Adopted { len, allocated, origin, pin } = adopted;
         let found = Found { len: *len, allocated: *allocated, origin: Some(origin), pin: pin.as_ref() };

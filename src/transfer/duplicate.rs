@@ -1,15 +1,19 @@
 //! A state of its own for a pending checkpoint, in another scope, with the bytes of one that is there.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::atomic::Ordering,
+};
 
 use super::files::{Needed, by_file};
 use crate::{
-    commit::{PendingCheckpoint, sequence::resolve},
+    commit::PendingCheckpoint,
     disk::{
         layout,
         link::{self, Way},
     },
-    error::Result,
+    error::{Error, Result},
     handle::{Extent, StateHandle},
     id::{FileId, Scope},
     manifest::DataFile,
@@ -66,18 +70,21 @@ impl PendingCheckpoint {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn duplicate(&self, handles: &[StateHandle], scope: Scope) -> Result<Vec<StateHandle>> {
-        let batch = self.batch();
-        resolve(batch, handles.iter(), "duplicate states for")?;
-        let files = by_file(handles.iter());
-        batch.finish_files(&files.keys().copied().collect::<BTreeSet<_>>())?;
-        let mut copies = std::collections::BTreeMap::new();
-        for (file, extents) in files {
-            copies.insert(file, self.duplicate_file(file, extents, scope)?);
+        let mut copies = BTreeMap::new();
+        for (file, extents) in by_file(handles.iter()) {
+            copies.insert(file, self.duplicate_file(file, &extents, scope)?);
         }
-        let of = |extent: &Extent| copies.get(&extent.file).map(|file| Extent { file: *file, ..*extent });
-        let copy =
-            |handle: &StateHandle| handle.extent().and_then(of).map_or_else(|| handle.clone(), StateHandle::file);
-        Ok(handles.iter().map(copy).collect())
+        let mut last = None;
+        let mut copy_of = |file: FileId| match last {
+            Some((original, copy)) if original == file => Some(copy),
+            _ => copies.get(&file).copied().inspect(|copy| last = Some((file, *copy))),
+        };
+        let mut copy =
+            |handle: &StateHandle| match handle.extent().and_then(|extent| Some((extent, copy_of(extent.file)?))) {
+                Some((extent, file)) => StateHandle::file(Extent { file, ..*extent }),
+                None => handle.clone(),
+            };
+        Ok(handles.iter().map(&mut copy).collect())
     }
 
     fn data_file(&self, file: FileId) -> DataFile {
@@ -87,17 +94,19 @@ impl PendingCheckpoint {
 
     /// One name for all states of a file that are duplicated, in however many calls; but a copy has only those that it was
     /// made for.
-    fn duplicate_file(&self, file: FileId, extents: Vec<Extent>, scope: Scope) -> Result<FileId> {
+    fn duplicate_file(&self, file: FileId, extents: &[Extent], scope: Scope) -> Result<FileId> {
         let (batch, publisher) = (self.batch(), self.publisher());
         let mut links = batch.lock_links();
+        self.check(extents)?;
         if let Some(linked) = links.get(&(file, scope)) {
             batch.adopt_more(*linked, extents)?;
             return Ok(*linked);
         }
+        batch.finish_files(&BTreeSet::from([file]))?;
         let (volume, data) = (&publisher.volume, self.data_file(file));
-        let (copy, way) = batch.adopt(scope, file.lane, extents.clone(), |name| {
-            let needed = Needed { volume, data: &data, extents: &extents };
-            let way = needed.place(volume, name, || Some(publisher.registry.lock_linking()))?;
+        let needed = Needed { volume, data: &data, extents };
+        let (copy, way) = batch.adopt(scope, file.lane, extents, |name| {
+            let way = if self.link(&needed, name)? { Way::Linked } else { self.copy(&needed, name)? };
             Ok((way, data.as_origin()))
         })?;
         if way == Way::Copied {
@@ -106,6 +115,28 @@ impl PendingCheckpoint {
             links.insert((file, scope), copy);
         }
         Ok(copy)
+    }
+
+    /// Nobody can punch holes into the file meanwhile; and when it has two names nobody will.
+    fn link(&self, needed: &Needed<'_>, name: &Path) -> Result<bool> {
+        let _alone = self.publisher().registry.lock_linking();
+        self.check(needed.extents)?;
+        needed.link(&self.publisher().volume, name)
+    }
+
+    /// While this takes the old states must stay.
+    fn copy(&self, needed: &Needed<'_>, name: &Path) -> Result<Way> {
+        self.batch().hold().refer(needed.extents.iter()).map_err(|unknown| self.unknown(unknown))?;
+        needed.place(&self.publisher().volume, name, || None::<()>)
+    }
+
+    fn check(&self, extents: &[Extent]) -> Result<()> {
+        self.batch().hold().may_refer_all(extents).map_err(|unknown| self.unknown(unknown))
+    }
+
+    fn unknown(&self, extent: Extent) -> Error {
+        let operation = format!("duplicate states for checkpoint {}: state {}", self.id(), StateHandle::file(extent));
+        Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
     }
 
     /// A file with one name that could not get another one: none can. One with many may have as many as can be.

@@ -38,8 +38,14 @@ pub struct Transferred {
 /// The files of these states, with the states in the order of their offsets, each once.
 pub(super) fn by_file<'a>(handles: impl Iterator<Item = &'a StateHandle>) -> BTreeMap<FileId, Vec<Extent>> {
     let mut files: BTreeMap<FileId, Vec<Extent>> = BTreeMap::new();
-    for extent in handles.filter_map(StateHandle::extent) {
-        files.entry(extent.file).or_default().push(*extent);
+    let mut extents = handles.filter_map(StateHandle::extent).peekable();
+    // Mostly they come file by file.
+    while let Some(first) = extents.next() {
+        let of_it = files.entry(first.file).or_default();
+        of_it.push(*first);
+        while let Some(extent) = extents.next_if(|extent| extent.file == first.file) {
+            of_it.push(*extent);
+        }
     }
     for extents in files.values_mut() {
         extents.sort_unstable_by_key(|extent| (extent.offset, extent.len, extent.crc));
@@ -65,6 +71,11 @@ pub(super) struct Needed<'a> {
 impl Needed<'_> {
     fn name(&self) -> PathBuf {
         layout::data_file(self.data.id, self.data.lent())
+    }
+
+    /// Gives the file another name on the same disk; false if that cannot be done here.
+    pub(super) fn link(&self, to: &Volume, name: &Path) -> Result<bool> {
+        link::link(to, &self.volume.path(self.name()), name)
     }
 
     /// Puts the file under another name. What `lock` gives is held while it is linked; without it is not.

@@ -95,7 +95,7 @@ pub(crate) fn import(
 fn adopt(pending: &PendingCheckpoint, needed: &Needed<'_>, may_link: bool) -> Result<(FileId, Transferred)> {
     let volume = &pending.publisher().volume;
     let Needed { data, extents, .. } = *needed;
-    pending.batch().adopt(data.id.scope, data.id.lane, extents.to_vec(), |name| {
+    pending.batch().adopt(data.id.scope, data.id.lane, extents, |name| {
         let way = needed.place(volume, name, || may_link.then_some(()))?;
         if way == Way::Linked {
             // Nobody knows how the source was written.
@@ -120,6 +120,6 @@ fn borrow(
     let found = volume.metadata(&path)?.filter(|found| found.kind == FileKind::File);
     let found = found.ok_or_else(|| Malformed::new(0, "the data file is missing").at("borrow", &path))?;
     let origin = FileOrigin { lent: Some(lent), ..data.as_origin() };
-    let ours = pending.batch().borrow(data.id, found, origin, extents.to_vec())?;
+    let ours = pending.batch().borrow(data.id, found, origin, extents)?;
     Ok((ours, Transferred { path, way: Way::Borrowed, len, space: 0 }))
 }

@@ -324,7 +324,7 @@ impl Batch {
         &self,
         scope: Scope,
         lane: u16,
-        extents: Vec<Extent>,
+        extents: &[Extent],
         make: impl FnOnce(&Path) -> Result<(T, FileOrigin)>,
     ) -> Result<(FileId, T)> {
         let Self { settings, .. } = self;
@@ -350,7 +350,7 @@ impl Batch {
         from: FileId,
         found: Metadata,
         origin: FileOrigin,
-        extents: Vec<Extent>,
+        extents: &[Extent],
     ) -> Result<FileId> {
         let attempt = self.settings.allocator.attempt(from.scope, from.lane);
         let registry = self.hold.registry();
@@ -363,20 +363,19 @@ impl Batch {
     }
 
     /// Refers to more states of a file that was adopted before.
-    pub(crate) fn adopt_more(&self, id: FileId, extents: Vec<Extent>) -> Result<()> {
+    pub(crate) fn adopt_more(&self, id: FileId, extents: &[Extent]) -> Result<()> {
         let _state = self.state.lock();
         self.check_open()?;
-        self.hold.adopt_more(&in_file(id, extents)).map_err(|extent| self.contradicted(&extent))
+        self.hold.adopt_more(id, extents).map_err(|extent| self.contradicted(&extent))
     }
 
-    fn refer_to_adopted(&self, id: FileId, adopted: &Adopted, extents: Vec<Extent>) -> Result<()> {
-        let extents = in_file(id, extents);
+    fn refer_to_adopted(&self, id: FileId, adopted: &Adopted, extents: &[Extent]) -> Result<()> {
         let mut state = self.state.lock();
         self.check_open()?;
         if adopted.origin.lent.is_none() {
             state.dirs.insert(id.scope);
         }
-        self.hold.adopt(id, adopted, &extents).map_err(|extent| self.contradicted(&extent))
+        self.hold.adopt(id, adopted, extents).map_err(|extent| self.contradicted(&extent))
     }
 
     fn contradicted(&self, extent: &Extent) -> Error {
@@ -425,13 +424,6 @@ impl Batch {
             (_, None) => {}
         }
     }
-}
-
-fn in_file(file: FileId, mut extents: Vec<Extent>) -> Vec<Extent> {
-    for extent in &mut extents {
-        extent.file = file;
-    }
-    extents
 }
 
 impl Drop for OpenWriter {

@@ -4,7 +4,7 @@ use std::fs;
 
 use piton::{Claim, Manifest, Options, Scope, Store, Validation, testing::SimDisk};
 
-use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, options, source};
+use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, options, remove_all, source};
 use crate::support::{ROOT, bytes};
 
 const OURS: &str = "/ours";
@@ -34,8 +34,7 @@ fn borrowed_states_are_copied_by_reuse_whatever_that_takes() {
     store.prune(1).unwrap();
     assert!(store.lenders().is_empty());
     assert_eq!(store.usage().borrowed_files, 0);
-    let theirs: Vec<_> = files(&disk, ROOT.as_ref()).into_keys().collect();
-    theirs.iter().for_each(|path| piton::disk::Disk::remove(&disk, path).unwrap());
+    remove_all(&disk, ROOT);
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
 }
 
@@ -151,8 +150,7 @@ fn export_of_a_checkpoint_that_borrows_is_self_contained_and_so_is_a_copy_of_it(
     assert!(third.lenders().is_empty() && copied.manifest().lenders().next().is_none());
     drop((copied, third, imported, store));
     assert_eq!(content(&second.latest().unwrap().unwrap()), expected);
-    let theirs: Vec<_> = files(&disk, ROOT.as_ref()).into_keys().collect();
-    theirs.iter().for_each(|path| piton::disk::Disk::remove(&disk, path).unwrap());
+    remove_all(&disk, ROOT);
     for root in [TARGET, "/third"] {
         let reader = options(&disk).open_read_only(root).unwrap();
         assert_eq!(content(&reader.latest().unwrap().unwrap()), expected, "{root}");

@@ -5,7 +5,9 @@ use piton::{
     testing::{Call, Fault, SimDisk, Survival},
 };
 
-use super::{EIO, REFUSALS, assert_whole, commit_all_kinds, content, go_on, handles, names, options, refuse};
+use super::{
+    EIO, REFUSALS, assert_whole, commit_all_kinds, content, go_on, handles, names, options, refuse, refuse_all,
+};
 use crate::support::{ROOT, bytes, on_every_disk, read_states};
 
 /// Commits a checkpoint with these states under their positions.
@@ -114,7 +116,7 @@ fn without_links_bytes_are_shared_and_without_that_copied() {
             let store = options(&disk).open(ROOT).unwrap();
             let first = commit_all_kinds(&store, 1).unwrap();
             let expected = content(&first).1;
-            refused.iter().for_each(|call| refuse(&disk, *call, code));
+            refuse_all(&disk, refused, code);
             let pending = store.begin(store.next_id()).unwrap();
             let old = handles(&first);
             let mut new = pending.duplicate(&old[..4], Scope::Exclusive).unwrap();
@@ -144,7 +146,7 @@ fn any_other_error_of_a_link_is_the_callers() {
             let disk = SimDisk::new();
             let store = options(&disk).open(ROOT).unwrap();
             let first = commit_all_kinds(&store, 1).unwrap();
-            calls.iter().for_each(|call| refuse(&disk, *call, REFUSALS[0]));
+            refuse_all(&disk, calls, REFUSALS[0]);
             disk.fail_nth(last, 1, Fault::Error(code));
             let pending = store.begin(store.next_id()).unwrap();
             let error = pending.duplicate(&handles(&first), Scope::Exclusive).unwrap_err();
@@ -181,7 +183,7 @@ fn state_that_is_gone_or_not_ours_is_refused_by_name() {
     commit_all_kinds(&store, 1).unwrap();
     let gone: StateHandle = "shared:1.0.99@64+4096#1a2b3c4d".parse().unwrap();
     let pending = store.begin(store.next_id()).unwrap();
-    let error = pending.duplicate(&[gone.clone()], Scope::Exclusive).unwrap_err();
+    let error = pending.duplicate(std::slice::from_ref(&gone), Scope::Exclusive).unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains(&gone.to_string()), "{error}");
     assert!(!pending.can_fast_duplicate(&gone, Scope::Exclusive));
     let tiny = pending.write(Scope::Shared, b"tiny").unwrap();

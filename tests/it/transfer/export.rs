@@ -9,7 +9,8 @@ use piton::{
 };
 
 use super::{
-    REFUSALS, TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, names, options, refuse, source,
+    REFUSALS, TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, names, options, refuse,
+    refuse_all, source,
 };
 use crate::support::{ROOT, bytes, commit_states, on_every_disk, read_states};
 
@@ -130,7 +131,7 @@ fn without_links_what_is_copied_is_what_the_checkpoint_needs() {
         let kept = [3, 90, 91, 150].map(|n: usize| first.manifest().state(&n.to_string()).unwrap().clone());
         let manifest = kept.into_iter().enumerate().fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h));
         let second = pending.commit(manifest).unwrap();
-        calls.iter().for_each(|call| refuse(&disk, *call, REFUSALS[0]));
+        refuse_all(&disk, calls, REFUSALS[0]);
         let exported = store.export(second.id(), TARGET).unwrap();
         let [file] = &exported.files[..] else { panic!("{exported:?}") };
         let is_shared = calls.len() == 1;
@@ -208,7 +209,6 @@ fn holes_are_punched_again_once_the_export_is_gone() {
     let (state, target) = (dir.path().join("state"), dir.path().join("savepoint"));
     let store = Options::new().inline_threshold(64).relocation(false).open(&state).unwrap();
     if !store.capabilities().unwrap().punch_holes {
-        eprintln!("skipped: this file system punches no holes");
         return;
     }
     let states: Vec<_> = (0..100).map(|n| bytes(n, 8000)).collect();

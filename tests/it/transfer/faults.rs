@@ -8,7 +8,9 @@ use piton::{
     testing::{Call, Fault, SimDisk, Survival},
 };
 
-use super::{EXDEV, TARGET, assert_whole, commit_all_kinds, content, files, go_on, names, refuse};
+use super::{
+    Content, EXDEV, TARGET, assert_whole, commit_all_kinds, content, files, go_on, names, refuse_all, remove_all,
+};
 use crate::support::ROOT;
 
 const OURS: &str = "/ours";
@@ -23,8 +25,6 @@ fn options(disk: &SimDisk) -> Options {
     super::options(disk).segment_size(60_000)
 }
 
-type Content = (Vec<u8>, Vec<(String, Vec<u8>)>);
-
 /// A store with two checkpoints, closed.
 fn source(ways: &[Call]) -> (SimDisk, Content) {
     let disk = SimDisk::new();
@@ -32,7 +32,7 @@ fn source(ways: &[Call]) -> (SimDisk, Content) {
     commit_all_kinds(&store, 1).unwrap();
     let expected = content(&go_on(&store, 2, 2).unwrap());
     store.close().unwrap();
-    ways.iter().for_each(|call| refuse(&disk, *call, EXDEV));
+    refuse_all(&disk, ways, EXDEV);
     (disk, expected)
 }
 
@@ -55,7 +55,7 @@ fn check_export(disk: &SimDisk, expected: &Content, returned: bool) {
         assert!(opened.as_ref().map_or(true, |store| store.checkpoint_ids().is_empty()), "half of it: {opened:?}");
         if opened.is_ok() {
             // There was not even a mark: a directory as good as empty, which is a store now.
-            files(disk, TARGET.as_ref()).keys().for_each(|path| disk.remove(path).unwrap());
+            remove_all(disk, TARGET);
             for dir in ["shared", "exclusive", "manifests"] {
                 disk.remove_dir(&Path::new(TARGET).join(dir)).unwrap();
             }

@@ -9,8 +9,8 @@ use piton::{
 };
 
 use super::{
-    EIO, REFUSALS, TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, names, options, refuse,
-    source,
+    EIO, REFUSALS, TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, names, options, refuse_all,
+    remove_all, source,
 };
 use crate::support::{ROOT, bytes, on_every_disk, read_states};
 
@@ -47,9 +47,9 @@ fn under_each_claim_exactly_the_files_go_that_it_says() {
             store.close().unwrap();
             let there = |root: &Path| disk.clone().open_read_only(root).is_ok();
 
-            let importer = options.clone().open(&ours).unwrap();
-            commit_all_kinds(&importer, 7).unwrap();
-            let imported = importer.import(&target, claim).unwrap();
+            let store = options.clone().open(&ours).unwrap();
+            commit_all_kinds(&store, 7).unwrap();
+            let imported = store.import(&target, claim).unwrap();
             assert!(imported.failures.is_empty(), "{:?}", imported.failures);
             assert_eq!(imported.checkpoint.id().get(), 2);
             assert_eq!(content(&imported.checkpoint), expected);
@@ -58,7 +58,7 @@ fn under_each_claim_exactly_the_files_go_that_it_says() {
             assert!(imported.files.iter().all(|file| file.way == way && file.space == 0));
             assert_eq!(imported.space(), 0);
             drop(imported);
-            importer.close().unwrap();
+            store.close().unwrap();
 
             let store = go_on_five_times_and_prune(|| options.clone().open(&ours).unwrap());
             assert_eq!(store.checkpoint_ids().len(), 1);
@@ -83,8 +83,7 @@ fn the_source_can_go_and_the_copy_stays() {
     let store = options(&disk).open(OURS).unwrap();
     let imported = store.import(TARGET, Claim::Copy).unwrap();
     assert!(imported.files.iter().all(|file| file.way == Way::Linked));
-    let gone = files(&disk, TARGET.as_ref());
-    gone.keys().for_each(|path| disk.remove(path).unwrap());
+    remove_all(&disk, TARGET);
     assert_eq!(content(&imported.checkpoint), expected);
     assert_whole(&store);
     let exported = store.export(imported.checkpoint.id(), "/exports/third").unwrap();
@@ -184,7 +183,7 @@ fn without_links_bytes_are_shared_and_without_that_copied_durably() {
             for claim in [Claim::Copy, Claim::Move] {
                 let disk = SimDisk::new();
                 let expected = source(&disk).1;
-                calls.iter().for_each(|call| refuse(&disk, *call, code));
+                refuse_all(&disk, calls, code);
                 let store = options(&disk).open(OURS).unwrap();
                 let imported = store.import(ROOT, claim).unwrap();
                 let way = if calls.len() == 1 { Way::Reflinked } else { Way::Copied };

@@ -5,6 +5,7 @@ mod borrow;
 mod duplicate;
 mod export;
 mod faults;
+mod filesystems;
 mod import;
 mod moved;
 
@@ -40,6 +41,19 @@ pub(super) fn options(disk: &(impl Disk + Clone)) -> Options {
 pub(super) fn refuse(disk: &SimDisk, call: Call, code: i32) {
     for nth in 1..=500 {
         disk.fail_nth(call, nth, Fault::Error(code));
+    }
+}
+
+pub(super) fn refuse_all(disk: &SimDisk, calls: &[Call], code: i32) {
+    for call in calls {
+        refuse(disk, *call, code);
+    }
+}
+
+/// Removes every file under a directory.
+pub(super) fn remove_all(disk: &SimDisk, root: &str) {
+    for path in files(disk, root.as_ref()).keys() {
+        disk.remove(path).unwrap();
     }
 }
 
@@ -95,8 +109,10 @@ pub(super) fn go_on(store: &Store, anew: usize, seed: u64) -> Result<Checkpoint>
     pending.commit(manifest)
 }
 
+pub(super) type Content = (Vec<u8>, Vec<(String, Vec<u8>)>);
+
 /// What a checkpoint says and has, whatever its handles are.
-pub(super) fn content(checkpoint: &Checkpoint) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
+pub(super) fn content(checkpoint: &Checkpoint) -> Content {
     let seed = checkpoint.manifest().metadata("seed").map(<[u8]>::to_vec).unwrap_or_default();
     (seed, read_states(checkpoint).unwrap())
 }
@@ -117,7 +133,7 @@ pub(super) fn id(number: u64) -> CheckpointId {
 }
 
 /// A store with two checkpoints, and the content of the second.
-pub(super) fn source(disk: &SimDisk) -> (Store, (Vec<u8>, Vec<(String, Vec<u8>)>)) {
+pub(super) fn source(disk: &SimDisk) -> (Store, Content) {
     let store = options(disk).open(ROOT).unwrap();
     commit_all_kinds(&store, 1).unwrap();
     let second = go_on(&store, 2, 2).unwrap();

@@ -8,7 +8,7 @@ use piton::{
     testing::{Call, Fault, SimDisk, Survival},
 };
 
-use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, names, options, source};
+use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, names, options, remove_all, source};
 use crate::support::ROOT;
 
 const OURS: &str = "/ours";
@@ -87,8 +87,7 @@ fn store_that_somebody_made_in_its_place_since_is_left_alone() {
     assert_eq!(imported.failures.len(), 1);
     let disk = disk.cut_power(Survival::Everything);
     assert!(is_noted(&disk));
-    let old: Vec<_> = files(&disk, ROOT.as_ref()).into_keys().collect();
-    old.iter().for_each(|path| disk.remove(path).unwrap());
+    remove_all(&disk, ROOT);
     let new = options(&disk).open(ROOT).unwrap();
     commit_all_kinds(&new, 8).unwrap();
     drop(new);
