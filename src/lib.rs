@@ -15,6 +15,8 @@
 //! | know whether it is whole | [`Store::validate`], [`Store::recover_latest_validated`] |
 //! | keep it, change what may change of it | [`Store::pin`], [`CheckpointKind::Savepoint`], [`Store::update_manifest`] |
 //! | throw it away | [`Store::prune`], [`Store::forget`], [`Options::retain`], [`Options::retain_for`] |
+//! | give a checkpoint states of its own with the bytes of others | [`PendingCheckpoint::duplicate`] |
+//! | take it elsewhere as a store of its own, and bring it back | [`Store::export`], [`Store::import`], [`Claim`] |
 //! | read it in another process | [`Options::open_read_only`], [`ReadOnlyStore`] |
 //! | address checkpoints and artifacts by id | [`contract::CheckpointStore`], [`contract::Checkpointer`] |
 //! | see what it takes, and when space is given back | [`Store::usage`], [`Store::maintain`], [`Options::max_space_amplification`] |

@@ -96,8 +96,9 @@ impl Disk for MemoryDisk {
         self.tree.lock().link(from, to).map(drop)
     }
 
-    fn can_link(&self, _: &Path, _: &Path) -> bool {
-        true
+    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+        let tree = &self.tree.lock();
+        tree.find_file(from).is_ok() && tree.find(dir).is_ok()
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {

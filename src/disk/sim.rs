@@ -345,8 +345,9 @@ impl Disk for SimDisk {
         })
     }
 
-    fn can_link(&self, _: &Path, _: &Path) -> bool {
-        true
+    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+        let tree = &self.state.lock().tree;
+        tree.find_file(from).is_ok() && tree.find(dir).is_ok()
     }
 
     /// Shares nothing: what is copied counts as unsynced bytes of the new file, which is what must be survived.

@@ -36,6 +36,12 @@ pub const TESTS: &[(&str, Test)] = &[
     ("mapping_stays_what_it_was_while_the_file_grows", mapping_stays_what_it_was_while_the_file_grows),
     ("file_takes_what_it_has_and_has_one_name", file_takes_what_it_has_and_has_one_name),
     ("holes_are_zeros_and_nothing_else_changes", holes_are_zeros_and_nothing_else_changes),
+    ("linked_file_is_one_file_with_two_names", linked_file_is_one_file_with_two_names),
+    (
+        "reflinked_and_copied_bytes_are_apart_from_their_originals",
+        reflinked_and_copied_bytes_are_apart_from_their_originals,
+    ),
+    ("directory_is_removed_only_if_it_is_empty", directory_is_removed_only_if_it_is_empty),
     ("rename_replaces_whole_files", rename_replaces_whole_files),
     ("rename_new_never_replaces_and_one_of_many_wins", rename_new_never_replaces_and_one_of_many_wins),
     ("removed_file_stays_readable_for_who_has_it_open", removed_file_stays_readable_for_who_has_it_open),
@@ -189,6 +195,66 @@ fn holes_are_zeros_and_nothing_else_changes(disk: &dyn Disk, dir: &Path) {
     assert!(bytes.len() == 2 * MIB && bytes[..64 << 10].iter().chain(&bytes[512 << 10..MIB]).all(|byte| *byte == 7));
     assert!(bytes[64 << 10..512 << 10].iter().chain(&bytes[MIB..]).all(|byte| *byte == 0));
     assert!(disk.metadata(&path).unwrap().allocated < before.allocated, "nothing was given back");
+}
+
+/// Only if the disk can link at all.
+fn linked_file_is_one_file_with_two_names(disk: &dyn Disk, dir: &Path) {
+    let (path, file) = make_file(disk, dir, b"one");
+    let (second, taken) = (dir.join("second"), make_file(disk, dir, b"taken").0);
+    match disk.link(&path, &second) {
+        Err(refused) if refused.kind() == ErrorKind::Unsupported => return assert!(!disk.can_link(&path, dir)),
+        linked => linked.unwrap(),
+    }
+    assert!(disk.can_link(&path, dir) && !disk.can_link(&dir.join("none"), dir));
+    assert_eq!(disk.link(&path, &taken).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(disk.link(&dir.join("none"), &dir.join("third")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(read_all(&*disk.open(&taken).unwrap()), b"taken");
+    write_all(&*file, b" more", 3);
+    assert_eq!(read_all(&*disk.open(&second).unwrap()), b"one more", "the same file");
+    let links = |path: &Path| disk.metadata(path).unwrap().links;
+    assert_eq!((links(&path), links(&second), links(&taken)), (2, 2, 1), "a file with two names must not be punched");
+    disk.remove(&path).unwrap();
+    assert_eq!((read_all(&*disk.open(&second).unwrap()), links(&second)), (b"one more".to_vec(), 1));
+}
+
+/// Each only if the disk can do it at all.
+fn reflinked_and_copied_bytes_are_apart_from_their_originals(disk: &dyn Disk, dir: &Path) {
+    let bytes: Vec<_> = (0..=255).cycle().take(100_000).collect();
+    let (path, file) = make_file(disk, dir, &bytes);
+    file.sync_data().unwrap();
+    let (whole, _) = make_file(disk, dir, b"");
+    if disk.reflink(&path, &whole).is_ok() {
+        assert_eq!(read_all(&*disk.open(&whole).unwrap()), bytes);
+    }
+    let (parts, copy) = make_file(disk, dir, b"");
+    let ranges = [10..20, 8192..50_000, 99_999..100_000];
+    if disk.copy_ranges(&path, &parts, &ranges).is_ok() {
+        let mut expected = vec![0; bytes.len()];
+        for range in ranges {
+            let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+            expected[range.clone()].copy_from_slice(&bytes[range]);
+        }
+        assert_eq!(read_all(&*copy), expected);
+    }
+    write_all(&*file, b"changed", 0);
+    let is_new = |path: &Path| read_all(&*disk.open(path).unwrap()).starts_with(b"changed");
+    assert!(is_new(&path) && !is_new(&whole) && !is_new(&parts));
+}
+
+/// Only if the disk removes directories at all.
+fn directory_is_removed_only_if_it_is_empty(disk: &dyn Disk, dir: &Path) {
+    let child = dir.join("child");
+    disk.create_dir(&child).unwrap();
+    let (path, _) = make_file(disk, &child, b"here");
+    match disk.remove_dir(&child) {
+        Err(refused) if refused.kind() == ErrorKind::Unsupported => return,
+        refused => assert_eq!(refused.unwrap_err().kind(), ErrorKind::DirectoryNotEmpty),
+    }
+    disk.remove(&path).unwrap();
+    disk.remove_dir(&child).unwrap();
+    assert_eq!(disk.metadata(&child).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(disk.remove_dir(&child).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(disk.list(dir).unwrap().is_empty());
 }
 
 fn rename_replaces_whole_files(disk: &dyn Disk, dir: &Path) {
