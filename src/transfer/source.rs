@@ -68,6 +68,12 @@ impl Departing {
         if volume.metadata("")?.is_none() {
             return Ok(());
         }
+        // What was removed from its directories must not come back once nobody can tell whose it was.
+        for dir in layout::DIRS {
+            if volume.metadata(dir)?.is_some() {
+                volume.sync_dir(dir)?;
+            }
+        }
         volume.remove(layout::IDENTITY.as_ref())?;
         volume.sync_dir("")?;
         layout::DIRS.iter().try_for_each(|dir| volume.remove_dir(dir))?;
