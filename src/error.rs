@@ -62,6 +62,8 @@ pub(crate) enum Cause {
     #[error("{0}")]
     NotFound(Cow<'static, str>),
     #[error("{0}")]
+    Unavailable(String),
+    #[error("{0}")]
     Invalid(String),
     #[error("the state has {size} bytes, the limit is {limit} bytes per state")]
     TooLarge { size: u64, limit: u64 },
@@ -144,6 +146,14 @@ impl Error {
         Malformed::new(offset, what).at(operation, path)
     }
 
+    /// A file that a checkpoint borrows from another store cannot be had, for this reason.
+    pub(crate) fn unavailable(operation: impl Into<String>, path: &Path, why: &str) -> Self {
+        let what = format!(
+            "it is borrowed from another store, and cannot be had: {why}; bring it back, or forget the checkpoint"
+        );
+        Self::at(operation, path, Cause::Unavailable(what))
+    }
+
     /// Says what to do about damage.
     pub(crate) fn with_remedy(self, remedy: &str) -> Self {
         match (&self.inner.cause, &self.inner.path) {
@@ -197,6 +207,13 @@ impl Error {
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         matches!(self.inner.cause, Cause::Corrupt(_))
+    }
+
+    /// What a checkpoint [borrows](crate::Claim::Borrow) from another store cannot be had now: it is gone, or cannot be
+    /// reached. Nothing of ours is damaged. The checkpoint is passed over and stays, until it is forgotten by its id.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.inner.cause, Cause::Unavailable(_))
     }
 
     /// The store is open for writing elsewhere; the message names the holder.
@@ -271,9 +288,9 @@ impl Error {
         self.raw_os_error().is_some_and(|code| code == EMFILE || code == ENFILE)
     }
 
-    /// Bytes that are there cannot be had: damaged, or on a bad sector. An older checkpoint is the way out.
+    /// Bytes that are there cannot be had: damaged, on a bad sector, or somebody else's. An older checkpoint is the way out.
     pub(crate) fn is_damage(&self) -> bool {
-        self.is_corrupt() || self.raw_os_error() == Some(EIO)
+        self.is_corrupt() || self.is_unavailable() || self.raw_os_error() == Some(EIO)
     }
 
     /// A name that was to be new exists already.
@@ -297,7 +314,7 @@ impl fmt::Display for Error {
         }
         write!(f, ": {}", self.inner.cause)?;
         if self.indeterminate {
-            f.write_str(" (the outcome is unknown, reopen the store)")?;
+            f.write_str(" (the outcome is unknown, opening it again tells)")?;
         }
         Ok(())
     }
@@ -338,7 +355,7 @@ impl From<Error> for io::Error {
             Cause::Conflict(_) => io::ErrorKind::AlreadyExists,
             Cause::Locked { .. } => io::ErrorKind::WouldBlock,
             Cause::InUse(_) => io::ErrorKind::ResourceBusy,
-            Cause::Poisoned(_) | Cause::Fenced { .. } => io::ErrorKind::Other,
+            Cause::Poisoned(_) | Cause::Fenced { .. } | Cause::Unavailable(_) => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }

@@ -19,13 +19,14 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     check::{self, Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport},
-    disk::{FileKind, layout, volume::Volume},
+    disk::{FileKind, layout, root, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::Identity,
     id::{CheckpointId, StoreId},
     identity, manifests,
     options::Options,
     read::{Checkpoint, Pin, ReadSettings},
+    reclaim::registry::{not_lent, pin_lender},
 };
 
 /// How often the directory is looked at, at most, for a moment in which nothing newer comes.
@@ -77,8 +78,7 @@ impl Options {
     /// `is_not_found` if there is no store. `is_corrupt` if its identity is damaged; opening it for writing can
     /// [rebuild](Self::rebuild_identity) that. `is_newer_format`. Errors of the file system.
     pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
-        let root = root.as_ref();
-        let root = std::path::absolute(root).map_err(|e| Error::io("open store in", root, e))?;
+        let root = root::absolute(root::OPERATION, root.as_ref())?;
         let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));
         let store = identity::read(&volume)?.store;
         let reading = Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify));
@@ -254,10 +254,9 @@ impl ReadOnlyStore {
         if take_over.outdates(id, manifest.generation) {
             return Err(manifests::stale(volume, &manifest, take_over.generation));
         }
-        // Whether what is lent is there is seen when it is looked at.
-        let lenders = manifest.lenders().map(|lender| volume.pin(&layout::lender(lender.root(), lender.checkpoint())));
-        let lent: Vec<_> = lenders.collect::<Result<_>>()?;
-        let pin = Pin::locked(&manifest, lent.into_iter().flatten().chain([lock]).collect());
+        let lent = manifest.lenders().map(|lender| pin_lender(volume, lender).ok_or_else(|| not_lent(lender)));
+        let locks = lent.chain([Ok(lock)]).collect::<Result<_>>()?;
+        let pin = Pin::locked(&manifest, locks);
         Ok(Checkpoint::new(manifest, reading, pin))
     }
 

@@ -63,6 +63,10 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     let (checkpoint, retired) = {
         let _names = publisher.registry.lock_manifests();
         publisher.admit(id)?;
+        if !publisher.registry.lenders().is_empty() {
+            // What is lent may be referred to only as long as the newest checkpoint does, which may be another one now.
+            resolve(batch, manifest.content.handles(), "commit")?;
+        }
         let temp = write_manifest(&publisher.volume, &bytes)?;
         publisher.identity.check_not_fenced(&operation("commit", id))?;
         let unknown = PoisonOnPanic(&publisher.volume);
@@ -101,8 +105,11 @@ impl Publisher {
         }
         content.vnode_count.get_or_insert(self.vnode_count);
         let files = content.handles().filter_map(StateHandle::extent).map(|extent| extent.file);
-        let origins = self.registry.origins(files);
-        Ok(Manifest { store: self.identity.store(), id, generation: self.identity.generation(), origins, content })
+        let (store, generation) = (self.identity.store(), self.identity.generation());
+        let mut origins = self.registry.origins(files);
+        // An old copy of this store may have had a file that now has its very name here: that needs no saying.
+        origins.retain(|file, origin| origin.lent.is_some() || (origin.store, origin.file) != (store, *file));
+        Ok(Manifest { store, id, generation, origins, content })
     }
 
     /// A checkpoint that we do not know of has the id. If it is of a writer that had lost the store, nobody may use it.

@@ -16,6 +16,8 @@ pub(crate) const LOCK: &str = "piton.lock";
 pub(crate) const MANIFESTS: &str = "manifests";
 /// What an export has until it is complete. Beside an identity it means nothing.
 pub(crate) const PARTIAL: &str = "piton.partial";
+/// What a store has that is to go, because its checkpoint was taken over.
+pub(crate) const DEPARTING: &str = "piton.departing";
 /// The directories under the root, the manifests' last.
 pub(crate) const DIRS: [&str; 3] = ["shared", "exclusive", MANIFESTS];
 
@@ -101,6 +103,12 @@ pub(crate) fn parse_segment(scope: Scope, name: &OsStr) -> Option<FileId> {
     let sequence = parts.next()?.parse().ok()?;
     let file = FileId { scope, generation, lane, sequence };
     (segment_name(file) == name).then_some(file)
+}
+
+/// Whether a store makes such a name in one of its directories.
+pub(crate) fn is_ours(name: &OsStr) -> bool {
+    let of_checkpoint = [parse_manifest, parse_update, parse_source].iter().any(|parse| parse(name).is_some());
+    of_checkpoint || is_temp(name) || parse_segment(Scope::Shared, name).is_some()
 }
 
 /// Whether a disk gives out this name for temporary files.

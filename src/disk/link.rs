@@ -50,11 +50,13 @@ pub(crate) struct Original<'a> {
 }
 
 /// Whether an error says that something cannot be done here, and not that it went wrong.
-fn is_refused(error: &io::Error) -> bool {
-    let refusals = [Errno::XDEV, Errno::PERM, Errno::MLINK, Errno::OPNOTSUPP];
+pub(crate) fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, TooManyLinks, Unsupported};
+    let refusals = [Errno::XDEV, Errno::PERM, Errno::MLINK, Errno::OPNOTSUPP, Errno::NOTSUP];
     match error.raw_os_error() {
         Some(code) => refusals.iter().any(|refusal| refusal.raw_os_error() == code),
-        None => error.kind() == io::ErrorKind::Unsupported,
+        // Of a disk that is not the operating system's; `PermissionDenied` may be `EACCES`, which is an error.
+        None => matches!(error.kind(), CrossesDevices | TooManyLinks | Unsupported),
     }
 }
 
@@ -75,21 +77,31 @@ pub(crate) fn place<L>(
     {
         return Ok(Way::Linked);
     }
-    let temp = TempFile::create(to, name.parent().unwrap_or(Path::new("")))?;
-    let target = temp.file().path();
-    let way = if same_disk && reflink(to, &original, target)? {
-        Way::Reflinked
-    } else {
-        let ranges = coalesced(from.ranges);
-        if !(same_disk && done(to.disk().copy_ranges(&original, target, &ranges), "copy", &original)?) {
-            copy(&from.volume.open(from.name)?, temp.file(), &ranges)?;
-        }
-        check(temp.file())?;
-        Way::Copied
-    };
+    let dir = name.parent().unwrap_or(Path::new(""));
+    let temp = TempFile::create(to, dir)?;
+    if same_disk && reflink(to, &original, temp.file().path())? && temp.file().len()? >= from.end() {
+        temp.file().sync()?;
+        temp.publish(name)?;
+        return Ok(Way::Reflinked);
+    }
+    drop(temp);
+    let temp = TempFile::create(to, dir)?;
+    let ranges = coalesced(from.ranges);
+    let copied = same_disk && done(to.disk().copy_ranges(&original, temp.file().path(), &ranges), "copy", &original)?;
+    if !copied {
+        copy(&from.volume.open(from.name)?, temp.file(), &ranges)?;
+    }
+    check(temp.file())?;
     temp.file().sync()?;
     temp.publish(name)?;
-    Ok(way)
+    Ok(Way::Copied)
+}
+
+impl Original<'_> {
+    /// Behind the last byte that is needed.
+    fn end(&self) -> u64 {
+        self.ranges.last().map_or(0, |range| range.end)
+    }
 }
 
 /// Gives a file a second name; false if that cannot be done here.

@@ -203,7 +203,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Keeps a file that exists from being [claimed](Disk::claim), in any process, until the value is dropped or the
     /// process ends; [`Lock::Held`] if somebody has claimed it. Many may pin a file at once. Nothing is written.
     ///
-    /// By default nobody is kept from anything: right for a disk that one process alone can use.
+    /// By default nobody is kept from anything: right for a disk that one process alone can use, and on which no store lends
+    /// files to another ([`Claim::Borrow`](crate::Claim::Borrow)).
     ///
     /// # Errors
     ///

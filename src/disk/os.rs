@@ -28,6 +28,7 @@ pub struct OsDisk;
 /// What `st_blocks` counts in, whatever the file system's own blocks are.
 const STAT_BLOCK: u64 = 512;
 /// So many bytes are copied by one call: it cannot be interrupted.
+#[cfg(target_os = "linux")]
 const MOST_COPIED: usize = 64 << 20;
 /// Enough of the lock file to name its owner.
 const OWNER_LEN: u64 = 256;
@@ -106,7 +107,8 @@ impl Disk for OsDisk {
     /// Names of one file are on one device; across mounts of it, and across btrfs subvolumes, the call tells.
     fn can_link(&self, from: &Path, dir: &Path) -> bool {
         let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
-        matches!((device(from), device(dir)), (Ok(from), Ok(dir)) if from == dir)
+        let home = from.parent().unwrap_or(from);
+        self.metadata(from).is_ok() && matches!((device(home), device(dir)), (Ok(home), Ok(dir)) if home == dir)
     }
 
     #[cfg(target_os = "linux")]
@@ -119,10 +121,12 @@ impl Disk for OsDisk {
             Errno::NOSYS,
             Errno::PERM,
             Errno::XDEV,
+            // ZFS, of what is not on the medium yet.
+            Errno::AGAIN,
         ]))
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    #[cfg(target_os = "linux")]
     fn copy_ranges(&self, from: &Path, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
         let (from, to) = open_pair(from, to)?;
         for range in ranges {
@@ -152,19 +156,24 @@ impl Disk for OsDisk {
     fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(no_follow()?);
-        let file = options.open(path)?;
-        match file.try_lock_exclusive() {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut holder = Vec::new();
-                file.take(OWNER_LEN).read_to_end(&mut holder)?;
-                return Ok(Lock::Held(String::from_utf8_lossy(&holder).trim().to_owned()));
+        loop {
+            let file = options.open(path)?;
+            match file.try_lock_exclusive() {
+                // Whoever had it may have removed it meanwhile, with the store: then it is the lock of nothing.
+                Ok(()) if !is_at(&file, path)? => {}
+                Ok(()) => {
+                    file.set_len(0)?;
+                    file.write_all_at(owner.as_bytes(), 0)?;
+                    return Ok(Lock::Taken(Box::new(OsLock { file })));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut holder = Vec::new();
+                    file.take(OWNER_LEN).read_to_end(&mut holder)?;
+                    return Ok(Lock::Held(String::from_utf8_lossy(&holder).trim().to_owned()));
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
-        file.set_len(0)?;
-        file.write_all_at(owner.as_bytes(), 0)?;
-        Ok(Lock::Taken(Box::new(OsLock { file })))
     }
 
     /// Nothing is written, so a medium that is read-only will do.
@@ -181,6 +190,16 @@ impl Disk for OsDisk {
             _ => Err(error),
         })?;
         lock_file(file, fs2::FileExt::try_lock_exclusive)
+    }
+}
+
+/// Whether this name stands for this file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -260,6 +279,7 @@ impl From<fs::Metadata> for Metadata {
 }
 
 /// A file to copy from, and one to copy to.
+#[cfg(target_os = "linux")]
 fn open_pair(from: &Path, to: &Path) -> io::Result<(File, File)> {
     let from = OpenOptions::new().read(true).custom_flags(no_follow()?).open(from)?;
     let to = OpenOptions::new().write(true).custom_flags(no_follow()?).open(to)?;

@@ -1,21 +1,31 @@
 //! The root and the directories under it.
 
-use std::io::ErrorKind;
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use super::{FileKind, layout, volume::Volume};
 use crate::error::{Error, Malformed, Result};
 
-const OPERATION: &str = "open store in";
+/// What opening a store is called in errors.
+pub(crate) const OPERATION: &str = "open store in";
+
+/// The directory, absolute, in one spelling: it goes into manifests, and is compared.
+pub(crate) fn absolute(operation: &str, dir: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(dir).map_err(|e| Error::io(operation, dir, e))?;
+    Ok(absolute.components().collect())
+}
 
 /// Creates the root and whatever of its ancestors is missing. They become durable with the identity.
-pub(crate) fn ensure(volume: &Volume) -> Result<()> {
+pub(crate) fn ensure(operation: &str, volume: &Volume) -> Result<()> {
     let root = volume.root();
     let mut missing = Vec::new();
     for dir in root.ancestors() {
         match volume.metadata(dir)? {
             None => missing.push(dir),
             Some(found) if found.kind == FileKind::File => {
-                return Err(Error::io(OPERATION, dir, ErrorKind::NotADirectory.into()));
+                return Err(Error::io(operation, dir, ErrorKind::NotADirectory.into()));
             }
             Some(_) => break,
         }

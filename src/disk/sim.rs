@@ -253,6 +253,9 @@ impl State {
     fn copy(&mut self, source: &Content, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
         let (id, target) = self.tree.find_file(to)?;
         for range in ranges {
+            if range.end > source.len() {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
             let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
             source.read_at(&mut bytes, range.start);
             target.write_at(&bytes, range.start)?;
@@ -262,7 +265,11 @@ impl State {
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let is_other = self.tree.find(from)? != self.tree.find(to).unwrap_or(ROOT);
         let id = self.tree.rename(from, to)?;
+        if !is_other {
+            return Ok(());
+        }
         let ((from_dir, from_name), (to_dir, to_name)) = (self.tree.split(from)?, self.tree.split(to)?);
         self.note(to_dir, to_name, Some(id));
         self.note(from_dir, from_name, None);

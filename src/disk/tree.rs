@@ -223,8 +223,11 @@ impl Tree {
     /// Gives a file another name, in place of what has it.
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<NodeId> {
         let (id, _) = self.find_file(from)?;
-        if self.find(to).is_ok() {
-            self.remove(to)?;
+        match self.find(to) {
+            // Two names of one file: nothing happens, as POSIX has it.
+            Ok(other) if other == id => return Ok(id),
+            Ok(_) => self.remove(to)?,
+            Err(_) => {}
         }
         let ((from_dir, from_name), (to_dir, to_name)) = (self.split(from)?, self.split(to)?);
         self.names_mut(to_dir)?.insert(to_name.to_owned(), id);

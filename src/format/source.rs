@@ -1,4 +1,5 @@
-//! `manifests/*.source`: which store is to go because a checkpoint was taken over from it.
+//! `manifests/*.source` and `piton.departing`: which store is to go because a checkpoint was taken over from it, and by
+//! whom. The one is in the store that takes over, the other in the one that goes; both have the same bytes.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
 
@@ -12,11 +13,13 @@ use crate::{
 const MAGIC: [u8; 8] = *b"PITONSRC";
 const WHAT: &str = "source";
 
-/// What `*.source` says.
+/// What is agreed between two stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     /// The store that the checkpoint belongs to, and its id there.
     pub(crate) ours: (StoreId, CheckpointId),
+    /// Which attempt at that checkpoint: an id comes back if an attempt failed, but not in the same generation.
+    pub(crate) generation: u64,
     /// The store that it was taken over from, and its id there.
     pub(crate) theirs: (StoreId, CheckpointId),
     /// The directory of that store, absolute.
@@ -29,6 +32,7 @@ pub(crate) fn encode(source: &Source) -> Vec<u8> {
         writer.put_raw(&store.0);
         writer.put(id.get());
     }
+    writer.put(source.generation);
     writer.put_bytes(source.root.as_os_str().as_bytes());
     frame::finish(MAGIC, writer)
 }
@@ -46,12 +50,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Source, Malformed> {
         Ok((store, id.ok_or_else(|| reader.malformed("there is no such checkpoint"))?))
     };
     let (ours, theirs) = (checkpoint()?, checkpoint()?);
+    let generation = reader.take("generation")?;
     let root = PathBuf::from(OsStr::from_bytes(reader.take_bytes("root")?));
     if !root.is_absolute() {
         return Err(reader.malformed("the root is not absolute"));
     }
     reader.end()?;
-    Ok(Source { ours, theirs, root })
+    Ok(Source { ours, generation, theirs, root })
 }
 
 #[cfg(test)]
@@ -61,8 +66,8 @@ mod tests {
     #[test]
     fn comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
         let id = CheckpointId::FIRST;
-        let source =
-            Source { ours: (StoreId([1; 16]), id), theirs: (StoreId([2; 16]), id.next()), root: "/their/store".into() };
+        let (ours, theirs) = ((StoreId([1; 16]), id), (StoreId([2; 16]), id.next()));
+        let source = Source { ours, generation: 3, theirs, root: "/their/store".into() };
         let bytes = encode(&source);
         assert_eq!(decode(&bytes).unwrap(), source);
         for bit in 0..bytes.len() * 8 {

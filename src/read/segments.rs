@@ -72,18 +72,28 @@ impl ReadSettings {
     }
 
     fn open_unverified(&self, data: DataFile) -> Result<OpenSegment> {
-        let name = layout::data_file(data.id, data.lent());
-        let file = self.volume.open(&name);
-        let file = file.map_err(|error| if error.is_not_found() { self.missing(&name) } else { error })?;
+        let file = self.volume.open(layout::data_file(data.id, data.lent()));
+        let file = file.map_err(|error| self.not_there(&data, error))?;
         Ok(OpenSegment { data, file, mapping: Mutex::default() })
     }
 
     /// How long a data file is, without opening it; and its path.
     pub(crate) fn len(&self, data: &DataFile) -> Result<(u64, PathBuf)> {
         let name = layout::data_file(data.id, data.lent());
-        let found = self.volume.metadata(&name)?.filter(|found| found.kind == FileKind::File);
-        let found = found.ok_or_else(|| self.missing(&name))?;
+        let found = self.volume.metadata(&name).map_err(|error| self.not_there(data, error))?;
+        let found = found.filter(|found| found.kind == FileKind::File);
+        let found = found.ok_or_else(|| self.not_there(data, self.missing(&name)))?;
         Ok((found.len, self.volume.path(&name)))
+    }
+
+    /// What cannot be had of another store is no damage of ours.
+    fn not_there(&self, data: &DataFile, error: Error) -> Error {
+        let name = layout::data_file(data.id, data.lent());
+        match data.lent {
+            Some(_) => Error::unavailable("open", &self.volume.path(&name), &error.to_string()),
+            None if error.is_not_found() => self.missing(&name),
+            None => error,
+        }
     }
 
     fn missing(&self, name: &Path) -> Error {

@@ -128,7 +128,7 @@ impl Extents {
         let mut may = |other: &Group| match known {
             Some((group, answer)) if group == *other => answer,
             _ => {
-                let answer = self.may_share(group, *other, file.is_lent(), newest);
+                let answer = self.may_share(group, *other, (first.file, file.is_lent()), newest);
                 known = Some((*other, answer));
                 answer
             }
@@ -152,9 +152,14 @@ impl Extents {
     }
 
     /// Whether what one group refers to another one may refer to as well.
-    fn may_share(&self, group: Group, other: Group, lent: bool, newest: Option<Group>) -> bool {
-        let published = || self.groups.get(&other).is_some_and(|other| other.published);
-        other == group || if lent { newest == Some(other) } else { published() }
+    fn may_share(&self, group: Group, other: Group, (file, lent): (FileId, bool), newest: Option<Group>) -> bool {
+        let record = self.groups.get(&other);
+        if lent {
+            // The one that is being imported has adopted it.
+            return newest == Some(other)
+                || record.is_some_and(|record| other == group && record.files.contains(&file));
+        }
+        other == group || record.is_some_and(|other| other.published)
     }
 
     /// A file that is about to be created, for many states or for one alone.
@@ -192,7 +197,7 @@ impl Extents {
 
     pub(super) fn may_refer(&self, group: Group, extent: &Extent, newest: Option<Group>) -> bool {
         let lent = self.files.get(extent.file).is_some_and(FileRecord::is_lent);
-        self.could_refer(extent, |other| self.may_share(group, other, lent, newest))
+        self.could_refer(extent, |other| self.may_share(group, other, (extent.file, lent), newest))
     }
 
     /// Whether a published checkpoint refers to an extent that can be referred to, in a file that is not marked.

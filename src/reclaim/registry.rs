@@ -17,7 +17,7 @@ use super::{
     space::{LEAST_PUNCHED, SpacePolicy},
 };
 use crate::{
-    disk::{LockGuard, Metadata, SharedGuard, layout, volume::Volume},
+    disk::{FileKind, LockGuard, Metadata, SharedGuard, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::Identity,
     handle::Extent,
@@ -185,6 +185,8 @@ impl Registry {
         damage: Option<Error>,
     ) {
         let pins = self.pin_lenders(origins);
+        let lenders = origins.values().filter_map(|origin| Some(&*origin.lent.as_ref()?.by));
+        let damage = damage.or_else(|| lenders.clone().find(|lender| !pins.contains_key(*lender)).map(not_lent));
         let mut state = self.state.lock();
         let group = Group(state.number());
         state.extents.hold(group, Holder::Manifest);
@@ -205,8 +207,7 @@ impl Registry {
         }
     }
 
-    /// Keeps whoever lends files from removing them, as far as possible: whether they are there is seen when they are
-    /// looked at.
+    /// Keeps whoever lends files from removing them, as far as they have not done so.
     fn pin_lenders(&self, origins: &Origins) -> Pins {
         let lenders: BTreeSet<_> = origins.values().filter_map(|origin| Some(&origin.lent.as_ref()?.by)).collect();
         lenders.into_iter().filter_map(|lender| Some((Arc::clone(lender), self.pin_lender(lender)?))).collect()
@@ -218,8 +219,7 @@ impl Registry {
         if let Some(pin) = pins.get(lender).and_then(Weak::upgrade) {
             return Some(pin);
         }
-        let name = layout::lender(lender.root(), lender.checkpoint());
-        let pin = Arc::new(self.volume.pin(&name).ok().flatten()?);
+        let pin = Arc::new(pin_lender(&self.volume, lender)?);
         pins.retain(|_, pin| pin.strong_count() > 0);
         pins.insert(lender.clone(), Arc::downgrade(&pin));
         Some(pin)
@@ -355,6 +355,20 @@ impl Registry {
             state.extents.release(group, Holder::Removed);
         }
     }
+}
+
+/// Keeps another store from removing a checkpoint; `None` if that is gone, or cannot be had.
+pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Option<Box<dyn LockGuard>> {
+    let name = layout::lender(lender.root(), lender.checkpoint());
+    // To open anything else than a file might take for ever.
+    volume.metadata(&name).ok()?.filter(|found| found.kind == FileKind::File)?;
+    volume.pin(&name).ok()?
+}
+
+/// A checkpoint that is to lend files is not there.
+pub(crate) fn not_lent(lender: &Lender) -> Error {
+    let path = layout::lender(lender.root(), lender.checkpoint());
+    Error::unavailable("pin", &path, "the checkpoint is gone there, or cannot be locked")
 }
 
 impl Hold {

@@ -1,12 +1,24 @@
 //! Removing what crashed processes left behind.
 
+use std::path::Path;
+
 use crate::{
     disk::{layout, volume::Volume},
+    error::Result,
     id::CheckpointId,
     reclaim::{registry::Registry, sweep::Maintained},
 };
 
 use super::{OpenReport, scan::Found};
+
+/// Whoever opens a store that was to be taken over goes on with it. Durably, before anything new is written to it.
+pub(super) fn take_back(volume: &Volume, found: &Found) -> Result<()> {
+    if !found.temps.iter().any(|name| name == Path::new(layout::DEPARTING)) {
+        return Ok(());
+    }
+    volume.remove(layout::DEPARTING.as_ref())?;
+    volume.sync_dir("")
+}
 
 /// Removes temporary files, and updates of checkpoints that are gone. What resists is reported and tried again later.
 pub(super) fn clean_temps(volume: &Volume, found: &Found, report: &mut OpenReport) {

@@ -15,7 +15,8 @@
 //!    none and nothing was ever written, one is made, after the directories were made and synced. Everything above the
 //!    root is synced as well: this open or an interrupted one may have created it. An identity that is damaged, or
 //!    lost while there are checkpoints, and a directory that has vanished are errors with a remedy;
-//! 4. [`scan`]: every name, sorted into ours, temporary, foreign. [`validate`]: every manifest is read as a whole, every
+//! 4. [`scan`]: every name, sorted into ours, temporary, foreign. A store that was to be taken over by another one
+//!    (`transfer`) is taken back, durably, since it goes on. [`validate`]: every manifest is read as a whole, every
 //!    file it names must be there and long enough; the registry learns of each checkpoint, damaged ones included.
 //!    States are verified on first use, not here;
 //! 5. `manifests/` is synced, so that a checkpoint that another process had renamed and not yet synced is really there
@@ -39,7 +40,10 @@ pub use orphans::Orphans;
 pub(crate) use orphans::cleanup;
 pub use salvage::{SegmentEntry, list_segment};
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     disk::{layout, root, volume::Volume},
@@ -76,17 +80,22 @@ pub(crate) struct Recovered {
     pub(crate) identity: Arc<IdentityFile>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) report: OpenReport,
-    /// The checkpoints that were taken over from stores which are still to go.
-    pub(crate) departing: Vec<CheckpointId>,
+    /// The checkpoints that were taken over from stores which are still to go, and the generations that published them.
+    pub(crate) departing: Vec<(CheckpointId, u64)>,
 }
 
 pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Result<Recovered> {
     let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
-    root::ensure(&volume)?;
+    root::ensure(root::OPERATION, &volume)?;
     identity::refuse_newer(&volume)?;
     let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
-    let found = scan::scan(&volume)?;
+    let mut found = scan::scan(&volume)?;
+    if options.seeing_off {
+        found.temps.retain(|name| name != Path::new(layout::DEPARTING));
+    } else {
+        clean::take_back(&volume, &found)?;
+    }
     let registry = Registry::new(Arc::clone(&volume), lock, &identity.on_disk(), (policy, options.maintenance));
     let registry = Arc::new(registry);
     let learned = validate::enter_all(&volume, &found, &identity.on_disk(), &registry)?;
@@ -108,7 +117,7 @@ pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Res
     report.removed.sort_unstable();
     // A checkpoint that is not whole is no reason to remove anything elsewhere.
     let is_whole = |id: &CheckpointId| registry.catalog(|catalog| catalog.damage(*id).is_none());
-    let departing = found.sources.keys().filter(|id| found.manifests.contains_key(*id));
-    let departing = departing.copied().filter(is_whole).collect();
+    let departing = learned.published_under.into_iter().filter(|(id, _)| found.sources.contains_key(id));
+    let departing = departing.filter(|(id, _)| is_whole(id)).collect();
     Ok(Recovered { volume, identity: Arc::new(identity), registry, report, departing })
 }

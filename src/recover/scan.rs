@@ -38,7 +38,8 @@ impl Found {
 
     fn sort(&mut self, dir: &Path, entry: &DirEntry, ours: impl FnOnce(&mut Self) -> bool) {
         let is_file = entry.metadata.kind == FileKind::File;
-        let is_temp = layout::is_temp(&entry.name) || (dir.as_os_str().is_empty() && entry.name == layout::PARTIAL);
+        let is_mark = [layout::PARTIAL, layout::DEPARTING].iter().any(|mark| entry.name == *mark);
+        let is_temp = layout::is_temp(&entry.name) || dir.as_os_str().is_empty() && is_mark;
         if is_file && is_temp {
             self.temps.push(dir.join(&entry.name));
         } else if !(is_file && ours(self)) {

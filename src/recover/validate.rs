@@ -11,7 +11,7 @@ use crate::{
         segment::entry_end,
     },
     handle::{Extent, StateHandle},
-    id::{FileId, LAST},
+    id::{CheckpointId, FileId, LAST},
     manifest::Manifest,
     manifests::{self, Loaded},
     reclaim::{registry::Registry, retention::Facts},
@@ -26,6 +26,8 @@ pub(super) struct Learned {
     pub(super) unreadable: Option<Error>,
     /// The highest generation that a file has.
     pub(super) generation: u64,
+    /// The checkpoints whose manifests could be read, and the generations that published them.
+    pub(super) published_under: Vec<(CheckpointId, u64)>,
     /// Whether something is there that only the record of the last take-over makes invalid.
     pub(super) stale: bool,
 }
@@ -48,11 +50,14 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                 learned.stale |= identity.take_over.outdates(*id, manifest.generation);
                 let damage = stale.or(bad_update).or_else(|| without_epoch(volume, &manifest));
                 let lent = lent_files(volume, &manifest);
-                let file = |file: FileId| lent.get(&file).or_else(|| found.segments.get(&file)).copied();
+                let is_lent = |file| manifest.data_file(file).lent.is_some();
+                let file =
+                    |file: FileId| if is_lent(file) { lent.get(&file) } else { found.segments.get(&file) }.copied();
                 let damage = damage.or_else(|| missing_data(volume, &manifest, file));
                 let present = extents(&manifest).filter_map(|extent| Some((*extent, file(extent.file)?)));
                 let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
                 registry.enter(*id, facts, (&manifest.origins, present), damage);
+                learned.published_under.push((*id, manifest.generation));
                 published_under = published_under.max(manifest.generation);
             }
             Err(error) => {
@@ -112,11 +117,10 @@ fn missing_data(volume: &Volume, manifest: &Manifest, file: impl Fn(FileId) -> O
         let data = manifest.data_file(extent.file);
         let path = volume.path(layout::data_file(data.id, data.lent()));
         match file(extent.file) {
+            Some(file) if file.len >= needed(extent) => None,
+            _ if data.lent.is_some() => Some(Error::unavailable("check", &path, "it is not there, or not all of it")),
             None => Some(Malformed::new(0, "the data file is missing").at("check", &path)),
-            Some(file) if file.len < needed(extent) => {
-                Some(Malformed::new(file.len, "the file ends here").at("check", &path))
-            }
-            Some(_) => None,
+            Some(file) => Some(Malformed::new(file.len, "the file ends here").at("check", &path)),
         }
     })
 }

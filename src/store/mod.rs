@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
-    disk::{layout, volume::Volume},
+    disk::{layout, root, volume::Volume},
     error::{Error, Malformed, Result},
     id::{CheckpointId, StoreId},
     identity::IdentityFile,
@@ -80,14 +80,14 @@ impl Options {
     /// [`rebuild_identity`](Self::rebuild_identity), or if one of the store's directories has vanished.
     /// Errors of the file system. A damaged checkpoint is no error: see [`Store::open_report`].
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
-        let root = root.as_ref();
-        let root = std::path::absolute(root).map_err(|e| Error::io("open store in", root, e))?;
+        let root = root::absolute(root::OPERATION, root.as_ref())?;
         WriteSettings::check(&self)?;
         let policy = SpacePolicy::of(&self)?;
         let Recovered { volume, identity, registry, mut report, departing } = recover::open(&self, root, policy)?;
-        for id in departing {
-            report.failures.extend(transfer::see_off(&volume, identity.store(), id).err());
+        for (id, generation) in departing {
+            report.failures.extend(transfer::see_off(&volume, (identity.store(), id), generation).err());
         }
+        volume.check_writable(root::OPERATION)?;
         let write = WriteSettings::new(&registry, identity.store(), identity.generation(), &self);
         let publisher = Arc::new(Publisher {
             volume: Arc::clone(&volume),

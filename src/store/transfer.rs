@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{Inner, Store};
 use crate::{
     commit::PendingCheckpoint,
-    disk::{layout, volume::Volume},
+    disk::{layout, root, volume::Volume},
     error::{Error, Result},
     format::source::Source,
     id::{CheckpointId, StoreId},
@@ -13,7 +13,7 @@ use crate::{
     options::Options,
     read::Checkpoint,
     read_only::ReadOnlyStore,
-    transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Remains, Take},
+    transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Take},
 };
 
 impl Store {
@@ -54,8 +54,7 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn export(&self, id: CheckpointId, dir: impl AsRef<Path>) -> Result<Exported> {
-        let dir = dir.as_ref();
-        let root = std::path::absolute(dir).map_err(|e| Error::io("export to", dir, e))?;
+        let root = root::absolute("export to", dir.as_ref())?;
         transfer::export(&self.0.publisher, &self.checkpoint(id)?, root)
     }
 
@@ -100,6 +99,10 @@ impl Store {
                 let may_link = is_quiet(source.volume());
                 self.take(&checkpoint, Take::Own { may_link }, |_| Ok(()))
             }
+            Claim::Borrow if source.root() == self.root() => Err(Error::invalid(
+                format!("import from {}", self.root().display()),
+                "a store borrows nothing from itself",
+            )),
             Claim::Borrow => self.take(&newest(&source)?, Take::Borrow, |_| Ok(())),
             Claim::Move => self.take_over(&source),
         }
@@ -119,27 +122,39 @@ impl Store {
         Ok(Imported { checkpoint, files, failures: Vec::new() })
     }
 
-    /// Takes the source for writing meanwhile, so that nobody else does.
+    /// Has the source open for writing until it is gone, so that nobody else goes on with it.
     fn take_over(&self, reader: &ReadOnlyStore) -> Result<Imported> {
-        let Inner { volume, registry, .. } = &*self.0;
-        let root = reader.root().to_owned();
-        let source = self.elsewhere().open(&root)?;
+        let Inner { volume, registry, identity, .. } = &*self.0;
+        if !volume.syncs() {
+            let why = "a store that syncs nothing must not be the only one that has it; import with Claim::Copy";
+            return Err(Error::invalid(format!("take over {}", reader.root().display()), why));
+        }
+        let source = self.elsewhere().open(reader.root())?;
         let checkpoint = source.checkpoint(newest(reader)?.id())?;
-        let theirs = (source.id(), checkpoint.id());
         let mut noted = None;
         let imported = self.take(&checkpoint, Take::Own { may_link: true }, |id| {
+            let (ours, theirs) = ((self.id(), id), (source.id(), checkpoint.id()));
+            let agreed = Source { ours, generation: self.generation(), theirs, root: reader.root().to_owned() };
+            transfer::mark(&source.0.volume, &agreed)?;
             let _names = registry.lock_manifests();
+            identity.check_not_fenced("import")?;
             noted = Some(id);
-            transfer::note_source(volume, &Source { ours: (self.id(), id), theirs, root })
+            transfer::note(volume, &agreed)
         });
-        drop((checkpoint, source));
+        drop(checkpoint);
         let mut imported = imported.inspect_err(|error| {
             // Without a manifest it means nothing, and the next open removes it as well.
-            if let Some(id) = noted.filter(|_| !error.is_indeterminate()) {
+            if let Some(id) = noted.filter(|_| !error.needs_reopen()) {
                 let _ = volume.discard(&layout::source(id));
             }
         })?;
-        imported.failures.extend(see_off(volume, self.id(), imported.checkpoint.id()).err());
+        let id = imported.checkpoint.id();
+        let gone = Departing::noted(volume, id).and_then(|departing| match departing {
+            Some(departing) => depart(source, &departing).and_then(|()| forget_note(volume, id)),
+            None => Ok(()),
+        });
+        imported.failures.extend(gone.err());
+        registry.recheck_links();
         Ok(imported)
     }
 
@@ -171,7 +186,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `is_no_space` and other errors of the file system.
+    /// `is_poisoned`, `is_fenced`; `is_no_space` and other errors of the file system.
     ///
     /// # Examples
     ///
@@ -181,6 +196,8 @@ impl Store {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn capabilities(&self) -> Result<Capabilities> {
+        self.0.volume.check_writable("try what can be done in")?;
+        self.0.identity.check_not_fenced("try what can be done in")?;
         transfer::probe(&self.0.volume)
     }
 }
@@ -206,24 +223,38 @@ fn is_quiet(volume: &Volume) -> bool {
     }
 }
 
-/// Removes the store that a checkpoint was taken over from, if that is still to be done: what of it was taken, and with its
-/// last checkpoint the store itself.
-pub(super) fn see_off(volume: &Arc<Volume>, store: StoreId, id: CheckpointId) -> Result<()> {
-    let Some(departing) = Departing::read(volume, store, id)? else { return Ok(()) };
-    match departing.look()? {
-        Remains::Store(taken) => {
-            let source = elsewhere(volume).open(departing.root())?;
-            if source.checkpoint_ids().contains(&taken) {
-                source.forget(taken)?;
-            }
-            if source.checkpoint_ids().is_empty() {
-                source.close()?;
+/// Removes the store that a checkpoint was taken over from, if that is still to be done, and if both still agree.
+pub(super) fn see_off(volume: &Arc<Volume>, ours: (StoreId, CheckpointId), generation: u64) -> Result<()> {
+    let Some(departing) = Departing::noted(volume, ours.1)? else { return Ok(()) };
+    let agreed = departing.agreed();
+    if (agreed.ours, agreed.generation) == (ours, generation) && departing.is_marked()? {
+        if departing.is_store()? {
+            let options = Options { seeing_off: true, ..elsewhere(volume) };
+            depart(options.open(departing.root())?, &departing)?;
+        } else {
+            let _lock = departing.lock()?;
+            if departing.is_marked()? && !departing.is_store()? {
                 departing.remove_skeleton()?;
             }
         }
-        Remains::Skeleton => departing.remove_skeleton()?,
-        Remains::Foreign => {}
     }
+    forget_note(volume, ours.1)
+}
+
+/// Removes what was taken of a store, and with its last checkpoint the store itself. It is open, and so locked, until then.
+fn depart(source: Store, departing: &Departing) -> Result<()> {
+    let (store, taken) = departing.agreed().theirs;
+    if source.id() != store || !departing.is_marked()? {
+        return Ok(());
+    }
+    if source.checkpoint_ids().contains(&taken) {
+        let left = source.forget(taken)?.failures;
+        left.into_iter().next().map_or(Ok(()), Err)?;
+    }
+    if source.checkpoint_ids().is_empty() { departing.remove_skeleton() } else { departing.unmark() }
+}
+
+fn forget_note(volume: &Arc<Volume>, id: CheckpointId) -> Result<()> {
     volume.remove(&layout::source(id))?;
     volume.sync_dir(layout::MANIFESTS)
 }

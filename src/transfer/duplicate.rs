@@ -30,7 +30,8 @@ impl PendingCheckpoint {
         let publisher = self.publisher();
         let data = self.data_file(extent.file);
         let original = layout::data_file(data.id, data.lent());
-        self.batch().hold().may_refer(extent)
+        data.lent.is_none()
+            && self.batch().hold().may_refer(extent)
             && !publisher.cannot_link.load(Ordering::Relaxed)
             && link::can_link(&publisher.volume, &original, layout::scope_dir(scope))
     }

@@ -57,10 +57,7 @@ pub(crate) fn export(publisher: &Publisher, checkpoint: &Checkpoint, root: PathB
     exported.inspect_err(|error| {
         if !error.is_indeterminate() {
             // What resists is removed by the next attempt.
-            let _ = target.clear().and_then(|()| target.volume.remove(layout::PARTIAL.as_ref()));
-            for dir in layout::DIRS {
-                let _ = target.volume.remove_dir(dir);
-            }
+            let _ = target.abandon();
         }
     })
 }
@@ -68,7 +65,7 @@ pub(crate) fn export(publisher: &Publisher, checkpoint: &Checkpoint, root: PathB
 impl Target {
     /// Step 2.
     fn claim(volume: Volume) -> Result<Self> {
-        root::ensure(&volume)?;
+        root::ensure(OPERATION, &volume)?;
         // Before there is anything of ours in it.
         check_names(&volume)?;
         let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
@@ -82,12 +79,26 @@ impl Target {
     fn clear(&self) -> Result<()> {
         let volume = &self.volume;
         for dir in layout::DIRS {
-            for entry in list_if_there(volume, dir)? {
+            for entry in list_if_there(volume, dir)?.into_iter().filter(is_exported) {
                 volume.remove(&Path::new(dir).join(entry.name))?;
             }
         }
         let temps = volume.list("")?.into_iter().filter(|entry| layout::is_temp(&entry.name));
         temps.map(|entry| entry.name).try_for_each(|name| volume.remove(name.as_ref()))
+    }
+
+    /// Takes everything back. The mark goes last, when what it stands for is gone for good; where it stays the next attempt
+    /// knows what this is.
+    fn abandon(&self) -> Result<()> {
+        self.clear()?;
+        layout::DIRS.iter().try_for_each(|dir| self.volume.remove_dir(dir))?;
+        for dir in layout::DIRS {
+            if self.volume.metadata(dir)?.is_some() {
+                return Ok(());
+            }
+        }
+        self.volume.sync_dir("")?;
+        self.volume.remove(layout::PARTIAL.as_ref())
     }
 
     /// Step 3.
@@ -110,9 +121,12 @@ impl Target {
         for (file, extents) in &needed {
             let data = manifest.data_file(*file);
             let from = Needed { volume: &publisher.volume, data: &data, extents };
+            from.check()?;
             let name = layout::segment(*file);
             let way = from.place(volume, &name, || Some(publisher.registry.lock_linking()))?;
-            if way == Way::Linked && !publisher.volume.syncs() {
+            // Who wrote it when the store was open before may have synced nothing.
+            let synced = publisher.volume.syncs() && file.generation == publisher.identity.generation();
+            if way == Way::Linked && !synced {
                 volume.open(&name)?.sync()?;
             }
             files.push(report(volume, &name, way)?);
@@ -127,8 +141,9 @@ impl Target {
             take_over: format::identity::TakeOver::default(),
             roll_backs: format::identity::RollBacks::default(),
         };
-        // From the rename on nothing may be removed any more: a failure leaves the outcome unknown.
-        identity::write(volume, &identity, || Ok(()))?;
+        // From the rename on nothing may be removed any more: a failure leaves the outcome unknown. Whoever has taken the
+        // source over before may have punched holes into what was just being linked; who does so later sees two names.
+        identity::write(volume, &identity, || publisher.identity.check_not_fenced(OPERATION))?;
         // It means nothing any more, and the next open for writing removes it.
         let _ = volume.remove(layout::PARTIAL.as_ref());
         let overhead = manifest_len + format::identity::LEN as u64;
@@ -144,10 +159,15 @@ fn check_names(volume: &Volume) -> Result<()> {
     if entries.iter().any(|entry| is(entry, layout::IDENTITY)) {
         return refuse("there is a store already; export to an empty directory".to_owned());
     }
+    if is_part_of_a_store(volume)? {
+        return refuse("it is a part of a store; export to a directory of its own".to_owned());
+    }
     let partial = entries.iter().any(|entry| is(entry, layout::PARTIAL));
+    let begun = partial || entries.iter().any(|entry| is(entry, layout::LOCK));
     for entry in &entries {
         let dir = layout::DIRS.iter().find(|dir| is(entry, dir));
-        let ours = is(entry, layout::LOCK) || is(entry, layout::PARTIAL) || layout::is_temp(&entry.name);
+        let temp = begun && layout::is_temp(&entry.name);
+        let ours = is(entry, layout::LOCK) || is(entry, layout::PARTIAL) || temp;
         if !(ours || partial && dir.is_some() && entry.metadata.kind == FileKind::Dir) {
             let name = Path::new(&entry.name).display();
             return refuse(format!("{name:?} is there, which no export has made; export to an empty directory"));
@@ -165,12 +185,19 @@ fn check_names(volume: &Volume) -> Result<()> {
     Ok(())
 }
 
+/// Whether this is one of the directories of a store.
+fn is_part_of_a_store(volume: &Volume) -> Result<bool> {
+    let name = volume.root().file_name();
+    let Some(parent) = volume.root().parent().filter(|_| layout::DIRS.iter().any(|dir| name == Some(dir.as_ref())))
+    else {
+        return Ok(false);
+    };
+    Ok(volume.metadata(parent.join(layout::IDENTITY))?.is_some())
+}
+
 /// Whether an export makes such names in one of its directories.
 fn is_exported(entry: &DirEntry) -> bool {
-    let name = &entry.name;
-    let is_segment = |scope| layout::parse_segment(scope, name).is_some();
-    let ours = layout::is_temp(name) || layout::parse_manifest(name).is_some() || is_segment(Scope::Shared);
-    entry.metadata.kind == FileKind::File && ours
+    entry.metadata.kind == FileKind::File && layout::is_ours(&entry.name)
 }
 
 fn list_if_there(volume: &Volume, dir: &str) -> Result<Vec<DirEntry>> {

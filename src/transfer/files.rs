@@ -73,15 +73,22 @@ impl Needed<'_> {
         layout::data_file(self.data.id, self.data.lent())
     }
 
-    /// Gives the file another name on the same disk; false if that cannot be done here.
+    /// Gives the file another name on the same disk; false if that cannot be done here, or must not: what is lent may still
+    /// be appended to by its owner.
     pub(super) fn link(&self, to: &Volume, name: &Path) -> Result<bool> {
-        link::link(to, &self.volume.path(self.name()), name)
+        if self.data.lent.is_some() {
+            return Ok(false);
+        }
+        let linked = link::link(to, &self.volume.path(self.name()), name);
+        // It is the file that is missing, and not the directory.
+        linked.map_err(|error| if error.is_not_found() { self.check().err().unwrap_or(error) } else { error })
     }
 
     /// Puts the file under another name. What `lock` gives is held while it is linked; without it is not.
     pub(super) fn place<L>(&self, to: &Arc<Volume>, name: &Path, lock: impl FnOnce() -> Option<L>) -> Result<Way> {
         let (original, ranges) = (self.name(), ranges(self.extents));
         let from = Original { volume: self.volume, name: &original, ranges: &ranges };
+        let lock = || if self.data.lent.is_some() { None } else { lock() };
         link::place(from, to, name, lock, |copy| {
             let check = |file: &VolumeFile| OpenSegment::check_copy(file, self.data, self.extents);
             // The copy is no better than the original: that is the one to be named.
@@ -92,7 +99,14 @@ impl Needed<'_> {
 
     /// The file must be the one that it should be, and as long as the states need.
     pub(super) fn check(&self) -> Result<u64> {
-        let file = self.volume.open(self.name())?;
+        let name = self.name();
+        let missing = || Malformed::new(0, "the data file is missing").at("check", &self.volume.path(&name));
+        let file = self.volume.open(&name).map_err(|error| if error.is_not_found() { missing() } else { error })?;
+        let same_place = self.extents.array_windows().find(|[one, other]| one.offset == other.offset);
+        if let Some([_, other]) = same_place {
+            let what = "two different states are said to be here";
+            return Err(Malformed::new(other.offset, what).at("check", file.path()));
+        }
         OpenSegment::check_copy(&file, self.data, &[])?;
         let (len, end) = (file.len()?, self.extents.iter().map(|extent| entry_end(extent.offset, extent.len)).max());
         if end.is_some_and(|end| len < end) {

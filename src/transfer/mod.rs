@@ -62,4 +62,4 @@ pub use import::{Claim, Imported};
 pub(crate) use import::{Take, import};
 pub use probe::Capabilities;
 pub(crate) use probe::probe;
-pub(crate) use source::{Departing, Remains, note_source};
+pub(crate) use source::{Departing, mark, note};

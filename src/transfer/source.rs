@@ -1,85 +1,118 @@
 //! A store that is to go because its checkpoint was taken over.
+//!
+//! Both stores say so, with the same bytes: a *note* in the one that takes over, a *mark* in the one that departs. Neither
+//! counts without the other. The mark is written while the departing store is locked, and whoever opens that store for
+//! writing takes it back: then it goes on, and nobody removes it. So a store that was put in its place, a copy of it that
+//! was brought back, and a note that says what was never agreed, all lead to nothing.
 
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    disk::{layout, publish::TempFile, volume::Volume},
-    error::Result,
+    disk::{FileKind, LockGuard, layout, publish::TempFile, volume::Volume},
+    error::{Error, Result},
     format::source::{self, Source},
-    id::{CheckpointId, StoreId},
+    id::CheckpointId,
     identity,
 };
 
-/// Notes durably which store is to go: before the checkpoint that was taken over from it is committed.
-pub(crate) fn note_source(volume: &Arc<Volume>, source: &Source) -> Result<()> {
-    let bytes = source::encode(source);
-    let temp = TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?;
-    temp.replace(&layout::source(source.ours.1), &bytes)?;
+/// A store that departs.
+#[derive(Debug)]
+pub(crate) struct Departing {
+    volume: Arc<Volume>,
+    agreed: Source,
+}
+
+/// Says durably in the departing store, which the caller has locked, what is agreed.
+pub(crate) fn mark(volume: &Arc<Volume>, agreed: &Source) -> Result<()> {
+    write(volume, layout::DEPARTING.as_ref(), agreed)?;
+    volume.sync_dir("")
+}
+
+/// Says durably in the store that takes over what is agreed: before the checkpoint is committed.
+pub(crate) fn note(volume: &Arc<Volume>, agreed: &Source) -> Result<()> {
+    write(volume, &layout::source(agreed.ours.1), agreed)?;
     volume.sync_dir(layout::MANIFESTS)
 }
 
-/// A store that is to go, as it is found.
-#[derive(Debug)]
-pub(crate) struct Departing {
-    volume: Volume,
-    theirs: (StoreId, CheckpointId),
+fn write(volume: &Arc<Volume>, name: &Path, agreed: &Source) -> Result<()> {
+    let bytes = source::encode(agreed);
+    TempFile::write(volume, name.parent().unwrap_or(Path::new("")), &bytes)?.replace(name, &bytes)
 }
 
-/// What is there of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remains {
-    /// The store, with this checkpoint perhaps among others.
-    Store(CheckpointId),
-    /// What was left when its identity was removed; or nothing.
-    Skeleton,
-    /// A store that somebody else has made there since.
-    Foreign,
+fn read(volume: &Volume, name: &Path) -> Result<Option<Source>> {
+    match volume.parse(name, "read source", (source::HEAD_LEN, source::check_head), source::decode) {
+        Err(error) if error.is_not_found() => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 impl Departing {
     /// What is noted for a checkpoint, if anything is.
-    pub(crate) fn read(volume: &Volume, store: StoreId, id: CheckpointId) -> Result<Option<Self>> {
-        let head = (source::HEAD_LEN, source::check_head as _);
-        let noted = match volume.parse(layout::source(id), "read source", head, source::decode) {
-            Err(error) if error.is_not_found() => return Ok(None),
-            noted => noted?,
-        };
-        // One that was copied here from elsewhere says nothing of ours.
-        let ours = noted.ours == (store, id);
-        Ok(ours.then(|| Self { volume: volume.elsewhere(noted.root), theirs: noted.theirs }))
+    pub(crate) fn noted(volume: &Volume, id: CheckpointId) -> Result<Option<Self>> {
+        let agreed = read(volume, &layout::source(id))?;
+        Ok(agreed.map(|agreed| Self { volume: Arc::new(volume.elsewhere(agreed.root.clone())), agreed }))
     }
 
     pub(crate) fn root(&self) -> &Path {
         self.volume.root()
     }
 
-    pub(crate) fn look(&self) -> Result<Remains> {
+    pub(crate) fn agreed(&self) -> &Source {
+        &self.agreed
+    }
+
+    /// Whether the other store says the same. Asked again once it is locked.
+    pub(crate) fn is_marked(&self) -> Result<bool> {
+        // Whatever is there in place of its directory is not what was agreed on.
+        if self.volume.metadata("")?.is_none_or(|found| found.kind == FileKind::File) {
+            return Ok(false);
+        }
+        let marked = read(&self.volume, layout::DEPARTING.as_ref())?;
+        Ok(marked.is_some_and(|marked| Source { root: self.agreed.root.clone(), ..marked } == self.agreed))
+    }
+
+    /// Whether it is a store still.
+    pub(crate) fn is_store(&self) -> Result<bool> {
         match identity::read(&self.volume) {
-            Ok(found) if found.store == self.theirs.0 => Ok(Remains::Store(self.theirs.1)),
-            Ok(_) => Ok(Remains::Foreign),
-            Err(error) if error.is_not_found() => Ok(Remains::Skeleton),
-            Err(error) => Err(error),
+            Err(error) if error.is_not_found() => Ok(false),
+            found => found.map(|_| true),
         }
     }
 
-    /// Removes what is left of a store without checkpoints: first what makes it one, at last what is empty then.
+    /// Keeps everybody from opening it.
+    pub(crate) fn lock(&self) -> Result<Box<dyn LockGuard>> {
+        self.volume.lock(layout::LOCK, &format!("process {}", std::process::id()))
+    }
+
+    /// It goes on, with other checkpoints.
+    pub(crate) fn unmark(&self) -> Result<()> {
+        self.volume.remove(layout::DEPARTING.as_ref())?;
+        self.volume.sync_dir("")
+    }
+
+    /// Removes what is left of a store without checkpoints, which is locked: first what makes it one, at last the mark, by
+    /// which an interrupted removal is known. The root is empty then, and may stay: it may be a mount point, or in a
+    /// directory that is not ours.
     pub(crate) fn remove_skeleton(&self) -> Result<()> {
         let volume = &self.volume;
-        if volume.metadata("")?.is_none() {
-            return Ok(());
-        }
-        // What was removed from its directories must not come back once nobody can tell whose it was.
         for dir in layout::DIRS {
-            if volume.metadata(dir)?.is_some() {
-                volume.sync_dir(dir)?;
+            if volume.metadata(dir)?.is_none() {
+                continue;
             }
+            if let Some(left) = volume.list(dir)?.iter().find(|entry| layout::is_ours(&entry.name)) {
+                let path = volume.path(dir).join(&left.name);
+                return Err(Error::io("remove", &path, std::io::ErrorKind::DirectoryNotEmpty.into()));
+            }
+            // What was removed must not come back once nobody can tell whose it was.
+            volume.sync_dir(dir)?;
         }
         volume.remove(layout::IDENTITY.as_ref())?;
         volume.sync_dir("")?;
         layout::DIRS.iter().try_for_each(|dir| volume.remove_dir(dir))?;
         volume.remove(layout::LOCK.as_ref())?;
         volume.sync_dir("")?;
-        volume.remove_dir("")?;
-        volume.sync_above_root()
+        volume.remove(layout::DEPARTING.as_ref())?;
+        let _ = volume.remove_dir("").and_then(|()| volume.sync_above_root());
+        Ok(())
     }
 }

@@ -24,9 +24,9 @@ use crate::{
     format::segment::entry_end,
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
-    manifest::FileOrigin,
+    manifest::{FileOrigin, Lent},
     options::{Durability, MAX_INLINE_THRESHOLD, Merging, Options},
-    reclaim::registry::{Adopted, Hold, Origin, Registry},
+    reclaim::registry::{Adopted, Hold, Origin, Registry, not_lent},
 };
 
 /// How many segments of one pending checkpoint stay open to be synced at the commit. Beyond that the oldest is synced
@@ -84,13 +84,14 @@ struct State {
 }
 
 impl State {
-    fn take_oldest(&mut self) -> Option<Touched> {
+    /// It stays in the list until it is synced: others may have to wait for that as well.
+    fn oldest(&self) -> Option<(Arc<Segment>, u64)> {
         if self.unsynced.len() <= MAX_UNSYNCED {
             return None;
         }
-        let sealed = self.unsynced.values().map(|touched| &touched.segment).filter(|segment| segment.is_sealed());
-        let oldest = sealed.map(|segment| segment.id()).min_by_key(|id| id.sequence)?;
-        self.unsynced.remove(&oldest)
+        let sealed = self.unsynced.values().filter(|touched| touched.segment.is_sealed());
+        let oldest = sealed.min_by_key(|touched| touched.segment.id().sequence)?;
+        Some((Arc::clone(&oldest.segment), oldest.end))
     }
 }
 
@@ -291,15 +292,16 @@ impl Batch {
     /// If too many segments are open, syncs the oldest one that takes no more. If that fails it stays, and the commit
     /// fails with it.
     fn sync_oldest(&self) -> Result<()> {
-        let Some(touched) = self.state.lock().take_oldest() else { return Ok(()) };
-        let synced = touched.segment.sync_to(touched.end);
+        let Some((segment, end)) = self.state.lock().oldest() else { return Ok(()) };
+        segment.sync_to(end)?;
         let mut state = self.state.lock();
-        if synced.is_err() {
-            state.unsynced.insert(touched.segment.id(), touched);
-        } else if !touched.segment.is_named() {
-            state.dirs.insert(touched.scope());
+        if state.unsynced.get(&segment.id()).is_some_and(|touched| touched.end <= end) {
+            state.unsynced.remove(&segment.id());
+            if !segment.is_named() {
+                state.dirs.insert(segment.id().scope);
+            }
         }
-        synced
+        Ok(())
     }
 
     /// Makes a file ready for another name: complete, and what this checkpoint wrote of it durable. What others wrote of it
@@ -354,7 +356,8 @@ impl Batch {
     ) -> Result<FileId> {
         let attempt = self.settings.allocator.attempt(from.scope, from.lane);
         let registry = self.hold.registry();
-        let pin = origin.lent.as_ref().and_then(|lent| registry.pin_lender(&lent.by));
+        let pinned = |lent: &Lent| registry.pin_lender(&lent.by).ok_or_else(|| not_lent(&lent.by));
+        let pin = origin.lent.as_ref().map(pinned).transpose()?;
         let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin };
         self.refer_to_adopted(attempt.id, &adopted, extents)?;
         let id = attempt.id;

@@ -189,13 +189,16 @@ impl Drop for Lease<'_> {
             Some(appender) if unwanted(&appender) => (Some(appender), None),
             appender => (None, appender),
         };
-        state.idle.push(Lane { number: self.number, appender });
-        drop(state);
-        drop(sealed);
-        let mut state = self.pool.state.lock();
+        if sealed.is_some() {
+            // Whoever waits for the segment waits until it is sealed; nobody can lease the lane before.
+            drop(state);
+            drop(sealed);
+            state = self.pool.state.lock();
+        }
         if let Some(taken) = self.taken {
             state.leased.remove(&taken);
         }
+        state.idle.push(Lane { number: self.number, appender });
         let awaited = !state.unwanted.is_empty();
         drop(state);
         if awaited {

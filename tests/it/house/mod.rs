@@ -64,7 +64,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "write",
         ],
     ),
-    ("read_only", &["check", "disk", "error", "format", "id", "identity", "manifests", "options", "read"]),
+    ("read_only", &["check", "disk", "error", "format", "id", "identity", "manifests", "options", "read", "reclaim"]),
     ("contract", &["check", "commit", "error", "id", "manifest", "reclaim", "recover", "store"]),
     ("testing", &["check", "contract", "disk", "error", "format", "id", "manifest"]),
     (

@@ -87,7 +87,7 @@ fn lender_that_is_lost_is_damage_of_what_borrows_alone_and_opens_nothing_to_remo
     piton::disk::Disk::rename(&disk, segment, "/ours/shared/kept".as_ref()).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     let [(damaged, why)] = &store.open_report().damaged[..] else { panic!("{:?}", store.open_report()) };
-    assert!(damaged.get() == 2 && why.is_corrupt() && why.path() == Some(segment), "{why}");
+    assert!(damaged.get() == 2 && why.is_unavailable() && why.path() == Some(segment), "{why}");
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
     assert!(!store.validate(*damaged, Validation::Quick).is_valid());
     drop(store);
@@ -171,5 +171,5 @@ fn borrower_can_be_moved_and_the_lender_cannot() {
     fs::rename(&theirs, dir.path().join("away")).unwrap();
     let store = Store::open(&moved).unwrap();
     let error = store.latest().unwrap_err();
-    assert!(error.is_corrupt() && error.path().unwrap().starts_with(&theirs), "{error}");
+    assert!(error.is_unavailable() && error.path().unwrap().starts_with(&theirs), "{error}");
 }
