@@ -96,8 +96,6 @@ pub struct Options {
     pub(crate) punch_holes: bool,
     pub(crate) relocation: bool,
     pub(crate) maintenance: Maintenance,
-    /// The store is opened to see it off: it does not go on.
-    pub(crate) seeing_off: bool,
 }
 
 impl Options {
@@ -125,7 +123,6 @@ impl Options {
             punch_holes: true,
             relocation: true,
             maintenance: Maintenance::default(),
-            seeing_off: false,
         }
     }
 

@@ -21,7 +21,7 @@ dir=$(mktemp -d)
 mounted=()
 clean() {
     for ((n = ${#mounted[@]} - 1; n >= 0; n--)); do
-        umount "${mounted[n]}" || umount -l "${mounted[n]}"
+        umount "${mounted[n]}" || umount -l "${mounted[n]}" || true
     done
     rm -rf --one-file-system "$dir"
 }
@@ -29,7 +29,7 @@ trap clean EXIT
 
 put() {
     mkdir -p "$dir/$1"
-    mount "${@:2}" "$dir/$1"
+    mount "${@:2}" "$dir/$1" || return 1
     mounted+=("$dir/$1")
 }
 

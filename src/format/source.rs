@@ -69,6 +69,7 @@ mod tests {
         let (ours, theirs) = ((StoreId([1; 16]), id), (StoreId([2; 16]), id.next()));
         let source = Source { ours, generation: 3, theirs, root: "/their/store".into() };
         let bytes = encode(&source);
+        assert_eq!((bytes.len(), crc32fast::hash(&bytes)), (108, 3_685_428_620), "other bytes are another version");
         assert_eq!(decode(&bytes).unwrap(), source);
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();

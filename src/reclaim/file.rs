@@ -108,6 +108,10 @@ impl FileRecord {
         self.origin.as_deref()
     }
 
+    pub(super) fn into_pin(self) -> Option<SharedGuard> {
+        self.pin
+    }
+
     pub(super) fn is_lent(&self) -> bool {
         self.origin().is_some_and(|origin| origin.lent.is_some())
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{file::FileRecord, gauges::Gauges, space::SpacePolicy};
-use crate::{id::FileId, manifest::Lender};
+use crate::{disk::SharedGuard, id::FileId, manifest::Lender};
 
 #[derive(Debug)]
 pub(super) struct Files {
@@ -23,6 +23,8 @@ pub(super) struct Files {
     came: BTreeSet<FileId>,
     /// Those that were found to have other names.
     linked: BTreeSet<FileId>,
+    /// What kept others from removing what they lent: to be dropped where no lock is held.
+    let_go: Vec<SharedGuard>,
     /// Those to be removed, with their lengths: nobody refers to them, and nothing is appended to them.
     dead: BTreeMap<FileId, u64>,
 }
@@ -57,6 +59,7 @@ impl Files {
             wasteful: BTreeSet::new(),
             came: BTreeSet::new(),
             linked: BTreeSet::new(),
+            let_go: Vec::new(),
             dead: BTreeMap::new(),
         }
     }
@@ -130,7 +133,13 @@ impl Files {
         }
         if let Some(record) = self.records.remove(&file) {
             self.totals.replace(record.gauges(), Gauges::default());
+            self.let_go.extend(record.into_pin());
         }
+    }
+
+    /// The pins that nobody needs any more.
+    pub(super) fn take_let_go(&mut self) -> Vec<SharedGuard> {
+        std::mem::take(&mut self.let_go)
     }
 
     /// A file that is to be removed.

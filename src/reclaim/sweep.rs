@@ -35,6 +35,8 @@ impl Registry {
     /// At the end of whatever changed who refers to what, unless the engine does this itself: removes the dead, punches
     /// holes for about as many bytes as the budget says, and marks files if that was not enough.
     pub(crate) fn tidy(&self, budget: u64) -> Maintained {
+        let unpinned = self.state.lock().extents.files.take_let_go();
+        drop(unpinned);
         let mut done = Maintained::default();
         if self.maintenance == Maintenance::Inline {
             self.sweep(u64::MAX, &mut done);

@@ -73,6 +73,14 @@ pub struct OpenReport {
     pub cleanup_skipped: Option<Error>,
 }
 
+/// Why a store is opened for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    GoOn,
+    /// It was taken over, and is to be removed.
+    SeeOff,
+}
+
 /// A store that is ours.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -84,14 +92,15 @@ pub(crate) struct Recovered {
     pub(crate) departing: Vec<(CheckpointId, u64)>,
 }
 
-pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy) -> Result<Recovered> {
+/// Opens a store to go on with it, or to see it off.
+pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy, purpose: Purpose) -> Result<Recovered> {
     let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
     root::ensure(root::OPERATION, &volume)?;
     identity::refuse_newer(&volume)?;
     let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let mut found = scan::scan(&volume)?;
-    if options.seeing_off {
+    if purpose == Purpose::SeeOff {
         found.temps.retain(|name| name != Path::new(layout::DEPARTING));
     } else {
         clean::take_back(&volume, &found)?;

@@ -26,7 +26,7 @@ use crate::{
     options::Options,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{gauges::Usage, registry::Registry, retention::Retention, space::SpacePolicy, sweep::Maintained},
-    recover::{self, OpenReport, Recovered},
+    recover::{self, OpenReport, Purpose, Recovered},
     write::batch::WriteSettings,
 };
 
@@ -80,10 +80,15 @@ impl Options {
     /// [`rebuild_identity`](Self::rebuild_identity), or if one of the store's directories has vanished.
     /// Errors of the file system. A damaged checkpoint is no error: see [`Store::open_report`].
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
-        let root = root::absolute(root::OPERATION, root.as_ref())?;
+        self.open_to(Purpose::GoOn, root.as_ref())
+    }
+
+    fn open_to(self, purpose: Purpose, root: &Path) -> Result<Store> {
+        let root = root::absolute(root::OPERATION, root)?;
         WriteSettings::check(&self)?;
         let policy = SpacePolicy::of(&self)?;
-        let Recovered { volume, identity, registry, mut report, departing } = recover::open(&self, root, policy)?;
+        let Recovered { volume, identity, registry, mut report, departing } =
+            recover::open(&self, root, policy, purpose)?;
         for (id, generation) in departing {
             report.failures.extend(transfer::see_off(&volume, (identity.store(), id), generation).err());
         }

@@ -13,6 +13,7 @@ use crate::{
     options::Options,
     read::Checkpoint,
     read_only::ReadOnlyStore,
+    recover::Purpose,
     transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Take},
 };
 
@@ -150,7 +151,7 @@ impl Store {
         })?;
         let id = imported.checkpoint.id();
         let gone = Departing::noted(volume, id).and_then(|departing| match departing {
-            Some(departing) => depart(source, &departing).and_then(|()| forget_note(volume, id)),
+            Some(departing) => depart(&source, &departing).and_then(|()| forget_note(volume, id)),
             None => Ok(()),
         });
         imported.failures.extend(gone.err());
@@ -229,8 +230,8 @@ pub(super) fn see_off(volume: &Arc<Volume>, ours: (StoreId, CheckpointId), gener
     let agreed = departing.agreed();
     if (agreed.ours, agreed.generation) == (ours, generation) && departing.is_marked()? {
         if departing.is_store()? {
-            let options = Options { seeing_off: true, ..elsewhere(volume) };
-            depart(options.open(departing.root())?, &departing)?;
+            let source = elsewhere(volume).open_to(Purpose::SeeOff, departing.root())?;
+            depart(&source, &departing)?;
         } else {
             let _lock = departing.lock()?;
             if departing.is_marked()? && !departing.is_store()? {
@@ -242,7 +243,7 @@ pub(super) fn see_off(volume: &Arc<Volume>, ours: (StoreId, CheckpointId), gener
 }
 
 /// Removes what was taken of a store, and with its last checkpoint the store itself. It is open, and so locked, until then.
-fn depart(source: Store, departing: &Departing) -> Result<()> {
+fn depart(source: &Store, departing: &Departing) -> Result<()> {
     let (store, taken) = departing.agreed().theirs;
     if source.id() != store || !departing.is_marked()? {
         return Ok(());

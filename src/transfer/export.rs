@@ -70,6 +70,8 @@ impl Target {
         check_names(&volume)?;
         let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
         check_names(&volume)?;
+        // By the lock the next attempt knows that a temporary file is ours, as long as there is no mark.
+        volume.sync_dir("")?;
         let target = Self { volume: Arc::new(volume), _lock: lock };
         target.clear()?;
         Ok(target)

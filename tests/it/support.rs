@@ -1,6 +1,7 @@
 //! What tests of several paths share.
 
 pub(crate) mod hooked;
+pub(crate) mod plain;
 
 use std::path::Path;
 

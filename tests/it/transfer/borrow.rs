@@ -173,3 +173,110 @@ fn borrower_can_be_moved_and_the_lender_cannot() {
     let error = store.latest().unwrap_err();
     assert!(error.is_unavailable() && error.path().unwrap().starts_with(&theirs), "{error}");
 }
+
+#[test]
+fn what_is_lent_is_never_linked_because_its_owner_may_go_on_writing() {
+    let disk = SimDisk::new();
+    let (lender, expected) = source(&disk);
+    let store = options(&disk).open(OURS).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    let old = handles(&imported);
+    let pending = store.begin(store.next_id()).unwrap();
+    assert!(old.iter().all(|handle| !pending.can_fast_duplicate(handle, Scope::Exclusive)));
+    pending.duplicate(&old, Scope::Exclusive).unwrap();
+    drop(pending);
+    let exported = store.export(imported.id(), TARGET).unwrap();
+    let quiet = options(&disk).open("/quiet").unwrap();
+    quiet.import(OURS, Claim::Borrow).unwrap();
+    quiet.close().unwrap();
+    let third = options(&disk).open("/third").unwrap();
+    let copied = third.import("/quiet", Claim::Copy).unwrap();
+    let moved = third.import("/quiet", Claim::Move).unwrap();
+    let all = [&exported.files, &copied.files, &moved.files];
+    assert!(all.into_iter().flatten().all(|file| file.way != piton::Way::Linked));
+    let before = files(&disk, TARGET.as_ref());
+    go_on(&lender, 3, 8).unwrap();
+    assert_eq!(files(&disk, TARGET.as_ref()), before);
+    assert_eq!(content(&moved.checkpoint), expected);
+}
+
+#[test]
+fn much_is_copied_by_reuse_as_well_because_it_is_not_ours() {
+    let disk = SimDisk::new();
+    let lender = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    let pending = lender.begin(lender.next_id()).unwrap();
+    let manifest = (0..8).fold(Manifest::builder(), |manifest, n| {
+        manifest.state(n.to_string(), pending.write(Scope::Shared, &bytes(n, 700_000)).unwrap())
+    });
+    pending.commit(manifest).unwrap();
+    lender.close().unwrap();
+    let store = options(&disk).write_buffer(1000).open(OURS).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    let pending = store.begin(store.next_id()).unwrap();
+    let new = pending.reuse(&handles(&imported)).unwrap();
+    assert!(handles(&imported).iter().zip(&new).all(|(old, new)| old != new), "5.6 MB, and nothing was written anew");
+}
+
+#[test]
+fn pending_checkpoint_cannot_commit_what_the_newest_has_done_without_meanwhile() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).relocation(false).open(OURS).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    let lent = imported.manifest().state("6").unwrap().clone();
+    let [first, second] = [0, 1].map(|_| store.begin(store.next_id()).unwrap());
+    second.reuse(std::slice::from_ref(&lent)).unwrap();
+    first.commit(Manifest::builder()).unwrap();
+    let error = second.commit(Manifest::builder().state("s", lent)).unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+}
+
+#[test]
+fn borrower_whose_lender_cannot_be_had_is_passed_over_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let [theirs, ours, away] = ["theirs", "ours", "away"].map(|name| dir.path().join(name));
+    let expected = content(&commit_all_kinds(&Store::open(&theirs).unwrap(), 1).unwrap());
+    let open = || Options::new().retain(1).open(&ours).unwrap();
+    let store = open();
+    let own = content(&commit_all_kinds(&store, 5).unwrap());
+    store.import(&theirs, Claim::Borrow).unwrap();
+    drop(store);
+    fs::rename(&theirs, &away).unwrap();
+    for in_its_place in [false, true] {
+        if in_its_place {
+            fs::write(&theirs, b"a file").unwrap();
+        }
+        let reader = Options::new().open_read_only(&ours).unwrap();
+        assert!(reader.latest().unwrap_err().is_unavailable(), "retention has removed the other one");
+        let store = open();
+        assert!(store.latest().unwrap_err().is_unavailable());
+        assert!(store.prune(1).unwrap().checkpoints.is_empty());
+        store.close().unwrap();
+    }
+    let store = open();
+    commit_all_kinds(&store, 6).unwrap();
+    commit_all_kinds(&store, 7).unwrap();
+    assert!(store.checkpoint_ids().contains(&super::id(2)), "it is no damage, and not pruned");
+    assert_eq!(Options::new().open_read_only(&ours).unwrap().latest().unwrap().unwrap().id().get(), 4);
+    drop(store);
+    fs::remove_file(&theirs).unwrap();
+    fs::rename(&away, &theirs).unwrap();
+    let store = open();
+    assert_eq!(content(&store.checkpoint(super::id(2)).unwrap()), expected);
+    assert_ne!(own, expected);
+    store.forget(super::id(2)).unwrap();
+}
+
+#[test]
+fn nobody_borrows_from_oneself_or_without_a_pin() {
+    let disk = SimDisk::new();
+    let (store, _) = source(&disk);
+    assert!(store.import(ROOT, Claim::Borrow).unwrap_err().is_invalid());
+    drop(store);
+    let ours = options(&disk).open(OURS).unwrap();
+    // The first is that of the reader who opens the source.
+    disk.fail_nth(piton::testing::Call::Pin, 2, piton::testing::Fault::Error(24));
+    let error = ours.import(ROOT, Claim::Borrow).unwrap_err();
+    assert!(error.is_unavailable() && error.path().unwrap().starts_with(ROOT), "{error}");
+    assert!(ours.checkpoint_ids().is_empty() && ours.usage().borrowed_files == 0 && ours.lenders().is_empty());
+}

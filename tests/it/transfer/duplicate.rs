@@ -230,3 +230,31 @@ fn many_threads_duplicate_while_others_write_to_the_same_lanes() {
     assert!(store.open_report().removed.is_empty());
     assert_whole(&store);
 }
+
+#[test]
+fn duplicate_is_durable_at_once_if_every_state_is_to_be() {
+    let disk = SimDisk::new();
+    let store = options(&disk).durability(piton::Durability::PerState).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let shared = pending.write(Scope::Shared, &bytes(7, 5000)).unwrap();
+    pending.duplicate(&[shared], Scope::Exclusive).unwrap();
+    let disk = disk.cut_power(Survival::Nothing);
+    let there = names(&disk, ROOT.as_ref());
+    assert!(there.len() == 2 && there.iter().any(|name| name.starts_with("exclusive")), "{there:?}");
+}
+
+#[test]
+fn state_that_is_known_to_be_damaged_is_not_duplicated() {
+    let disk = SimDisk::new();
+    let store = options(&disk).open(ROOT).unwrap();
+    let first = commit_all_kinds(&store, 1).unwrap();
+    let handle = first.manifest().state("6").unwrap().clone();
+    let path = super::files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
+    disk.damage(&path, |bytes| bytes[40_000] ^= 1).unwrap();
+    first.read(&handle).unwrap_err();
+    let pending = store.begin(store.next_id()).unwrap();
+    assert!(!pending.can_fast_duplicate(&handle, Scope::Exclusive));
+    let error = pending.duplicate(&[handle], Scope::Exclusive).unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains("damaged"), "{error}");
+    assert_eq!(disk.count(Call::Link), 0);
+}

@@ -12,7 +12,7 @@ use super::{
     REFUSALS, TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, names, options, refuse,
     refuse_all, source,
 };
-use crate::support::{ROOT, bytes, commit_states, on_every_disk, read_states};
+use crate::support::{ROOT, bytes, commit_states, on_every_disk, plain::PlainDisk, read_states};
 
 #[test]
 fn export_is_a_store_with_exactly_that_checkpoint() {
@@ -174,17 +174,21 @@ fn what_is_exported_stays_byte_for_byte_while_the_source_goes_on_prunes_and_punc
     let allocated = |path: &Path| OsDisk.metadata(path).unwrap().allocated;
     let taken: Vec<_> = exported.files.iter().map(|file| allocated(&file.path)).collect();
     drop(first);
+    let mut punched = false;
     for round in 0..100 {
         let latest = store.latest().unwrap().unwrap();
         let pending = store.begin(store.next_id()).unwrap();
         let mut manifest = Manifest::builder();
         for (n, (name, handle)) in latest.manifest().states().enumerate() {
             let anew = || pending.write(Scope::Shared, &bytes(round * 1000 + n as u64, 8000)).unwrap();
-            manifest = manifest.state(name, if n as u64 % 100 == round { anew() } else { handle.clone() });
+            manifest = manifest
+                .state(name, if (n as u64 * 7 + round * round).is_multiple_of(10) { anew() } else { handle.clone() });
         }
         drop(latest);
         pending.commit(manifest).unwrap();
         store.prune(2).unwrap();
+        let usage = store.usage();
+        punched |= usage.allocated_bytes + 100_000 < usage.physical_bytes;
         if round % 20 == 0 {
             assert_eq!(files(&OsDisk, &target), before, "round {round}");
         }
@@ -195,6 +199,7 @@ fn what_is_exported_stays_byte_for_byte_while_the_source_goes_on_prunes_and_punc
         taken,
         "no hole was punched"
     );
+    assert!(punched || !store.capabilities().unwrap().punch_holes, "in others there were");
     drop(store);
     fs::remove_dir_all(&state).unwrap();
     let moved = dir.path().join("elsewhere");
@@ -308,4 +313,112 @@ fn unfinished_export_is_opened_by_nobody_and_says_what_to_do() {
     let store: Store = options(&disk).open(ROOT).unwrap();
     store.export(id, TARGET).unwrap();
     assert_whole(&options(&disk).open(TARGET).unwrap());
+}
+
+#[test]
+fn export_of_states_that_an_earlier_open_did_not_sync_is_durable() {
+    let disk = SimDisk::new();
+    let store = options(&disk).durability(Durability::None).open(ROOT).unwrap();
+    let first = commit_all_kinds(&store, 1).unwrap();
+    let (id, expected) = (first.id(), content(&first));
+    drop((first, store));
+    let store = options(&disk).open(ROOT).unwrap();
+    let exported = store.export(id, TARGET).unwrap();
+    assert!(exported.files.iter().all(|file| file.way == Way::Linked));
+    let reader = options(&disk.cut_power(Survival::Nothing)).open_read_only(TARGET).unwrap();
+    assert_eq!(content(&reader.latest().unwrap().unwrap()), expected);
+}
+
+#[test]
+fn file_that_is_missing_or_too_short_is_not_linked_and_is_named() {
+    type Harm = fn(&SimDisk, &Path);
+    let harms: [Harm; 3] = [
+        |disk, path| disk.remove(path).unwrap(),
+        |disk, path| disk.damage(path, |bytes| bytes.truncate(bytes.len() - 10)).unwrap(),
+        |disk, path| disk.damage(path, |bytes| bytes[17] ^= 1).unwrap(),
+    ];
+    for harm in harms {
+        let disk = SimDisk::new();
+        let (store, _) = source(&disk);
+        let latest = store.latest().unwrap().unwrap();
+        let path = files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
+        harm(&disk, &path);
+        let error = store.export(latest.id(), TARGET).unwrap_err();
+        assert!(error.is_corrupt() && error.path() == Some(path.as_path()), "{error}");
+        let pending = store.begin(store.next_id()).unwrap();
+        if disk.metadata(&path).is_err() {
+            let error = pending.duplicate(&handles(&latest), Scope::Exclusive).unwrap_err();
+            assert!(error.is_corrupt() && error.path() == Some(path.as_path()), "{error}");
+        }
+    }
+}
+
+#[test]
+fn roots_have_one_spelling() {
+    for (ours, theirs) in [("/ours/", "/exports/x/"), ("//ours", "//exports//x"), ("/ours/.", "/exports/./x")] {
+        for claim in [piton::Claim::Copy, piton::Claim::Move, piton::Claim::Borrow] {
+            let disk = SimDisk::new();
+            let (store, expected) = source(&disk);
+            let exported = store.export(super::id(2), theirs).unwrap();
+            assert_eq!(exported.root, Path::new("/exports/x"));
+            let store = options(&disk).open(ours).unwrap();
+            assert_eq!(store.root(), Path::new("/ours"));
+            assert!(store.import(theirs, claim).unwrap().failures.is_empty());
+            drop(store);
+            let store = options(&disk).open(ours).unwrap();
+            assert!(store.open_report().damaged.is_empty() && store.open_report().cleanup_skipped.is_none());
+            assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
+            let reader = options(&disk).open_read_only(ours).unwrap();
+            assert_eq!(content(&reader.latest().unwrap().unwrap()), expected);
+        }
+    }
+}
+
+#[test]
+fn writer_that_lost_the_store_completes_no_export() {
+    let disk = SimDisk::new();
+    let (stalled, _) = source(&disk);
+    disk.break_locks();
+    let successor = options(&disk).open(ROOT).unwrap();
+    let error = stalled.export(super::id(2), TARGET).unwrap_err();
+    assert!(error.is_fenced(), "{error}");
+    assert!(options(&disk).open_read_only(TARGET).unwrap_err().is_not_found());
+    successor.export(super::id(2), TARGET).unwrap();
+}
+
+#[test]
+fn disk_that_can_do_no_more_than_it_must_exports_and_imports_all_the_same() {
+    let disk = PlainDisk(SimDisk::new());
+    piton::testing::conformance::check(&disk, Path::new("/kit"));
+    let store = options(&disk).open(ROOT).unwrap();
+    commit_all_kinds(&store, 1).unwrap();
+    let second = go_on(&store, 2, 2).unwrap();
+    let expected = content(&second);
+    assert!(!store.capabilities().unwrap().hard_links);
+    // The identity is the only file that is replaced: a first attempt fails when all else is there.
+    disk.0.fail_nth(Call::Rename, 1, piton::testing::Fault::Error(super::EIO));
+    store.export(second.id(), TARGET).unwrap_err();
+    let exported = store.export(second.id(), TARGET).unwrap();
+    assert!(exported.files.iter().all(|file| file.way == Way::Copied && file.space > 0));
+    let pending = store.begin(store.next_id()).unwrap();
+    assert!(!pending.can_fast_duplicate(&handles(&second)[6], Scope::Exclusive));
+    let new = pending.duplicate(&handles(&second), Scope::Exclusive).unwrap();
+    pending.commit(Manifest::builder().state("s", new[6].clone())).unwrap();
+    assert_whole(&store);
+    for claim in [piton::Claim::Copy, piton::Claim::Borrow, piton::Claim::Move] {
+        let ours = options(&disk).open(format!("/ours/{claim:?}")).unwrap();
+        let imported = ours.import(TARGET, claim).unwrap();
+        assert_eq!((content(&imported.checkpoint), imported.failures.len()), (expected.clone(), 0));
+    }
+    assert!(options(&disk).open_read_only(TARGET).unwrap_err().is_not_found(), "it was moved; directories stay");
+}
+
+#[test]
+fn directory_of_a_store_is_no_target() {
+    let disk = SimDisk::new();
+    let (store, _) = source(&disk);
+    options(&disk).open("/other").unwrap().close().unwrap();
+    let error = store.export(super::id(2), "/other/exclusive").unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("part of a store"), "{error}");
+    assert!(disk.list("/other/exclusive".as_ref()).unwrap().is_empty());
 }

@@ -148,6 +148,47 @@ fn what_is_no_store_or_has_no_checkpoint_is_said_so_and_left_as_it_is() {
 }
 
 #[test]
+fn source_that_synced_nothing_is_made_durable() {
+    for claim in [Claim::Copy, Claim::Move] {
+        let disk = SimDisk::new();
+        let theirs = options(&disk).durability(piton::Durability::None).open(ROOT).unwrap();
+        let expected = content(&commit_all_kinds(&theirs, 1).unwrap());
+        drop(theirs);
+        let store = options(&disk).open(OURS).unwrap();
+        store.import(ROOT, claim).unwrap();
+        let store = options(&disk.cut_power(Survival::Nothing)).open(OURS).unwrap();
+        assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
+    }
+}
+
+#[test]
+fn exactly_the_files_are_there_that_the_claim_says() {
+    for claim in [Claim::Copy, Claim::Move, Claim::Borrow] {
+        let disk = SimDisk::new();
+        let (store, expected) = source(&disk);
+        store.export(super::id(2), TARGET).unwrap();
+        store.close().unwrap();
+        let before = files(&disk, TARGET.as_ref());
+        let segments = names(&disk, TARGET.as_ref()).len() - 1;
+        let store = options(&disk).open(OURS).unwrap();
+        store.import(TARGET, claim).unwrap();
+        let ours = names(&disk, OURS.as_ref()).len();
+        assert_eq!(ours, if claim == Claim::Borrow { 1 } else { segments + 1 }, "{claim:?}");
+        store.close().unwrap();
+        let store = go_on_five_times_and_prune(|| options(&disk).open(OURS).unwrap());
+        let known = store.usage().physical_files + 1;
+        assert_eq!(names(&disk, OURS.as_ref()).len() as u64, known, "nothing of the import, nothing else");
+        let small = files(&disk, OURS.as_ref()).len() as u64 - known;
+        assert_eq!(small, 2, "identity and lock");
+        match claim {
+            Claim::Move => assert!(disk.metadata(TARGET.as_ref()).is_err()),
+            _ => assert_eq!(files(&disk, TARGET.as_ref()), before, "{claim:?}"),
+        }
+        drop(expected);
+    }
+}
+
+#[test]
 fn hostile_source_is_refused_and_leaves_nothing() {
     type Harm = fn(&mut Vec<u8>);
     let harms: [(&str, Harm); 4] = [

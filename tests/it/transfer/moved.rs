@@ -156,3 +156,131 @@ fn note_that_names_another_store_is_not_followed() {
     drop(options(&disk).open(TARGET).unwrap());
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
 }
+
+/// The power went after the commit, before anything of the source was removed.
+fn interrupted() -> (SimDisk, super::Content) {
+    let disk = SimDisk::new();
+    let expected = source(&disk).1;
+    let store = options(&disk).open(OURS).unwrap();
+    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
+    store.import(ROOT, Claim::Move).unwrap();
+    let disk = disk.cut_power(Survival::Everything);
+    assert!(is_noted(&disk));
+    (disk, expected)
+}
+
+#[test]
+fn source_that_its_owner_opens_again_is_its_own_again() {
+    let (disk, expected) = interrupted();
+    let source = options(&disk).open(ROOT).unwrap();
+    let own = content(&go_on(&source, 2, 8).unwrap());
+    drop(source);
+    let disk = disk.cut_power(Survival::Random(5));
+    let store = options(&disk).open(OURS).unwrap();
+    assert!(store.open_report().failures.is_empty() && !is_noted(&disk));
+    assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
+    let source = options(&disk).open(ROOT).unwrap();
+    assert_eq!(source.checkpoint_ids().len(), 3);
+    assert_eq!(content(&source.latest().unwrap().unwrap()), own);
+}
+
+#[test]
+fn source_that_is_open_elsewhere_waits_for_a_later_open() {
+    let (disk, _) = interrupted();
+    let lock = disk.try_lock(&Path::new(ROOT).join("piton.lock"), "process 7").unwrap();
+    let store = options(&disk).open(OURS).unwrap();
+    assert!(matches!(&store.open_report().failures[..], [error] if error.is_locked()));
+    assert!(is_noted(&disk));
+    drop((lock, store));
+    let store = options(&disk).open(OURS).unwrap();
+    assert!(store.open_report().failures.is_empty() && !is_noted(&disk));
+    assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids(), [super::id(1)]);
+}
+
+#[test]
+fn copy_of_the_source_that_was_brought_back_is_left_alone() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let copy = files(&disk, ROOT.as_ref());
+    let store = options(&disk).open(OURS).unwrap();
+    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
+    store.import(ROOT, Claim::Move).unwrap();
+    let interrupted = disk.cut_power(Survival::Everything);
+    remove_all(&interrupted, ROOT);
+    for (path, bytes) in &copy {
+        let (name, file) = interrupted.create_temp(path.parent().unwrap()).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        interrupted.rename(&path.parent().unwrap().join(name), path).unwrap();
+    }
+    drop(options(&interrupted).open(OURS).unwrap());
+    assert!(!is_noted(&interrupted));
+    let back = options(&interrupted).open(ROOT).unwrap();
+    assert_eq!(back.checkpoint_ids().len(), 2);
+    assert_whole(&back);
+}
+
+#[test]
+fn note_of_a_failed_attempt_says_nothing_of_another_checkpoint_with_that_id() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).open(OURS).unwrap();
+    disk.fail_nth(Call::RenameNew, 1, Fault::PowerCut);
+    store.import(ROOT, Claim::Move).unwrap_err();
+    let disk = disk.cut_power(Survival::Everything);
+    let note = Path::new(OURS).join("manifests/00000000000000000001.source");
+    let bytes = files(&disk, OURS.as_ref()).remove(&note).unwrap();
+    let store = options(&disk).open(OURS).unwrap();
+    commit_all_kinds(&store, 9).unwrap();
+    drop(store);
+    // Its removal was lost in another power cut.
+    let dir = note.parent().unwrap();
+    let (name, file) = disk.create_temp(dir).unwrap();
+    file.write_at(&bytes, 0).unwrap();
+    disk.rename(&dir.join(name), &note).unwrap();
+    drop(options(&disk).open(OURS).unwrap());
+    assert!(!is_noted(&disk));
+    assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
+}
+
+#[test]
+fn commit_that_fails_leaves_no_note_and_the_source_as_it_is() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).open(OURS).unwrap();
+    disk.fail_nth(Call::RenameNew, 1, Fault::Error(28));
+    assert!(store.import(ROOT, Claim::Move).unwrap_err().is_no_space());
+    assert!(!is_noted(&disk) && names(&disk, OURS.as_ref()).is_empty());
+    let source = options(&disk).open(ROOT).unwrap();
+    assert_eq!(source.checkpoint_ids().len(), 2);
+    drop(source);
+    assert!(store.import(ROOT, Claim::Move).unwrap().failures.is_empty());
+}
+
+#[test]
+fn store_that_syncs_nothing_takes_nothing_over() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).durability(piton::Durability::None).open(OURS).unwrap();
+    assert!(store.import(ROOT, Claim::Move).unwrap_err().is_invalid());
+    store.import(ROOT, Claim::Copy).unwrap();
+    assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
+}
+
+#[test]
+fn old_copy_of_the_importing_store_may_have_files_of_the_very_same_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ours, twin, export] = ["ours", "twin", "export"].map(|name| dir.path().join(name));
+    Store::open(&ours).unwrap().close().unwrap();
+    assert!(std::process::Command::new("cp").arg("-r").args([&ours, &twin]).status().unwrap().success());
+    let store = Store::open(&twin).unwrap();
+    let first = commit_all_kinds(&store, 1).unwrap();
+    let expected = content(&first);
+    store.export(first.id(), &export).unwrap();
+    drop((first, store));
+    let store = Store::open(&ours).unwrap();
+    assert!(store.import(&export, Claim::Move).unwrap().failures.is_empty());
+    drop(store);
+    let store = Store::open(&ours).unwrap();
+    assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
+    assert_whole(&store);
+}

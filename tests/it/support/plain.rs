@@ -1,0 +1,54 @@
+//! A disk that can do what every disk must, and nothing more.
+
+use std::{ffi::OsString, io, path::Path};
+
+use piton::{
+    disk::{DirEntry, Disk, DiskFile, Lock, Metadata},
+    testing::SimDisk,
+};
+
+/// No links, no holes, no locks of files, no directory ever removed.
+#[derive(Clone, Debug)]
+pub(crate) struct PlainDisk(pub(crate) SimDisk);
+
+impl Disk for PlainDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.0.list(path)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.0.metadata(path)
+    }
+
+    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+        self.0.create_temp(dir)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.0.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename_new(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+
+    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+        self.0.try_lock(path, owner)
+    }
+}
