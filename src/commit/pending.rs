@@ -89,7 +89,8 @@ impl PendingCheckpoint {
     /// it should go (see [`Options::max_space_amplification`](crate::Options::max_space_amplification)), its checksum
     /// compared on the way. At most as many bytes are relocated per checkpoint as it or the one before it wrote anew, or
     /// 1 MiB or the write buffer if that is more; none after the disk was full, until a checkpoint was committed. The old
-    /// handles stay good for this checkpoint. [Borrowed](crate::Claim::Borrow) states are all copied, whatever that takes.
+    /// handles stay good for this checkpoint. [Borrowed](crate::Claim::Borrow) states are all copied, whatever that takes;
+    /// one that cannot be written anew, and all if relocation is off, go on being borrowed.
     ///
     /// `commit` keeps every handle in the manifest as well, and relocates none. Calling this before is worth it when the
     /// earlier checkpoint might be forgotten meanwhile, tells early which states are gone, and keeps the store small.

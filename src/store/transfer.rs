@@ -26,15 +26,16 @@ impl Store {
     /// became of each is in the answer. Nothing that this store does later can change the export, nor the other way
     /// round: bytes that both have are never written again. The export has an id of its own.
     ///
-    /// When it returns the export is durable. One that was interrupted cannot be opened; to export to the same directory
-    /// again, or to remove it, is safe.
+    /// When it returns the export is durable, whatever [`Durability`](crate::Durability) is set. One that was interrupted
+    /// cannot be opened; to export to the same directory again, or to remove it, is safe.
     ///
     /// # Errors
     ///
     /// Those of [`checkpoint`](Self::checkpoint). `is_invalid` if there is something in the directory, `is_locked` if
-    /// somebody else exports to it. `is_corrupt` if a state is found to be damaged while it is copied; `is_no_space` and
-    /// other errors of the file system. Nothing is left then but an empty directory, unless the error `is_indeterminate`:
-    /// then the export may or may not be there.
+    /// somebody else exports to it. `is_corrupt` if a data file is missing, too short, or found to be damaged while it is
+    /// copied; `is_fenced`; `is_no_space` and other errors of the file system. Nothing is left then but the directory, with a
+    /// lock file in it, unless the error `is_indeterminate`: then the export is there or not, as opening it tells. This store
+    /// goes on in either case.
     ///
     /// # Examples
     ///
@@ -66,13 +67,18 @@ impl Store {
     /// are new ones: take them from its manifest. Commit nothing else meanwhile: ids only grow.
     ///
     /// When it returns the checkpoint is durable, and so is what became of the source. After a crash before, nothing was
-    /// imported, or all; a source that was being moved is there as a whole, or goes with the next open of this store.
+    /// imported, or all; a source that was being moved is there as a whole, or goes with the next open of this store, unless
+    /// its owner opened it for writing before: then it stays.
+    ///
+    /// A store that somebody writes is not linked, but reflinked or copied; to find out, its lock is taken for a moment.
     ///
     /// # Errors
     ///
     /// `is_not_found` if there is no store or no checkpoint in it. `is_corrupt` if the newest one is damaged: import an
     /// older one by [rolling back](Self::rollback_to) there first. `is_locked` if the source is to be moved and somebody
-    /// writes there. Those of [`PendingCheckpoint::commit`]; errors of the file system. The source is as it was then.
+    /// writes there; `is_invalid` if this store syncs nothing and is to take one over, or is to borrow from itself;
+    /// `is_unavailable` if what is to be borrowed cannot be kept from being removed. Those of
+    /// [`PendingCheckpoint::commit`]; errors of the file system. The checkpoints of the source are as they were then.
     ///
     /// # Examples
     ///

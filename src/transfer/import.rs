@@ -18,15 +18,18 @@ use crate::{
 pub enum Claim {
     /// Ours, and the source keeps its own: they are linked where that is possible, and independent of each other.
     Copy,
-    /// Ours alone: the source is taken over, and gone when the import returns.
+    /// Ours alone: the checkpoint is gone from the source when the import returns, and with its last checkpoint the source
+    /// itself. Names in its directory that are not piton's stay.
     Move,
     /// The source's: they are referred to where they are, and never removed or changed.
     ///
-    /// [`reuse`](crate::PendingCheckpoint::reuse) copies such states, and
+    /// [`reuse`](crate::PendingCheckpoint::reuse) copies such states, unless
+    /// [`relocation`](crate::Options::relocation) is off, and
     /// [`could_reuse`](crate::PendingCheckpoint::could_reuse) says that they should be written anew. Once a checkpoint was
-    /// committed that does without one, no later one can refer to it. As long as [`Store::lenders`](crate::Store::lenders)
-    /// names the source it must stay where it is; its checkpoint is pinned while this store is open, so that whoever
-    /// writes there keeps it.
+    /// committed that does without one, no later one can refer to it, unless one that has it is rolled back to. As long as
+    /// [`Store::lenders`](crate::Store::lenders) names the source it must stay where it is; its checkpoint is pinned while
+    /// this store is open, so that whoever writes there keeps it. One that cannot be had makes what borrows from it
+    /// [unavailable](crate::Error::is_unavailable) for as long.
     Borrow,
 }
 
