@@ -140,6 +140,9 @@ impl Publisher {
     /// last retention removed, so that its data can go; what goes now waits for the next commit.
     fn apply_retention(&self, retired: Retired, written: u64) {
         let mut report = Reclaimed { failures: self.volume.retry_leftovers(), ..Reclaimed::default() };
+        if !retired.is_empty() {
+            self.registry.recheck_links();
+        }
         forget::sweep(&self.registry, retired, written.max(LEAST_PUNCHED), &mut report);
         if !self.retention.is_off() {
             let plan = |catalog: &Catalog| catalog.plan(self.retention, &BTreeSet::new());

@@ -14,7 +14,7 @@ use crate::{
     format::{self, identity::Identity},
     id::{CheckpointId, FileId, Scope, StoreId},
     identity,
-    manifest::{Manifest, Origins},
+    manifest::{DataFile, Manifest, Origins},
     read::Checkpoint,
 };
 
@@ -126,9 +126,7 @@ impl Target {
             from.check()?;
             let name = layout::segment(*file);
             let way = from.place(volume, &name, || Some(publisher.registry.lock_linking()))?;
-            // Who wrote it when the store was open before may have synced nothing.
-            let synced = publisher.volume.syncs() && file.generation == publisher.identity.generation();
-            if way == Way::Linked && !synced {
+            if way == Way::Linked && !is_synced(publisher, &data) {
                 volume.open(&name)?.sync()?;
             }
             files.push(report(volume, &name, way)?);
@@ -151,6 +149,12 @@ impl Target {
         let overhead = manifest_len + format::identity::LEN as u64;
         Ok(Exported { root: volume.root().to_owned(), id: exported.store, files, overhead })
     }
+}
+
+/// Whether a commit has synced the states of a file. Who wrote it when the store was open before may have synced nothing.
+fn is_synced(publisher: &Publisher, data: &DataFile) -> bool {
+    let now = (publisher.identity.store(), publisher.identity.generation());
+    publisher.volume.syncs() && (data.store, data.written_as.generation) == now
 }
 
 /// What may be in a directory that is to become an export: nothing, or what an interrupted one left there.

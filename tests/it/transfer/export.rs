@@ -323,10 +323,21 @@ fn export_of_states_that_an_earlier_open_did_not_sync_is_durable() {
     let (id, expected) = (first.id(), content(&first));
     drop((first, store));
     let store = options(&disk).open(ROOT).unwrap();
-    let exported = store.export(id, TARGET).unwrap();
-    assert!(exported.files.iter().all(|file| file.way == Way::Linked));
-    let reader = options(&disk.cut_power(Survival::Nothing)).open_read_only(TARGET).unwrap();
-    assert_eq!(content(&reader.latest().unwrap().unwrap()), expected);
+    let pending = store.begin(store.next_id()).unwrap();
+    let first = store.checkpoint(id).unwrap();
+    let new = pending.duplicate(&handles(&first), Scope::Exclusive).unwrap();
+    let named = first.manifest().states().map(|(name, _)| name.clone()).zip(new);
+    let manifest = Manifest::builder().metadata("seed", expected.0.clone());
+    let duplicates = pending.commit(named.fold(manifest, |manifest, (name, new)| manifest.state(name, new))).unwrap();
+    for (id, target) in [(id, TARGET), (duplicates.id(), "/exports/duplicates")] {
+        let exported = store.export(id, target).unwrap();
+        assert!(exported.files.iter().all(|file| file.way == Way::Linked));
+    }
+    let disk = disk.cut_power(Survival::Nothing);
+    for target in [TARGET, "/exports/duplicates"] {
+        let reader = options(&disk).open_read_only(target).unwrap();
+        assert_eq!(content(&reader.latest().unwrap().unwrap()), expected);
+    }
 }
 
 #[test]
