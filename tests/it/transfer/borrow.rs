@@ -5,7 +5,10 @@ use std::fs;
 use piton::{Claim, Manifest, Options, Scope, Store, Validation, testing::SimDisk};
 
 use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, options, remove_all, source};
-use crate::support::{ROOT, bytes};
+use crate::support::{
+    ROOT, bytes,
+    hooked::{HookedDisk, set},
+};
 
 const OURS: &str = "/ours";
 
@@ -194,6 +197,7 @@ fn what_is_lent_is_never_linked_because_its_owner_may_go_on_writing() {
     let moved = third.import("/quiet", Claim::Move).unwrap();
     let all = [&exported.files, &copied.files, &moved.files];
     assert!(all.into_iter().flatten().all(|file| file.way != piton::Way::Linked));
+    assert_eq!(disk.count(piton::testing::Call::Link), 0);
     let before = files(&disk, TARGET.as_ref());
     go_on(&lender, 3, 8).unwrap();
     assert_eq!(files(&disk, TARGET.as_ref()), before);
@@ -279,4 +283,37 @@ fn nobody_borrows_from_oneself_or_without_a_pin() {
     let error = ours.import(ROOT, Claim::Borrow).unwrap_err();
     assert!(error.is_unavailable() && error.path().unwrap().starts_with(ROOT), "{error}");
     assert!(ours.checkpoint_ids().is_empty() && ours.usage().borrowed_files == 0 && ours.lenders().is_empty());
+}
+
+#[test]
+fn nor_what_it_does_without_while_that_is_just_being_committed() {
+    let disk = HookedDisk::new();
+    drop(source(&disk.disk));
+    let store = options(&disk).relocation(false).open(OURS).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    let lent = imported.manifest().state("6").unwrap().clone();
+    let [first, second] = [0, 1].map(|_| store.begin(store.next_id()).unwrap());
+    let new = second.write(Scope::Shared, &bytes(3, 3000)).unwrap();
+    set(&disk.before_data_sync, move || drop(first.commit(Manifest::builder()).unwrap()));
+    let error = second.commit(Manifest::builder().state("s", lent).state("new", new)).unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    assert_eq!(store.checkpoint_ids().len(), 2);
+}
+
+#[test]
+fn what_was_given_up_by_its_owner_is_not_read_although_its_file_is_there() {
+    let disk = SimDisk::new();
+    let (lender, expected) = source(&disk);
+    lender.close().unwrap();
+    let store = options(&disk).open(OURS).unwrap();
+    store.import(ROOT, Claim::Borrow).unwrap();
+    drop(store);
+    let lender = options(&disk).relocation(false).open(ROOT).unwrap();
+    go_on(&lender, 0, 2).unwrap();
+    assert!(lender.prune(1).unwrap().in_use.is_empty());
+    let store = options(&disk).open(OURS).unwrap();
+    let error = store.latest().unwrap_err();
+    assert!(error.is_unavailable() && error.path().unwrap().extension().is_some_and(|e| e == "manifest"), "{error}");
+    assert!(options(&disk).open_read_only(OURS).unwrap().latest().unwrap_err().is_unavailable());
+    assert_eq!(content(&lender.latest().unwrap().unwrap()).1, expected.1);
 }

@@ -30,6 +30,7 @@ fn source_goes_with_its_last_checkpoint_and_what_was_not_taken_stays() {
     let store = options(&disk).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Move).unwrap();
     assert_eq!((content(&imported.checkpoint), imported.failures.len()), (expected, 0));
+    assert!(disk.metadata(&Path::new(ROOT).join("piton.departing")).is_err(), "it goes on");
     let left = options(&disk).open(ROOT).unwrap();
     assert_eq!(left.checkpoint_ids(), [super::id(1)], "it had another one");
     assert_whole(&left);
@@ -175,7 +176,7 @@ fn source_that_its_owner_opens_again_is_its_own_again() {
     let source = options(&disk).open(ROOT).unwrap();
     let own = content(&go_on(&source, 2, 8).unwrap());
     drop(source);
-    let disk = disk.cut_power(Survival::Random(5));
+    let disk = disk.cut_power(Survival::Nothing);
     let store = options(&disk).open(OURS).unwrap();
     assert!(store.open_report().failures.is_empty() && !is_noted(&disk));
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
@@ -283,4 +284,19 @@ fn old_copy_of_the_importing_store_may_have_files_of_the_very_same_names() {
     let store = Store::open(&ours).unwrap();
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
     assert_whole(&store);
+}
+
+#[test]
+fn source_that_is_to_go_to_somebody_else_since_is_left_alone() {
+    let (disk, _) = interrupted();
+    let other = options(&disk).open("/other").unwrap();
+    disk.fail_nth(Call::RenameNew, 1, Fault::PowerCut);
+    other.import(ROOT, Claim::Move).unwrap_err();
+    let disk = disk.cut_power(Survival::Everything);
+    assert!(disk.metadata(&Path::new(ROOT).join("piton.departing")).is_ok());
+    drop(options(&disk).open(OURS).unwrap());
+    assert!(!is_noted(&disk));
+    let source = options(&disk).open(ROOT).unwrap();
+    assert_eq!(source.checkpoint_ids().len(), 2);
+    assert_whole(&source);
 }
