@@ -254,7 +254,7 @@ impl ReadOnlyStore {
         if take_over.outdates(id, manifest.generation) {
             return Err(manifests::stale(volume, &manifest, take_over.generation));
         }
-        let lent = manifest.lenders().map(|lender| pin_lender(volume, lender).ok_or_else(|| not_lent(lender)));
+        let lent = manifest.lenders().map(|lender| pin_lender(volume, lender)?.ok_or_else(|| not_lent(lender)));
         let locks = lent.chain([Ok(lock)]).collect::<Result<_>>()?;
         let pin = Pin::locked(&manifest, locks);
         Ok(Checkpoint::new(manifest, reading, pin))

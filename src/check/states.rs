@@ -7,7 +7,7 @@ use crate::{
     format::segment::entry_end,
     handle::{Extent, Place},
     id::FileId,
-    manifest::{Digest, DigestHasher, Manifest, StateRef},
+    manifest::{DataFile, Digest, DigestHasher, Manifest, StateRef},
     read::{OpenSegment, ReadSettings, check_digest},
 };
 
@@ -67,7 +67,7 @@ fn issue(state: &StateRef<'_>, error: Error) -> Issue {
 
 /// A file with states, as closely as it is looked at.
 enum Checked {
-    Quick { len: u64, path: std::path::PathBuf },
+    Quick { data: DataFile, len: u64, path: std::path::PathBuf },
     Full(OpenSegment),
     Failed(Error),
 }
@@ -77,7 +77,7 @@ impl Checked {
         let data = manifest.data_file(file);
         let opened = match depth {
             Validation::Full => settings.open_verified(data).map(Self::Full),
-            Validation::Quick => settings.len(&data).map(|(len, path)| Self::Quick { len, path }),
+            Validation::Quick => settings.len(&data).map(|(len, path)| Self::Quick { data, len, path }),
         };
         opened.unwrap_or_else(Self::Failed)
     }
@@ -88,9 +88,9 @@ impl Checked {
         let wants_digest = same.iter().any(|(_, state)| state.digest.is_some());
         let found = match self {
             Self::Failed(error) => Err(error.clone()),
-            Self::Quick { len, path } => match *len {
+            Self::Quick { data, len, path } => match *len {
                 len if len < entry_end(extent.offset, extent.len) => {
-                    Err(Malformed::new(len, "the file ends here").at("check", path))
+                    Err(data.blame(Malformed::new(len, "the file ends here").at("check", path)))
                 }
                 _ => Ok(None),
             },

@@ -63,7 +63,7 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     let (checkpoint, retired) = {
         let _names = publisher.registry.lock_manifests();
         publisher.admit(id)?;
-        if !publisher.registry.lenders().is_empty() {
+        if publisher.registry.borrows() {
             // What is lent may be referred to only as long as the newest checkpoint does, which may be another one now.
             resolve(batch, manifest.content.handles(), "commit")?;
         }
@@ -120,7 +120,8 @@ impl Publisher {
         let Ok(found) = manifests::peek(&self.volume, id) else { return };
         if found.generation < self.identity.generation() {
             let damage = manifests::stale(&self.volume, &found, self.identity.generation());
-            self.registry.enter(id, Facts::of(&found), (&Origins::new(), std::iter::empty()), Some(damage));
+            // Nothing of it is entered that could fail.
+            let _ = self.registry.enter(id, Facts::of(&found), (&Origins::new(), std::iter::empty()), Some(damage));
         }
     }
 

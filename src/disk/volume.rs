@@ -67,7 +67,9 @@ impl Volume {
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.root.join(name)
+        let name = name.as_ref();
+        // Joined to nothing it would end with a slash, which says that it is a directory.
+        if name.as_os_str().is_empty() { self.root.clone() } else { self.root.join(name) }
     }
 
     /// Refuses to write once the volume is poisoned.

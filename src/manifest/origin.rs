@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::Manifest;
-use crate::id::{CheckpointId, FileId, StoreId};
+use crate::{
+    error::Error,
+    id::{CheckpointId, FileId, StoreId},
+};
 
 /// What is to be known of such files, by name.
 pub(crate) type Origins = BTreeMap<FileId, FileOrigin>;
@@ -80,6 +83,17 @@ impl DataFile {
     /// The directory that is not ours, and its name there.
     pub(crate) fn lent(&self) -> Option<(&Path, FileId)> {
         self.lent.as_ref().map(|lent| (lent.by.root(), lent.file))
+    }
+
+    /// Whatever is wrong with a file that is lent, nothing of ours is damaged.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        match &self.lent {
+            Some(lent) if !error.is_out_of_files() => {
+                let path = error.path().unwrap_or(lent.by.root()).to_owned();
+                Error::unavailable("read", &path, &error.to_string())
+            }
+            _ => error,
+        }
     }
 
     /// The origin that a file of ours has that is the same, or has the same bytes.

@@ -59,7 +59,7 @@ impl ReadSettings {
     pub(crate) fn open(&self, data: DataFile) -> Result<OpenSegment> {
         let segment = self.open_unverified(data)?;
         if self.verify != Verify::Never {
-            verify::header(&segment.file, &segment.data)?;
+            verify::header(&segment.file, &segment.data).map_err(|error| segment.data.blame(error))?;
         }
         Ok(segment)
     }
@@ -67,7 +67,7 @@ impl ReadSettings {
     /// Opens a data file, and checks that it is the right one.
     pub(crate) fn open_verified(&self, data: DataFile) -> Result<OpenSegment> {
         let segment = self.open_unverified(data)?;
-        verify::header(&segment.file, &segment.data)?;
+        verify::header(&segment.file, &segment.data).map_err(|error| segment.data.blame(error))?;
         Ok(segment)
     }
 
@@ -86,14 +86,9 @@ impl ReadSettings {
         Ok((found.len, self.volume.path(&name)))
     }
 
-    /// What cannot be had of another store is no damage of ours.
     fn not_there(&self, data: &DataFile, error: Error) -> Error {
         let name = layout::data_file(data.id, data.lent());
-        match data.lent {
-            Some(_) => Error::unavailable("open", &self.volume.path(&name), &error.to_string()),
-            None if error.is_not_found() => self.missing(&name),
-            None => error,
-        }
+        data.blame(if error.is_not_found() { self.missing(&name) } else { error })
     }
 
     fn missing(&self, name: &Path) -> Error {
@@ -143,12 +138,12 @@ impl OpenSegment {
 
     /// Reads a state and what is behind it, a piece at a time, and fails if either is not what it should be.
     pub(crate) fn verify_state(&self, extent: &Extent, hand_on: impl FnMut(&[u8])) -> Result<()> {
-        verify::state(&self.file, extent, &self.data, hand_on)
+        verify::state(&self.file, extent, &self.data, hand_on).map_err(|error| self.data.blame(error))
     }
 
     /// Reads a state, a piece at a time, and fails if it has not the checksum of its handle.
     pub(crate) fn check_state(&self, extent: &Extent, hand_on: impl FnMut(&[u8])) -> Result<()> {
-        verify::payload(&self.file, extent, hand_on)
+        verify::payload(&self.file, extent, hand_on).map_err(|error| self.data.blame(error))
     }
 
     /// A mapping that this state lies in: of the whole file, which all of its states share, if that costs no more than
@@ -182,7 +177,9 @@ impl OpenSegment {
     /// To look at a mapping beyond the end of its file would end the process.
     fn check_length(&self, extent: &Extent) -> Result<()> {
         match self.file.len()? {
-            len if len < extent.end() => Err(Malformed::new(len, "the file ends here").at("map", self.file.path())),
+            len if len < extent.end() => {
+                Err(self.data.blame(Malformed::new(len, "the file ends here").at("map", self.file.path())))
+            }
             _ => Ok(()),
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct State {
     generation: u64,
     pub(super) extents: Extents,
     catalog: Catalog,
+    /// Of the checkpoints that were found on disk.
+    lenders: Vec<(CheckpointId, Lender)>,
     /// Numbers for groups and readers.
     next: u64,
     /// Bytes of states, since the store was opened.
@@ -85,7 +87,7 @@ pub(crate) struct Hold {
 impl State {
     fn new(extents: Extents, identity: &Identity) -> Self {
         let (generation, catalog) = (identity.generation, Catalog::new(identity));
-        Self { generation, extents, catalog, next: 0, written: 0, relocated: 0 }
+        Self { generation, extents, catalog, lenders: Vec::new(), next: 0, written: 0, relocated: 0 }
     }
 
     fn number(&mut self) -> u64 {
@@ -170,9 +172,10 @@ impl Registry {
     }
 
     /// Enters a checkpoint that was found on disk and cannot be read: nobody knows what it refers to.
-    pub(crate) fn enter_unknown(&self, id: CheckpointId, facts: Facts, damage: Error) {
-        self.enter(id, facts, (&Origins::new(), std::iter::empty()), Some(damage.clone()));
+    pub(crate) fn enter_unknown(&self, id: CheckpointId, facts: Facts, damage: Error) -> Result<()> {
+        self.enter(id, facts, (&Origins::new(), std::iter::empty()), Some(damage.clone()))?;
         self.state.lock().catalog.mark_unknown(id, damage);
+        Ok(())
     }
 
     /// Enters a checkpoint that was found on disk, with what is known of its extents and their files: where they came from,
@@ -183,8 +186,8 @@ impl Registry {
         facts: Facts,
         (origins, extents): (&Origins, impl Iterator<Item = (Extent, Metadata)>),
         damage: Option<Error>,
-    ) {
-        let pins = self.pin_lenders(origins);
+    ) -> Result<()> {
+        let pins = self.pin_lenders(origins)?;
         let lenders = origins.values().filter_map(|origin| Some(&*origin.lent.as_ref()?.by));
         let damage = damage.or_else(|| lenders.clone().find(|lender| !pins.contains_key(*lender)).map(not_lent));
         let mut state = self.state.lock();
@@ -201,33 +204,47 @@ impl Registry {
                 damage.get_or_insert_with(|| Malformed::new(extent.offset, what).at("check", &path));
             }
         }
+        state.lenders.extend(lenders.map(|lender| (id, lender.clone())));
         state.catalog.publish(id, group, facts);
         if let Some(damage) = damage {
             state.catalog.mark_damaged(id, damage);
         }
+        Ok(())
     }
 
     /// Keeps whoever lends files from removing them, as far as they have not done so.
-    fn pin_lenders(&self, origins: &Origins) -> Pins {
+    fn pin_lenders(&self, origins: &Origins) -> Result<Pins> {
         let lenders: BTreeSet<_> = origins.values().filter_map(|origin| Some(&origin.lent.as_ref()?.by)).collect();
-        lenders.into_iter().filter_map(|lender| Some((Arc::clone(lender), self.pin_lender(lender)?))).collect()
+        let mut pins = Pins::new();
+        for lender in lenders {
+            pins.extend(self.pin_lender(lender)?.map(|pin| (Arc::clone(lender), pin)));
+        }
+        Ok(pins)
     }
 
     /// Shared by all files of one lender: it is let go when the last of them is.
-    pub(crate) fn pin_lender(&self, lender: &Lender) -> Option<SharedGuard> {
+    pub(crate) fn pin_lender(&self, lender: &Lender) -> Result<Option<SharedGuard>> {
         let mut pins = self.pins.lock();
         if let Some(pin) = pins.get(lender).and_then(Weak::upgrade) {
-            return Some(pin);
+            return Ok(Some(pin));
         }
-        let pin = Arc::new(pin_lender(&self.volume, lender)?);
+        let Some(pin) = pin_lender(&self.volume, lender)?.map(Arc::new) else { return Ok(None) };
         pins.retain(|_, pin| pin.strong_count() > 0);
         pins.insert(lender.clone(), Arc::downgrade(&pin));
-        Some(pin)
+        Ok(Some(pin))
     }
 
-    /// Whose files anybody here refers to.
+    /// Whose files anybody here refers to, whether they can be had or not.
     pub(crate) fn lenders(&self) -> Vec<Lender> {
-        self.state.lock().extents.files.lenders()
+        let state = self.state.lock();
+        let found = state.lenders.iter().filter(|(id, _)| state.catalog.is_published(*id)).map(|(_, lender)| lender);
+        let all: BTreeSet<_> = found.cloned().chain(state.extents.files.lenders()).collect();
+        all.into_iter().collect()
+    }
+
+    /// Whether anything here is somebody else's.
+    pub(crate) fn borrows(&self) -> bool {
+        self.state.lock().extents.files.totals().borrowed_files > 0
     }
 
     /// A data file, as a reader needs to know it.
@@ -357,12 +374,14 @@ impl Registry {
     }
 }
 
-/// Keeps another store from removing a checkpoint; `None` if that is gone, or cannot be had.
-pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Option<Box<dyn LockGuard>> {
+/// Keeps another store from removing a checkpoint; `None` if that is gone, or cannot be had. That descriptors have run out
+/// says nothing of it.
+pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Result<Option<Box<dyn LockGuard>>> {
     let name = layout::lender(lender.root(), lender.checkpoint());
+    let unless_out_of_files = |error: Error| if error.is_out_of_files() { Err(error) } else { Ok(None) };
     // To open anything else than a file might take for ever.
-    volume.metadata(&name).ok()?.filter(|found| found.kind == FileKind::File)?;
-    volume.pin(&name).ok()?
+    let is_file = volume.metadata(&name).is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File));
+    if is_file { volume.pin(&name).or_else(unless_out_of_files) } else { Ok(None) }
 }
 
 /// A checkpoint that is to lend files is not there.

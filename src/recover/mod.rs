@@ -97,7 +97,12 @@ pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy, purpos
     let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
     root::ensure(root::OPERATION, &volume)?;
     identity::refuse_newer(&volume)?;
-    let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
+    let owner = format!("process {}", std::process::id());
+    let lock = volume.lock(layout::LOCK, &owner).or_else(|error| {
+        // A store that was there departs just now, and its directory with it.
+        let again = error.is_not_found().then(|| root::ensure(root::OPERATION, &volume));
+        again.map_or(Err(error), |ensured| ensured.and_then(|()| volume.lock(layout::LOCK, &owner)))
+    })?;
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let mut found = scan::scan(&volume)?;
     if purpose == Purpose::SeeOff {

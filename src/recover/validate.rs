@@ -56,7 +56,7 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                 let damage = damage.or_else(|| missing_data(volume, &manifest, file));
                 let present = extents(&manifest).filter_map(|extent| Some((*extent, file(extent.file)?)));
                 let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
-                registry.enter(*id, facts, (&manifest.origins, present), damage);
+                registry.enter(*id, facts, (&manifest.origins, present), damage)?;
                 learned.published_under.push((*id, manifest.generation));
                 published_under = published_under.max(manifest.generation);
             }
@@ -64,7 +64,7 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                 let error = only_damage(error)?;
                 let updated = found.updates.contains_key(id);
                 let pinned = updated && manifests::may_be_pinned(volume, *id);
-                registry.enter_unknown(*id, Facts { pinned, updated, ..Facts::default() }, error.clone());
+                registry.enter_unknown(*id, Facts { pinned, updated, ..Facts::default() }, error.clone())?;
                 learned.unreadable.get_or_insert(error);
             }
         }

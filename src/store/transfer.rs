@@ -106,7 +106,7 @@ impl Store {
                 let may_link = is_quiet(source.volume());
                 self.take(&checkpoint, Take::Own { may_link }, |_| Ok(()))
             }
-            Claim::Borrow if source.root() == self.root() => Err(Error::invalid(
+            Claim::Borrow if source.id() == self.id() => Err(Error::invalid(
                 format!("import from {}", self.root().display()),
                 "a store borrows nothing from itself",
             )),
@@ -142,7 +142,10 @@ impl Store {
         let imported = self.take(&checkpoint, Take::Own { may_link: true }, |id| {
             let (ours, theirs) = ((self.id(), id), (source.id(), checkpoint.id()));
             let agreed = Source { ours, generation: self.generation(), theirs, root: reader.root().to_owned() };
+            // Whoever has taken the source over goes on with it.
+            source.0.identity.check_not_fenced("take over")?;
             transfer::mark(&source.0.volume, &agreed)?;
+            source.0.identity.check_not_fenced("take over")?;
             let _names = registry.lock_manifests();
             identity.check_not_fenced("import")?;
             noted = Some(id);

@@ -85,7 +85,8 @@ impl Target {
                 volume.remove(&Path::new(dir).join(entry.name))?;
             }
         }
-        let temps = volume.list("")?.into_iter().filter(|entry| layout::is_temp(&entry.name));
+        let is_left = |entry: &DirEntry| layout::is_temp(&entry.name) || entry.name == layout::DEPARTING;
+        let temps = volume.list("")?.into_iter().filter(is_left);
         temps.map(|entry| entry.name).try_for_each(|name| volume.remove(name.as_ref()))
     }
 
@@ -173,7 +174,7 @@ fn check_names(volume: &Volume) -> Result<()> {
     for entry in &entries {
         let dir = layout::DIRS.iter().find(|dir| is(entry, dir));
         let temp = begun && layout::is_temp(&entry.name);
-        let ours = is(entry, layout::LOCK) || is(entry, layout::PARTIAL) || temp;
+        let ours = [layout::LOCK, layout::PARTIAL, layout::DEPARTING].iter().any(|name| is(entry, name)) || temp;
         if !(ours || partial && dir.is_some() && entry.metadata.kind == FileKind::Dir) {
             let name = Path::new(&entry.name).display();
             return refuse(format!("{name:?} is there, which no export has made; export to an empty directory"));

@@ -13,7 +13,7 @@ use crate::{
         link::{self, Original, Way},
         volume::{Volume, VolumeFile},
     },
-    error::{Malformed, Result},
+    error::{Error, Malformed, Result},
     format::segment::{HEADER_LEN, entry_end},
     handle::{Extent, StateHandle},
     id::FileId,
@@ -89,16 +89,25 @@ impl Needed<'_> {
         let (original, ranges) = (self.name(), ranges(self.extents));
         let from = Original { volume: self.volume, name: &original, ranges: &ranges };
         let lock = || if self.data.lent.is_some() { None } else { lock() };
-        link::place(from, to, name, lock, |copy| {
+        let placed = link::place(from, to, name, lock, |copy| {
             let check = |file: &VolumeFile| OpenSegment::check_copy(file, self.data, self.extents);
             // The copy is no better than the original: that is the one to be named.
-            check(copy)
-                .map_err(|error| self.volume.open(&original).and_then(|file| check(&file)).err().unwrap_or(error))
-        })
+            check(copy).map_err(|error| {
+                let original = self.volume.open(&original).and_then(|file| check(&file)).err();
+                original.map_or(error, |error| self.data.blame(error))
+            })
+        });
+        // It may have gone, or been cut, since it was looked at.
+        let may_be_gone = |error: &Error| error.is_not_found() || error.is_corrupt();
+        placed.map_err(|error| if may_be_gone(&error) { self.check().err().unwrap_or(error) } else { error })
     }
 
     /// The file must be the one that it should be, and as long as the states need.
     pub(super) fn check(&self) -> Result<u64> {
+        self.look().map_err(|error| self.data.blame(error))
+    }
+
+    fn look(&self) -> Result<u64> {
         let name = self.name();
         let missing = || Malformed::new(0, "the data file is missing").at("check", &self.volume.path(&name));
         let file = self.volume.open(&name).map_err(|error| if error.is_not_found() { missing() } else { error })?;

@@ -119,6 +119,10 @@ fn borrow(
         let by = Lender { root: volume.root().to_owned(), checkpoint: source.id() };
         Lent { by: Arc::new(by), file: data.id }
     });
+    if lent.by.root == pending.publisher().volume.root() {
+        let operation = format!("borrow from {}", volume.root().display());
+        return Err(Error::invalid(operation, "it borrows from this store itself; import with Claim::Copy"));
+    }
     let path = lent.by.root.join(layout::segment(lent.file));
     let found = volume.metadata(&path)?.filter(|found| found.kind == FileKind::File);
     let found = found.ok_or_else(|| Malformed::new(0, "the data file is missing").at("borrow", &path))?;

@@ -112,6 +112,7 @@ impl Departing {
         volume.remove(layout::LOCK.as_ref())?;
         volume.sync_dir("")?;
         volume.remove(layout::DEPARTING.as_ref())?;
+        volume.sync_dir("")?;
         let _ = volume.remove_dir("").and_then(|()| volume.sync_above_root());
         Ok(())
     }

@@ -84,13 +84,15 @@ struct State {
 }
 
 impl State {
-    /// It stays in the list until it is synced: others may have to wait for that as well.
-    fn oldest(&self) -> Option<(Arc<Segment>, u64)> {
-        if self.unsynced.len() <= MAX_UNSYNCED {
+    /// The oldest one that takes no more, if there are too many, for the caller to sync. It stays in the list until it is
+    /// synced: others may have to wait for that as well.
+    fn oldest(&mut self) -> Option<(Arc<Segment>, u64)> {
+        if self.unsynced.values().filter(|touched| !touched.syncing).count() <= MAX_UNSYNCED {
             return None;
         }
-        let sealed = self.unsynced.values().filter(|touched| touched.segment.is_sealed());
+        let sealed = self.unsynced.values_mut().filter(|touched| touched.segment.is_sealed() && !touched.syncing);
         let oldest = sealed.min_by_key(|touched| touched.segment.id().sequence)?;
+        oldest.syncing = true;
         Some((Arc::clone(&oldest.segment), oldest.end))
     }
 }
@@ -260,7 +262,7 @@ impl Batch {
         let mut state = self.state.lock();
         self.check_open()?;
         let touched = state.unsynced.entry(segment.id());
-        let touched = touched.or_insert_with(|| Touched { segment: Arc::clone(segment), end });
+        let touched = touched.or_insert_with(|| Touched { segment: Arc::clone(segment), end, syncing: false });
         touched.end = touched.end.max(end);
         self.hold.add(extent, end, origin);
         if origin == Origin::New {
@@ -293,15 +295,17 @@ impl Batch {
     /// fails with it.
     fn sync_oldest(&self) -> Result<()> {
         let Some((segment, end)) = self.state.lock().oldest() else { return Ok(()) };
-        segment.sync_to(end)?;
+        let synced = segment.sync_to(end);
         let mut state = self.state.lock();
-        if state.unsynced.get(&segment.id()).is_some_and(|touched| touched.end <= end) {
+        let Some(touched) = state.unsynced.get_mut(&segment.id()) else { return synced };
+        touched.syncing = false;
+        if synced.is_ok() && touched.end <= end {
             state.unsynced.remove(&segment.id());
             if !segment.is_named() {
                 state.dirs.insert(segment.id().scope);
             }
         }
-        Ok(())
+        synced
     }
 
     /// Makes a file ready for another name: complete, and what this checkpoint wrote of it durable. What others wrote of it
@@ -356,7 +360,7 @@ impl Batch {
     ) -> Result<FileId> {
         let attempt = self.settings.allocator.attempt(from.scope, from.lane);
         let registry = self.hold.registry();
-        let pinned = |lent: &Lent| registry.pin_lender(&lent.by).ok_or_else(|| not_lent(&lent.by));
+        let pinned = |lent: &Lent| registry.pin_lender(&lent.by)?.ok_or_else(|| not_lent(&lent.by));
         let pin = origin.lent.as_ref().map(pinned).transpose()?;
         let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin };
         self.refer_to_adopted(attempt.id, &adopted, extents)?;

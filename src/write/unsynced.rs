@@ -21,6 +21,8 @@ pub(super) struct Touched {
     pub(super) segment: Arc<Segment>,
     /// Behind the last of these states.
     pub(super) end: u64,
+    /// Somebody is just syncing it, so that it need not stay open.
+    pub(super) syncing: bool,
 }
 
 /// The segments that were written and not synced, and the scopes in whose directories others have new names.

@@ -253,6 +253,7 @@ fn borrower_whose_lender_cannot_be_had_is_passed_over_and_stays() {
         let reader = Options::new().open_read_only(&ours).unwrap();
         assert!(reader.latest().unwrap_err().is_unavailable(), "retention has removed the other one");
         let store = open();
+        assert_eq!(store.lenders().len(), 1);
         assert!(store.latest().unwrap_err().is_unavailable());
         assert!(store.prune(1).unwrap().checkpoints.is_empty());
         store.close().unwrap();
@@ -279,7 +280,7 @@ fn nobody_borrows_from_oneself_or_without_a_pin() {
     drop(store);
     let ours = options(&disk).open(OURS).unwrap();
     // The first is that of the reader who opens the source.
-    disk.fail_nth(piton::testing::Call::Pin, 2, piton::testing::Fault::Error(24));
+    disk.fail_nth(piton::testing::Call::Pin, 2, piton::testing::Fault::Error(13));
     let error = ours.import(ROOT, Claim::Borrow).unwrap_err();
     assert!(error.is_unavailable() && error.path().unwrap().starts_with(ROOT), "{error}");
     assert!(ours.checkpoint_ids().is_empty() && ours.usage().borrowed_files == 0 && ours.lenders().is_empty());
@@ -316,4 +317,67 @@ fn what_was_given_up_by_its_owner_is_not_read_although_its_file_is_there() {
     assert!(error.is_unavailable() && error.path().unwrap().extension().is_some_and(|e| e == "manifest"), "{error}");
     assert!(options(&disk).open_read_only(OURS).unwrap().latest().unwrap_err().is_unavailable());
     assert_eq!(content(&lender.latest().unwrap().unwrap()).1, expected.1);
+}
+
+#[test]
+fn lent_file_that_is_cut_short_while_we_are_open_lets_nothing_of_ours_go() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).open(OURS).unwrap();
+    commit_all_kinds(&store, 5).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    let handle = imported.manifest().state("6").unwrap().clone();
+    let path = files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
+    let mut kept = Vec::new();
+    disk.damage(&path, |bytes| kept = bytes.split_off(1000)).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let errors = [
+        imported.read(&handle).unwrap_err(),
+        pending.reuse(std::slice::from_ref(&handle)).unwrap_err(),
+        pending.duplicate(std::slice::from_ref(&handle), Scope::Shared).unwrap_err(),
+        store.export(imported.id(), TARGET).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.is_unavailable() && error.path() == Some(path.as_path()), "{error}");
+    }
+    drop(pending);
+    assert!(!store.validate(imported.id(), Validation::Full).is_valid());
+    drop(imported);
+    assert!(store.prune(1).unwrap().checkpoints.is_empty(), "one cannot be had now, the other is kept instead");
+    disk.damage(&path, |bytes| bytes.extend(kept)).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id().get(), 2);
+    assert_whole(&store);
+    assert_eq!(store.prune(1).unwrap().checkpoints.len(), 1);
+}
+
+#[test]
+fn store_under_another_name_is_still_oneself() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ours, link] = ["ours", "link"].map(|name| dir.path().join(name));
+    let store = Store::open(&ours).unwrap();
+    commit_all_kinds(&store, 1).unwrap();
+    std::os::unix::fs::symlink(&ours, &link).unwrap();
+    assert!(store.import(&link, Claim::Borrow).unwrap_err().is_invalid());
+    let other = Store::open(dir.path().join("other")).unwrap();
+    other.import(&ours, Claim::Borrow).unwrap();
+    assert!(store.import(other.root(), Claim::Borrow).unwrap_err().is_invalid());
+    store.import(other.root(), Claim::Copy).unwrap();
+    assert_whole(&store);
+}
+
+#[test]
+fn descriptors_that_have_run_out_are_no_reason_to_pass_over_a_checkpoint() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).open(OURS).unwrap();
+    commit_all_kinds(&store, 5).unwrap();
+    store.import(ROOT, Claim::Borrow).unwrap();
+    drop(store);
+    disk.fail_nth(piton::testing::Call::Pin, 1, piton::testing::Fault::Error(24));
+    assert_eq!(options(&disk).open(OURS).unwrap_err().raw_os_error(), Some(24));
+    let store = options(&disk).open(OURS).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().id().get(), 2);
+    let reader = options(&disk).open_read_only(OURS).unwrap();
+    disk.fail_nth(piton::testing::Call::Pin, 2, piton::testing::Fault::Error(24));
+    assert_eq!(reader.latest().unwrap_err().raw_os_error(), Some(24));
 }

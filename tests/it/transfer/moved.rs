@@ -9,7 +9,10 @@ use piton::{
 };
 
 use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, names, options, remove_all, source};
-use crate::support::ROOT;
+use crate::support::{
+    ROOT,
+    hooked::{HookedDisk, set},
+};
 
 const OURS: &str = "/ours";
 
@@ -299,4 +302,49 @@ fn source_that_is_to_go_to_somebody_else_since_is_left_alone() {
     let source = options(&disk).open(ROOT).unwrap();
     assert_eq!(source.checkpoint_ids().len(), 2);
     assert_whole(&source);
+}
+
+#[test]
+fn store_that_is_opened_to_sync_nothing_removes_nothing_elsewhere() {
+    let (disk, expected) = interrupted();
+    let store = options(&disk).durability(piton::Durability::None).open(OURS).unwrap();
+    assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
+    drop(store);
+    assert!(is_noted(&disk));
+    drop(options(&disk).open(OURS).unwrap());
+    assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids(), [super::id(1)]);
+}
+
+#[test]
+fn file_in_the_place_of_the_source_is_not_what_was_agreed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let [theirs, ours] = ["theirs", "ours"].map(|name| dir.path().join(name));
+    commit_all_kinds(&Store::open(&theirs).unwrap(), 1).unwrap();
+    let reader = Options::new().open_read_only(&theirs).unwrap().latest().unwrap();
+    let imported = Store::open(&ours).unwrap().import(&theirs, Claim::Move).unwrap();
+    assert_eq!(imported.failures.len(), 1, "somebody reads it");
+    drop((imported, reader));
+    std::fs::remove_dir_all(&theirs).unwrap();
+    std::fs::write(&theirs, b"a file").unwrap();
+    let store = Store::open(&ours).unwrap();
+    assert!(store.open_report().failures.is_empty(), "{:?}", store.open_report().failures);
+    assert_eq!(std::fs::read(&theirs).unwrap(), b"a file");
+    assert!(std::fs::read_dir(ours.join("manifests")).unwrap().count() == 1, "the note is gone");
+}
+
+#[test]
+fn whoever_took_the_source_over_meanwhile_keeps_it() {
+    let disk = HookedDisk::new();
+    drop(source(&disk.disk));
+    let store = options(&disk).open(OURS).unwrap();
+    let other = disk.clone();
+    // When the source is open already, and looked at.
+    set(&disk.after_pin, move || {
+        other.disk.break_locks();
+        drop(options(&other).open(ROOT).unwrap());
+    });
+    let error = store.import(ROOT, Claim::Move).unwrap_err();
+    assert!(error.is_fenced(), "{error}");
+    assert!(!is_noted(&disk.disk) && disk.metadata(&Path::new(ROOT).join("piton.departing")).is_err());
+    assert_whole(&options(&disk).open(ROOT).unwrap());
 }
