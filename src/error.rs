@@ -209,8 +209,8 @@ impl Error {
         matches!(self.inner.cause, Cause::Corrupt(_))
     }
 
-    /// What a checkpoint [borrows](crate::Claim::Borrow) from another store cannot be had now: it is gone, or cannot be
-    /// reached. Nothing of ours is damaged. The checkpoint is passed over and stays, until it is forgotten by its id.
+    /// What a checkpoint [borrows](crate::Claim::Borrow) from another store cannot be had now: it is gone, damaged, or cannot
+    /// be reached. Nothing of ours is damaged. The checkpoint is passed over and stays, until it is forgotten by its id.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self.inner.cause, Cause::Unavailable(_))
