@@ -314,7 +314,7 @@ impl fmt::Display for Error {
         }
         write!(f, ": {}", self.inner.cause)?;
         if self.indeterminate {
-            f.write_str(" (the outcome is unknown, opening it again tells)")?;
+            f.write_str(" (the outcome is unknown, reopen it to see)")?;
         }
         Ok(())
     }
