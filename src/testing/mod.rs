@@ -51,6 +51,7 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest> {
 pub fn parse_anything(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     let _ = format::identity::decode(bytes);
     let _ = format::update::decode(bytes);
+    let _ = format::source::decode(bytes);
     if let Ok((store, file)) = format::segment::decode_header(bytes.get(..64).unwrap_or(bytes)) {
         format::segment::entries(bytes, 0, format::segment::tag(store, file), file).for_each(drop);
     }

@@ -1,6 +1,6 @@
 //! A source that is taken over: what becomes of it, whatever happens in between.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use piton::{
     Claim, Options, Store,
@@ -23,6 +23,18 @@ fn is_gone(disk: &SimDisk, root: &str) -> bool {
 /// Whether it is noted in our store that another one is to go.
 fn is_noted(disk: &SimDisk) -> bool {
     files(disk, OURS.as_ref()).keys().any(|path| path.extension().is_some_and(|found| found == "source"))
+}
+
+/// The power went after the commit, before anything of the source was removed.
+fn interrupted() -> (SimDisk, super::Content) {
+    let disk = SimDisk::new();
+    let expected = source(&disk).1;
+    let store = options(&disk).open(OURS).unwrap();
+    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
+    store.import(ROOT, Claim::Move).unwrap();
+    let disk = disk.cut_power(Survival::Everything);
+    assert!(is_noted(&disk));
+    (disk, expected)
 }
 
 #[test]
@@ -103,14 +115,9 @@ fn store_that_somebody_made_in_its_place_since_is_left_alone() {
 
 #[test]
 fn damaged_checkpoint_is_no_reason_to_remove_where_it_came_from() {
-    let disk = SimDisk::new();
-    drop(source(&disk));
-    let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
-    store.import(ROOT, Claim::Move).unwrap();
-    let disk = disk.cut_power(Survival::Everything);
-    let ours =
-        files(&disk, OURS.as_ref()).into_keys().find(|path| path.extension().is_some_and(|e| e == "seg")).unwrap();
+    let (disk, _) = interrupted();
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    let ours = files(&disk, OURS.as_ref()).into_keys().find(is_segment).unwrap();
     disk.remove(&ours).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     assert_eq!(store.open_report().damaged.len(), 1);
@@ -140,12 +147,7 @@ fn note_without_a_checkpoint_is_a_leftover_and_the_source_stays() {
 
 #[test]
 fn note_that_names_another_store_is_not_followed() {
-    let disk = SimDisk::new();
-    drop(source(&disk));
-    let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
-    store.import(ROOT, Claim::Move).unwrap();
-    let disk = disk.cut_power(Survival::Everything);
+    let (disk, _) = interrupted();
     let note =
         files(&disk, OURS.as_ref()).into_iter().find(|(path, _)| path.extension().is_some_and(|e| e == "source"));
     let (path, bytes) = note.unwrap();
@@ -159,18 +161,6 @@ fn note_that_names_another_store_is_not_followed() {
     disk.rename(&dir.join(name), &dir.join(path.file_name().unwrap())).unwrap();
     drop(options(&disk).open(TARGET).unwrap());
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
-}
-
-/// The power went after the commit, before anything of the source was removed.
-fn interrupted() -> (SimDisk, super::Content) {
-    let disk = SimDisk::new();
-    let expected = source(&disk).1;
-    let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
-    store.import(ROOT, Claim::Move).unwrap();
-    let disk = disk.cut_power(Survival::Everything);
-    assert!(is_noted(&disk));
-    (disk, expected)
 }
 
 #[test]
