@@ -39,8 +39,8 @@ impl PendingCheckpoint {
     /// Gives this checkpoint states of its own with the bytes of others, in a scope of its choice: of those that an
     /// earlier checkpoint has, or that were written for this one. Returns the handles of the new states, in order.
     ///
-    /// The file of the old states gets another name (a hard link), one for all of them, so that this costs no bytes however many
-    /// states there are and however long they are. Where there are no hard links it is reflinked, else the states are
+    /// The file of the old states gets another name (a hard link), one for all of them, so that this costs no bytes however
+    /// many states there are and however long they are. Where there are no hard links it is reflinked, else the states are
     /// copied, and their checksums compared. A state that travels inside its handle is returned as it is.
     ///
     /// The new states live and die apart from the old ones. Durable with the checkpoint, or on return with
@@ -49,8 +49,8 @@ impl PendingCheckpoint {
     /// # Errors
     ///
     /// `is_not_found` if no published checkpoint refers to one of the states any more, or if it is known to be damaged;
-    /// `is_corrupt` if one is found to be damaged while it is copied; errors of the file system. Nothing is left behind
-    /// once this checkpoint ends.
+    /// `is_corrupt` if a file is missing, or a state is found to be damaged while it is copied; `is_unavailable` if that is
+    /// borrowed; errors of the file system. Nothing is left behind once this checkpoint ends.
     ///
     /// # Examples
     ///

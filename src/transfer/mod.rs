@@ -30,13 +30,13 @@
 //! 1. the checkpoint is pinned, and its segments are sealed;
 //! 2. the target is locked, which is made durable. It must be empty, or hold what an interrupted export left, which is
 //!    removed;
-//! 3. `piton.partial`, durably, and everything above the root: from here on it is known what this directory is, and nobody opens it. A crash before leaves
-//!    a directory with a lock file at most;
+//! 3. `piton.partial`, durably, and everything above the root: from here on it is known what this directory is, and nobody
+//!    opens it. A crash before leaves a directory with a lock file at most;
 //! 4. its directories; the data files, linked, else reflinked, else copied and verified; sync of these directories;
 //! 5. the manifest, with the origin of each file, synced, renamed, and its directory synced;
 //! 6. a last look whether the source is still ours: who takes it over from now on sees that its files have two names.
-//!    `piton.store`, synced, renamed, sync of the root: **the export is complete**. A crash before
-//!    leaves what step 2 of the next attempt removes; from the rename to the sync it is complete or not at all;
+//!    `piton.store`, synced, renamed, sync of the root: **the export is complete**. A crash before leaves what step 2 of
+//!    the next attempt removes; from the rename to the sync it is complete or not at all;
 //! 7. `piton.partial` goes. If it stays it means nothing beside `piton.store`.
 //!
 //! A failure before the rename takes everything back, in the order in which a crash leaves what the next attempt knows:
