@@ -32,10 +32,13 @@ fn assert_freed(path: &Path, most: u64, what: &str) {
     assert!(used(path) <= most + SLACK, "{what}: {} are in use, and not {most}", used(path));
 }
 
-/// Fails unless about so many bytes more are in use now.
+/// Waits until about so many bytes more are in use: some file systems count a little later.
 fn assert_used(path: &Path, before: u64, more: u64, what: &str) {
+    let is_right = |now: u64| now + SLACK >= before + more && now <= before + more + SLACK;
+    let tries = (0..100).take_while(|_| !is_right(used(path)));
+    tries.for_each(|_| std::thread::sleep(std::time::Duration::from_millis(100)));
     let now = used(path);
-    assert!(now + SLACK >= before + more && now <= before + more + SLACK, "{what}: {before} + {more} became {now}");
+    assert!(is_right(now), "{what}: {before} + {more} became {now}");
 }
 
 fn ways(files: &[piton::Transferred]) -> BTreeSet<Way> {
