@@ -96,7 +96,7 @@ pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, gauges::Usage, sweep::Maintained};
 pub use recover::{OpenReport, Orphans, SegmentEntry, list_segment};
 pub use store::Store;
-pub use transfer::{Capabilities, Claim, Exported, Imported, Transferred};
+pub use transfer::{Capabilities, Claim, Exported, Imported, TransferProgress, Transferred};
 pub use write::StateWriter;
 
 /// The code of the README runs.

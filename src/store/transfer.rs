@@ -14,7 +14,7 @@ use crate::{
     read::Checkpoint,
     read_only::ReadOnlyStore,
     recover::Purpose,
-    transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Take},
+    transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Take, TransferProgress},
 };
 
 impl Store {
@@ -56,8 +56,36 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn export(&self, id: CheckpointId, dir: impl AsRef<Path>) -> Result<Exported> {
+        self.export_with(id, dir, |_| ())
+    }
+
+    /// Like [`export`](Self::export), and tells how far it is after each data file: for exports that must copy.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`export`](Self::export).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options, Scope};
+    /// # let store = Options::memory().open("state")?;
+    /// # let pending = store.begin(store.next_id())?;
+    /// # let weights = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # let id = pending.commit(Manifest::builder().state("weights", weights))?.id();
+    /// store.export_with(id, "savepoint", |progress| {
+    ///     println!("{} of {} bytes", progress.bytes, progress.all_bytes);
+    /// })?;
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn export_with(
+        &self,
+        id: CheckpointId,
+        dir: impl AsRef<Path>,
+        progress: impl FnMut(TransferProgress),
+    ) -> Result<Exported> {
         let root = root::absolute("export to", dir.as_ref())?;
-        transfer::export(&self.0.publisher, &self.checkpoint(id)?, root)
+        transfer::export(&self.0.publisher, &self.checkpoint(id)?, root, progress)
     }
 
     /// Makes a checkpoint of this store of the newest one of another: of an export, or of any store. Whose its files are
@@ -98,20 +126,34 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn import(&self, dir: impl AsRef<Path>, claim: Claim) -> Result<Imported> {
+        self.import_with(dir, claim, |_| ())
+    }
+
+    /// Like [`import`](Self::import), and tells how far it is after each data file: for imports that must copy.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`import`](Self::import).
+    pub fn import_with(
+        &self,
+        dir: impl AsRef<Path>,
+        claim: Claim,
+        progress: impl FnMut(TransferProgress),
+    ) -> Result<Imported> {
         let source = self.elsewhere().open_read_only(dir)?;
         match claim {
             Claim::Copy => {
                 let checkpoint = newest(&source)?;
                 // Asked when it is known which files there are: nobody appends to them later who does not now.
                 let may_link = is_quiet(source.volume());
-                self.take(&checkpoint, Take::Own { may_link }, |_| Ok(()))
+                self.take(&checkpoint, Take::Own { may_link }, progress, |_| Ok(()))
             }
             Claim::Borrow if source.id() == self.id() => Err(Error::invalid(
                 format!("import from {}", self.root().display()),
                 "a store borrows nothing from itself",
             )),
-            Claim::Borrow => self.take(&newest(&source)?, Take::Borrow, |_| Ok(())),
-            Claim::Move => self.take_over(&source),
+            Claim::Borrow => self.take(&newest(&source)?, Take::Borrow, progress, |_| Ok(())),
+            Claim::Move => self.take_over(&source, progress),
         }
     }
 
@@ -120,17 +162,18 @@ impl Store {
         &self,
         source: &Checkpoint,
         take: Take,
+        progress: impl FnMut(TransferProgress),
         prepare: impl FnOnce(CheckpointId) -> Result<()>,
     ) -> Result<Imported> {
         let pending = self.begin_next()?;
-        let (content, files) = transfer::import(&pending, source, take)?;
+        let (content, files) = transfer::import(&pending, source, take, progress)?;
         prepare(pending.id())?;
         let checkpoint = pending.commit(content)?;
         Ok(Imported { checkpoint, files, failures: Vec::new() })
     }
 
     /// Has the source open for writing until it is gone, so that nobody else goes on with it.
-    fn take_over(&self, reader: &ReadOnlyStore) -> Result<Imported> {
+    fn take_over(&self, reader: &ReadOnlyStore, progress: impl FnMut(TransferProgress)) -> Result<Imported> {
         let Inner { volume, registry, identity, .. } = &*self.0;
         if !volume.syncs() {
             let why = "a store that syncs nothing must not be the only one that has it; import with Claim::Copy";
@@ -139,7 +182,7 @@ impl Store {
         let source = self.elsewhere().open(reader.root())?;
         let checkpoint = source.checkpoint(newest(reader)?.id())?;
         let mut noted = None;
-        let imported = self.take(&checkpoint, Take::Own { may_link: true }, |id| {
+        let imported = self.take(&checkpoint, Take::Own { may_link: true }, progress, |id| {
             let (ours, theirs) = ((self.id(), id), (source.id(), checkpoint.id()));
             let agreed = Source { ours, generation: self.generation(), theirs, root: reader.root().to_owned() };
             // Whoever has taken the source over goes on with it.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::files::{Needed, Transferred, by_file, report};
+use super::files::{Needed, TransferProgress, Transferred, by_file, report};
 use crate::{
     commit::sequence::Publisher,
     disk::{DirEntry, FileKind, LockGuard, layout, link::Way, publish::TempFile, root, volume::Volume},
@@ -51,9 +51,14 @@ struct Target {
     _lock: Box<dyn LockGuard>,
 }
 
-pub(crate) fn export(publisher: &Publisher, checkpoint: &Checkpoint, root: PathBuf) -> Result<Exported> {
+pub(crate) fn export(
+    publisher: &Publisher,
+    checkpoint: &Checkpoint,
+    root: PathBuf,
+    tell: impl FnMut(TransferProgress),
+) -> Result<Exported> {
     let target = Target::claim(publisher.volume.elsewhere(root))?;
-    let exported = target.mark().and_then(|()| target.fill(publisher, checkpoint));
+    let exported = target.mark().and_then(|()| target.fill(publisher, checkpoint, tell));
     exported.inspect_err(|error| {
         if !error.is_indeterminate() {
             // What resists is removed by the next attempt.
@@ -114,13 +119,18 @@ impl Target {
     }
 
     /// Steps 4 to 7.
-    fn fill(&self, publisher: &Publisher, checkpoint: &Checkpoint) -> Result<Exported> {
+    fn fill(
+        &self,
+        publisher: &Publisher,
+        checkpoint: &Checkpoint,
+        mut tell: impl FnMut(TransferProgress),
+    ) -> Result<Exported> {
         let volume = &self.volume;
         root::make_dirs(volume)?;
         let manifest = checkpoint.manifest();
         let needed = by_file(manifest.all_states().map(|state| state.handle));
         publisher.write.seal_files(&needed.keys().copied().collect());
-        let mut files = Vec::new();
+        let (mut files, mut progress) = (Vec::new(), TransferProgress::of(&needed));
         for (file, extents) in &needed {
             let data = manifest.data_file(*file);
             let from = Needed { volume: &publisher.volume, data: &data, extents };
@@ -131,6 +141,7 @@ impl Target {
                 volume.open(&name)?.sync()?;
             }
             files.push(report(volume, &name, way)?);
+            tell(progress.add(extents));
         }
         [Scope::Shared, Scope::Exclusive].iter().try_for_each(|scope| volume.sync_dir(layout::scope_dir(*scope)))?;
         let exported = of_its_own(manifest, needed.keys())?;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::files::{Needed, Transferred, by_file, report};
+use super::files::{Needed, TransferProgress, Transferred, by_file, report};
 use crate::{
     commit::PendingCheckpoint,
     disk::{FileKind, layout, link::Way},
@@ -68,10 +68,12 @@ pub(crate) fn import(
     pending: &PendingCheckpoint,
     source: &Checkpoint,
     take: Take,
+    mut tell: impl FnMut(TransferProgress),
 ) -> Result<(ManifestBuilder, Vec<Transferred>)> {
     let manifest = source.manifest();
-    let (mut taken, mut files) = (BTreeMap::new(), Vec::new());
-    for (file, extents) in by_file(manifest.all_states().map(|state| state.handle)) {
+    let needed = by_file(manifest.all_states().map(|state| state.handle));
+    let (mut taken, mut files, mut progress) = (BTreeMap::new(), Vec::new(), TransferProgress::of(&needed));
+    for (file, extents) in needed {
         let data = manifest.data_file(file);
         let needed = Needed { volume: source.reading().volume(), data: &data, extents: &extents };
         let len = needed.check()?;
@@ -81,6 +83,7 @@ pub(crate) fn import(
         };
         taken.insert(file, ours);
         files.push(report);
+        tell(progress.add(&extents));
     }
     let mut content = manifest.content.clone();
     content.change_handles(|handle| {

@@ -301,3 +301,23 @@ fn readers_of_other_processes_read_what_was_imported() {
         assert!(reader.recover_latest_validated().unwrap().skipped.is_empty());
     }
 }
+
+#[test]
+fn progress_is_told_after_each_file_up_to_all_of_them() {
+    let disk = SimDisk::new();
+    let (store, _) = source(&disk);
+    let mut all = Vec::new();
+    let exported = store.export_with(super::id(2), TARGET, |progress| all.push(progress)).unwrap();
+    let ours = options(&disk).open(OURS).unwrap();
+    for claim in [Claim::Copy, Claim::Borrow, Claim::Move] {
+        let mut told = Vec::new();
+        ours.import_with(TARGET, claim, |progress| told.push(progress)).unwrap();
+        assert_eq!(told, all, "{claim:?}");
+    }
+    assert_eq!(
+        all.iter().map(|progress| progress.files).collect::<Vec<_>>(),
+        (1..=exported.files.len()).collect::<Vec<_>>()
+    );
+    let last = all.last().unwrap();
+    assert!(last.files == last.all_files && last.bytes == last.all_bytes && last.all_bytes > 50_000, "{last:?}");
+}
