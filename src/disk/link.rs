@@ -77,15 +77,13 @@ pub(crate) fn place<L>(
     {
         return Ok(Way::Linked);
     }
-    let dir = name.parent().unwrap_or(Path::new(""));
-    let temp = TempFile::create(to, dir)?;
+    let temp = TempFile::create(to, name.parent().unwrap_or(Path::new("")))?;
     if same_disk && reflink(to, &original, temp.file().path())? && temp.file().len()? >= from.end() {
         temp.file().sync()?;
         temp.publish(name)?;
         return Ok(Way::Reflinked);
     }
-    drop(temp);
-    let temp = TempFile::create(to, dir)?;
+    // Over what a reflink may have put there that was too short.
     let ranges = coalesced(from.ranges);
     let copied = same_disk && done(to.disk().copy_ranges(&original, temp.file().path(), &ranges), "copy", &original)?;
     if !copied {

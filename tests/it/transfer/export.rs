@@ -12,7 +12,11 @@ use super::{
     REFUSALS, TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, names, options, refuse,
     refuse_all, source,
 };
-use crate::support::{ROOT, bytes, commit_states, on_every_disk, plain::PlainDisk, read_states};
+use crate::support::{
+    ROOT, bytes, commit_states, on_every_disk,
+    plain::{PlainDisk, ShortDisk},
+    read_states,
+};
 
 #[test]
 fn export_is_a_store_with_exactly_that_checkpoint() {
@@ -422,6 +426,41 @@ fn disk_that_can_do_no_more_than_it_must_exports_and_imports_all_the_same() {
         assert_eq!((content(&imported.checkpoint), imported.failures.len()), (expected.clone(), 0));
     }
     assert!(options(&disk).open_read_only(TARGET).unwrap_err().is_not_found(), "it was moved; directories stay");
+}
+
+#[test]
+fn reflink_that_shares_too_little_is_not_believed() {
+    let disk = ShortDisk(PlainDisk(SimDisk::new()));
+    let store = options(&disk).open(ROOT).unwrap();
+    let first = commit_all_kinds(&store, 1).unwrap();
+    let expected = content(&first);
+    let exported = store.export(first.id(), TARGET).unwrap();
+    assert!(exported.files.iter().all(|file| file.way == Way::Copied));
+    let disk = ShortDisk(PlainDisk(disk.0.0.cut_power(Survival::Nothing)));
+    let reader = options(&disk).open_read_only(TARGET).unwrap();
+    assert_eq!(content(&reader.latest().unwrap().unwrap()), expected);
+}
+
+#[test]
+fn retention_punches_holes_again_once_the_export_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, target) = (dir.path().join("state"), dir.path().join("savepoint"));
+    let store = Options::new().inline_threshold(64).relocation(false).retain(1).open(&state).unwrap();
+    if !store.capabilities().unwrap().punch_holes {
+        return;
+    }
+    let states: Vec<_> = (0..100).map(|n| bytes(n, 8000)).collect();
+    let first = commit_states(&store, &states).unwrap();
+    store.export(first.id(), &target).unwrap();
+    let kept = first.manifest().state("50").unwrap().clone();
+    drop(first);
+    let commit = || drop(store.begin(store.next_id()).unwrap().commit(Manifest::builder().state("kept", kept.clone())));
+    (0..3).for_each(|_| commit());
+    let before = store.usage().allocated_bytes;
+    assert!(before > 700_000, "the export has them as well: {before}");
+    fs::remove_dir_all(&target).unwrap();
+    (0..3).for_each(|_| commit());
+    assert!(store.usage().allocated_bytes < before / 10, "{:?}", store.usage());
 }
 
 #[test]
