@@ -254,12 +254,14 @@ impl Registry {
 
     /// The origins of those of these files that have one. Mostly none has, which costs nothing.
     pub(crate) fn origins(&self, files: impl Iterator<Item = FileId>) -> Origins {
-        let state = self.state.lock();
-        if state.extents.files.all_written_here() {
+        if self.state.lock().extents.files.all_written_here() {
             return Origins::new();
         }
+        // There may be as many as states: sorted out before the lock is taken.
+        let files: BTreeSet<_> = files.collect();
+        let state = self.state.lock();
         let origin = |file| Some((file, state.extents.files.get(file)?.origin()?.clone()));
-        files.collect::<BTreeSet<_>>().into_iter().filter_map(origin).collect()
+        files.into_iter().filter_map(origin).collect()
     }
 
     /// Keeps a published checkpoint for a reader.

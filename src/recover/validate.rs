@@ -1,6 +1,6 @@
 //! Which checkpoints are whole, and what each of them refers to.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::PathBuf};
 
 use super::scan::Found;
 use crate::{
@@ -50,9 +50,10 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                 learned.stale |= identity.take_over.outdates(*id, manifest.generation);
                 let damage = stale.or(bad_update).or_else(|| without_epoch(volume, &manifest));
                 let lent = lent_files(volume, &manifest);
-                let is_lent = |file| manifest.data_file(file).lent.is_some();
-                let file =
-                    |file: FileId| if is_lent(file) { lent.get(&file) } else { found.segments.get(&file) }.copied();
+                let file = |file: FileId| match lent.get(&file) {
+                    Some(lent) => *lent,
+                    None => found.segments.get(&file).copied(),
+                };
                 let damage = damage.or_else(|| missing_data(volume, &manifest, file));
                 let present = extents(&manifest).filter_map(|extent| Some((*extent, file(extent.file)?)));
                 let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
@@ -98,29 +99,30 @@ fn extents(manifest: &Manifest) -> impl Iterator<Item = &Extent> {
     manifest.content.handles().filter_map(StateHandle::extent)
 }
 
-/// What is there of the files that are not ours. What cannot be looked at is not there for us, and no reason not to open
+/// What is there of each file that is not ours. What cannot be looked at is not there for us, and no reason not to open
 /// the store.
-fn lent_files(volume: &Volume, manifest: &Manifest) -> HashMap<FileId, Metadata> {
-    let mut there = HashMap::new();
-    for file in manifest.origins.keys().filter(|file| manifest.data_file(**file).lent().is_some()) {
-        let name = layout::data_file(*file, manifest.data_file(*file).lent());
-        let found = volume.metadata(name).ok().flatten();
-        there.extend(found.filter(|found| found.kind == FileKind::File).map(|found| (*file, found)));
-    }
-    there
+fn lent_files(volume: &Volume, manifest: &Manifest) -> HashMap<FileId, Option<Metadata>> {
+    let lent = manifest.origins.iter().filter(|(_, origin)| origin.lent.is_some());
+    let look = |file: FileId| {
+        let found = volume.metadata(data_file(manifest, file)).ok().flatten();
+        (file, found.filter(|found| found.kind == FileKind::File))
+    };
+    lent.map(|(file, _)| look(*file)).collect()
+}
+
+fn data_file(manifest: &Manifest, file: FileId) -> PathBuf {
+    layout::data_file(file, manifest.data_file(file).lent())
 }
 
 /// The first file that is missing or too short for what the manifest says of it.
 fn missing_data(volume: &Volume, manifest: &Manifest, file: impl Fn(FileId) -> Option<Metadata>) -> Option<Error> {
-    let needed = |extent: &Extent| entry_end(extent.offset, extent.len);
-    extents(manifest).find_map(|extent| {
-        let data = manifest.data_file(extent.file);
-        let path = volume.path(layout::data_file(data.id, data.lent()));
-        match file(extent.file) {
-            Some(file) if file.len >= needed(extent) => None,
-            _ if data.lent.is_some() => Some(Error::unavailable("check", &path, "it is not there, or not all of it")),
-            None => Some(Malformed::new(0, "the data file is missing").at("check", &path)),
-            Some(file) => Some(Malformed::new(file.len, "the file ends here").at("check", &path)),
-        }
-    })
+    let is_short =
+        |extent: &&Extent| file(extent.file).is_none_or(|file| file.len < entry_end(extent.offset, extent.len));
+    let extent = extents(manifest).find(is_short)?;
+    let path = volume.path(data_file(manifest, extent.file));
+    let error = match file(extent.file) {
+        None => Malformed::new(0, "the data file is missing"),
+        Some(file) => Malformed::new(file.len, "the file ends here"),
+    };
+    Some(manifest.data_file(extent.file).blame(error.at("check", &path)))
 }
