@@ -1,10 +1,6 @@
 //! A state of its own for a pending checkpoint, in another scope, with the bytes of one that is there.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::atomic::Ordering,
-};
+use std::{collections::BTreeMap, path::Path, sync::atomic::Ordering};
 
 use super::files::{Needed, by_file};
 use crate::{
@@ -103,7 +99,7 @@ impl PendingCheckpoint {
             batch.adopt_more(*linked, extents)?;
             return Ok(*linked);
         }
-        batch.finish_files(&BTreeSet::from([file]))?;
+        batch.finish_file(file)?;
         let (volume, data) = (&publisher.volume, self.data_file(file));
         let needed = Needed { volume, data: &data, extents };
         let (copy, way) = batch.adopt(scope, file.lane, extents, |name| {

@@ -310,18 +310,15 @@ impl Batch {
 
     /// Makes a file ready for another name: complete, and what this checkpoint wrote of it durable. What others wrote of it
     /// and can be referred to was made durable by them.
-    pub(crate) fn finish_files(&self, files: &BTreeSet<FileId>) -> Result<()> {
+    pub(crate) fn finish_file(&self, file: FileId) -> Result<()> {
         if let Some(lanes) = &self.lanes {
-            lanes.seal_files(files);
+            lanes.seal_files(&BTreeSet::from([file]));
         }
-        for file in files {
-            let unsynced = {
-                let state = self.state.lock();
-                state.unsynced.get(file).map(|touched| (Arc::clone(&touched.segment), touched.end))
-            };
-            unsynced.map_or(Ok(()), |(segment, end)| segment.sync_to(end))?;
-        }
-        Ok(())
+        let unsynced = {
+            let state = self.state.lock();
+            state.unsynced.get(&file).map(|touched| (Arc::clone(&touched.segment), touched.end))
+        };
+        unsynced.map_or(Ok(()), |(segment, end)| segment.sync_to(end))
     }
 
     /// Takes over a file that was not written here, under a name of its own: `make` puts the file there, complete and
