@@ -25,16 +25,20 @@ fn is_noted(disk: &SimDisk) -> bool {
     files(disk, OURS.as_ref()).keys().any(|path| path.extension().is_some_and(|found| found == "source"))
 }
 
-/// The power went after the commit, before anything of the source was removed.
+/// Moves the source of this disk here, and cuts the power after the commit, before anything of the source is removed.
+fn interrupt(disk: &SimDisk) -> SimDisk {
+    let store = options(disk).open(OURS).unwrap();
+    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
+    assert_eq!(store.import(ROOT, Claim::Move).unwrap().failures.len(), 1);
+    let disk = disk.cut_power(Survival::Everything);
+    assert!(is_noted(&disk));
+    disk
+}
+
 fn interrupted() -> (SimDisk, super::Content) {
     let disk = SimDisk::new();
     let expected = source(&disk).1;
-    let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
-    store.import(ROOT, Claim::Move).unwrap();
-    let disk = disk.cut_power(Survival::Everything);
-    assert!(is_noted(&disk));
-    (disk, expected)
+    (interrupt(&disk), expected)
 }
 
 #[test]
@@ -96,13 +100,7 @@ fn store_that_somebody_made_in_its_place_since_is_left_alone() {
     let disk = SimDisk::new();
     drop(source(&disk));
     options(&disk).open(ROOT).unwrap().forget(super::id(1)).unwrap();
-    let store = options(&disk).open(OURS).unwrap();
-    // The power goes after the commit, before anything of the source is removed.
-    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
-    let imported = store.import(ROOT, Claim::Move).unwrap();
-    assert_eq!(imported.failures.len(), 1);
-    let disk = disk.cut_power(Survival::Everything);
-    assert!(is_noted(&disk));
+    let disk = interrupt(&disk);
     remove_all(&disk, ROOT);
     let new = options(&disk).open(ROOT).unwrap();
     commit_all_kinds(&new, 8).unwrap();
@@ -196,10 +194,7 @@ fn copy_of_the_source_that_was_brought_back_is_left_alone() {
     let disk = SimDisk::new();
     drop(source(&disk));
     let copy = files(&disk, ROOT.as_ref());
-    let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
-    store.import(ROOT, Claim::Move).unwrap();
-    let interrupted = disk.cut_power(Survival::Everything);
+    let interrupted = interrupt(&disk);
     remove_all(&interrupted, ROOT);
     for (path, bytes) in &copy {
         let (name, file) = interrupted.create_temp(path.parent().unwrap()).unwrap();
