@@ -67,10 +67,31 @@ pub(crate) enum Cause {
     Invalid(String),
     #[error("the state has {size} bytes, the limit is {limit} bytes per state")]
     TooLarge { size: u64, limit: u64 },
+    #[error("it was cancelled")]
+    Cancelled,
+    #[error("{0}")]
+    Pointer(PointerFault),
     #[error("the store refuses to write after an earlier failure, reopen it: {0}")]
     Poisoned(#[source] Error),
     #[error("generation {found} of this store was opened elsewhere, this one is {ours}: reopen it")]
     Fenced { ours: u64, found: u64 },
+}
+
+/// What is wrong with a [pointer to a checkpoint](crate::contract::CheckpointPointer): see
+/// [`Error::pointer_fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PointerFault {
+    /// There is no text.
+    #[error("the pointer is empty: name the directory of a store, or a manifest in it")]
+    Empty,
+    /// Whatever is there, this is no pointer to a checkpoint.
+    #[error(
+        "this points to no checkpoint: name the directory of a store or of an export, or a manifest in it          (.../manifests/00000000000000000042.manifest), as a path"
+    )]
+    Malformed,
+    /// It could be one, but there is no checkpoint.
+    #[error("there is no checkpoint")]
+    Missing,
 }
 
 /// Bytes that do not mean what they should: where, and what is wrong with them.
@@ -126,8 +147,27 @@ impl Error {
         Self::new(operation, Cause::Invalid(why.into()))
     }
 
-    /// What a [`StateWriter`](crate::StateWriter) failed with, out of the wrapping that `io::Write` needs.
-    pub(crate) fn from_writer(error: io::Error) -> Self {
+    /// What a [`StateWriter`](crate::StateWriter), or any other stream of states, failed with, out of the wrapping that
+    /// `io::Write` needs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use piton::{Error, Options, Result, Scope, StateHandle};
+    ///
+    /// fn write(mut stream: piton::StateWriter) -> Result<StateHandle> {
+    ///     stream.write_all(b"state").map_err(Error::from_writer)?;
+    ///     stream.finish()
+    /// }
+    ///
+    /// let store = Options::memory().open("state")?;
+    /// let pending = store.begin(store.next_id())?;
+    /// assert_eq!(write(pending.writer(Scope::Shared)?)?.len(), 5);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn from_writer(error: io::Error) -> Self {
         error.downcast().unwrap_or_else(|error| Self::new("write a state", Cause::Io(error)))
     }
 
@@ -139,6 +179,11 @@ impl Error {
     /// There is a checkpoint of this id: [`is_conflict`](Self::is_conflict).
     pub fn conflict(operation: impl Into<String>, id: CheckpointId) -> Self {
         Self::new(operation, Cause::Conflict(id))
+    }
+
+    /// The work was [cancelled](Self::is_cancelled).
+    pub fn cancelled(operation: impl Into<String>) -> Self {
+        Self::new(operation, Cause::Cancelled)
     }
 
     /// Bytes of a file, from this one on, are damaged: [`is_corrupt`](Self::is_corrupt).
@@ -243,7 +288,8 @@ impl Error {
     /// There is no such checkpoint or state.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self.inner.cause, Cause::NotFound(_)) || self.io_kind() == Some(io::ErrorKind::NotFound)
+        matches!(self.inner.cause, Cause::NotFound(_) | Cause::Pointer(PointerFault::Missing))
+            || self.io_kind() == Some(io::ErrorKind::NotFound)
     }
 
     /// The store was opened for writing by somebody else since: this one must not write any more.
@@ -274,7 +320,25 @@ impl Error {
     /// The caller asked for something that can never work; the message says what and why.
     #[must_use]
     pub fn is_invalid(&self) -> bool {
-        matches!(self.inner.cause, Cause::Invalid(_) | Cause::TooLarge { .. })
+        matches!(
+            self.inner.cause,
+            Cause::Invalid(_) | Cause::TooLarge { .. } | Cause::Pointer(PointerFault::Empty | PointerFault::Malformed)
+        )
+    }
+
+    /// Somebody cancelled the [snapshot](crate::snapshot) that this was done for. Nothing is wrong.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.inner.cause, Cause::Cancelled)
+    }
+
+    /// What is wrong with a pointer to a checkpoint, if that is why the operation failed.
+    #[must_use]
+    pub fn pointer_fault(&self) -> Option<PointerFault> {
+        match &self.inner.cause {
+            Cause::Pointer(fault) => Some(*fault),
+            _ => None,
+        }
     }
 
     /// The files were written by a newer version of this crate.
@@ -349,13 +413,16 @@ impl From<Error> for io::Error {
             Cause::Io(cause) if cause.kind() == io::ErrorKind::Interrupted => io::ErrorKind::Other,
             Cause::Io(cause) => cause.kind(),
             Cause::Corrupt(_) | Cause::NewerFormat { .. } => io::ErrorKind::InvalidData,
-            Cause::NotFound(_) => io::ErrorKind::NotFound,
-            Cause::Invalid(_) => io::ErrorKind::InvalidInput,
+            Cause::NotFound(_) | Cause::Pointer(PointerFault::Missing) => io::ErrorKind::NotFound,
+            Cause::Invalid(_) | Cause::Pointer(_) => io::ErrorKind::InvalidInput,
             Cause::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             Cause::Conflict(_) => io::ErrorKind::AlreadyExists,
             Cause::Locked { .. } => io::ErrorKind::WouldBlock,
             Cause::InUse(_) => io::ErrorKind::ResourceBusy,
-            Cause::Poisoned(_) | Cause::Fenced { .. } | Cause::Unavailable(_) => io::ErrorKind::Other,
+            // Not `Interrupted`, which callers repeat.
+            Cause::Poisoned(_) | Cause::Fenced { .. } | Cause::Unavailable(_) | Cause::Cancelled => {
+                io::ErrorKind::Other
+            }
         };
         Self::new(kind, error)
     }

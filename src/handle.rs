@@ -55,7 +55,17 @@ impl Extent {
 }
 
 impl StateHandle {
-    pub(crate) fn inline(bytes: &[u8]) -> Self {
+    /// A state that travels inside its handle, and so in every manifest that names it: for own implementations of
+    /// [`CheckpointStream`](crate::contract::CheckpointStream), and for what is too small to be written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = piton::StateHandle::inline(b"7:1234");
+    /// assert_eq!(handle.inline_bytes(), Some(&b"7:1234"[..]));
+    /// ```
+    #[must_use]
+    pub fn inline(bytes: &[u8]) -> Self {
         Self(Place::Inline { bytes: bytes.into(), crc: crc32fast::hash(bytes) })
     }
 
@@ -96,6 +106,15 @@ impl StateHandle {
     #[must_use]
     pub fn is_inline(&self) -> bool {
         matches!(self.0, Place::Inline { .. })
+    }
+
+    /// The bytes of a state that travels inside the handle; `None` if it is in a file.
+    #[must_use]
+    pub fn inline_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Place::Inline { bytes, .. } => Some(bytes),
+            Place::File(_) => None,
+        }
     }
 
     /// The CRC-32 (IEEE) of the state's bytes.

@@ -70,10 +70,13 @@ mod identity;
 mod manifest;
 mod manifests;
 mod options;
+mod outcome;
+pub mod policy;
 mod read;
 mod read_only;
 mod reclaim;
 mod recover;
+pub mod snapshot;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -81,9 +84,9 @@ mod transfer;
 mod write;
 
 pub use check::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
-pub use commit::PendingCheckpoint;
+pub use commit::{CheckpointStreams, PendingCheckpoint};
 pub use disk::link::Way;
-pub use error::{Error, Result};
+pub use error::{Error, PointerFault, Result};
 pub use handle::StateHandle;
 pub use id::{CheckpointId, Scope, StoreId};
 pub use manifest::{
@@ -91,6 +94,7 @@ pub use manifest::{
     PartitionState, SinkCommitStatus, StateName, StateRef,
 };
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
+pub use outcome::{ExternalizedCheckpointCleanup, JobOutcome};
 pub use read::{Checkpoint, StateReader, StateView};
 pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, gauges::Usage, sweep::Maintained};

@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use crate::{
     disk::{Disk, MemoryDisk, OsDisk},
     manifest::DEFAULT_VNODE_COUNT,
+    outcome::ExternalizedCheckpointCleanup,
 };
 
 /// When states become durable.
@@ -59,10 +60,10 @@ pub enum Maintenance {
     Manual,
 }
 
-/// The largest inline threshold: 1 MiB.
-pub(crate) const MAX_INLINE_THRESHOLD: usize = 1 << 20;
+/// The largest inline threshold: 64 MiB.
+pub(crate) const MAX_INLINE_THRESHOLD: usize = 64 << 20;
 /// The cap for a state of a store in memory.
-const MEMORY_STATE_LIMIT: u64 = 5 * 1024 * 1024;
+pub(crate) const MEMORY_STATE_LIMIT: usize = 5 * 1024 * 1024;
 
 /// How a store is opened: [`Options::new`] has the defaults, [`open`](Options::open) opens.
 ///
@@ -96,6 +97,7 @@ pub struct Options {
     pub(crate) punch_holes: bool,
     pub(crate) relocation: bool,
     pub(crate) maintenance: Maintenance,
+    pub(crate) cleanup: ExternalizedCheckpointCleanup,
 }
 
 impl Options {
@@ -123,6 +125,7 @@ impl Options {
             punch_holes: true,
             relocation: true,
             maintenance: Maintenance::default(),
+            cleanup: ExternalizedCheckpointCleanup::default(),
         }
     }
 
@@ -130,7 +133,7 @@ impl Options {
     /// 5 MiB (5,242,880 bytes) per state.
     #[must_use]
     pub fn memory() -> Self {
-        Self::new().disk(MemoryDisk::new()).durability(Durability::None).max_state_size(Some(MEMORY_STATE_LIMIT))
+        Self::new().disk(MemoryDisk::new()).durability(Durability::None).max_state_size(Some(MEMORY_STATE_LIMIT as u64))
     }
 
     /// The file system to use instead of the operating system's.
@@ -155,7 +158,8 @@ impl Options {
     }
 
     /// A state of at most this many bytes travels inside its handle and the manifest instead of a file; 1 KiB by
-    /// default, at most 1 MiB, 0 for none but empty states.
+    /// default, at most 64 MiB, 0 for none but empty states. Manifests are read whole: more than a few KiB is for stores that
+    /// have few states.
     #[must_use]
     pub fn inline_threshold(mut self, bytes: usize) -> Self {
         self.inline_threshold = bytes;
@@ -266,6 +270,13 @@ impl Options {
     #[must_use]
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
+        self
+    }
+
+    /// Which checkpoints stay when the job ends, for [`Store::finish`](crate::Store::finish); **by default none**.
+    #[must_use]
+    pub fn externalized_checkpoint_cleanup(mut self, cleanup: ExternalizedCheckpointCleanup) -> Self {
+        self.cleanup = cleanup;
         self
     }
 

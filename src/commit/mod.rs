@@ -5,7 +5,8 @@
 //! A [`PendingCheckpoint`] owns its batch of writers and its hold on everything it wrote or reuses. Until the commit
 //! point nothing of it can be seen; dropped before, it is an abort: what it alone refers to is removed. [`sequence`] is
 //! the commit: one function a step, in order, and nothing else publishes. [`reuse`] keeps states of earlier checkpoints,
-//! and moves them out of files that should go. [`staging`] has pending checkpoints that are addressed by their ids.
+//! and moves them out of files that should go. [`CheckpointStreams`] share the batch with those who write the states, and
+//! may outlive it: whatever adds a reference looks, under the lock of the batch, whether it has ended. [`staging`] has pending checkpoints that are addressed by their ids.
 //!
 //! # The commit, step by step
 //!
@@ -37,5 +38,7 @@ mod pending;
 mod reuse;
 pub(crate) mod sequence;
 pub(crate) mod staging;
+mod streams;
 
 pub use pending::PendingCheckpoint;
+pub use streams::CheckpointStreams;

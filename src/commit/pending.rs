@@ -2,14 +2,13 @@
 
 use std::{io::Write, sync::Arc};
 
-use super::{reuse, sequence::Publisher};
+use super::{CheckpointStreams, sequence::Publisher};
 use crate::{
     error::{Error, Result},
     handle::StateHandle,
     id::{CheckpointId, Scope},
     manifest::ManifestBuilder,
     read::Checkpoint,
-    reclaim::registry::Origin,
     write::{StateWriter, batch::Batch},
 };
 
@@ -39,27 +38,50 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct PendingCheckpoint {
-    batch: Arc<Batch>,
-    publisher: Arc<Publisher>,
+    pub(crate) streams: CheckpointStreams,
 }
 
 impl PendingCheckpoint {
     pub(crate) fn new(batch: Batch, publisher: Arc<Publisher>) -> Self {
-        Self { batch: Arc::new(batch), publisher }
+        Self { streams: CheckpointStreams::new(batch, publisher) }
     }
 
     pub(crate) fn batch(&self) -> &Batch {
-        &self.batch
+        self.streams.batch()
     }
 
     pub(crate) fn publisher(&self) -> &Publisher {
-        &self.publisher
+        self.streams.publisher()
     }
 
     /// The id it will have.
     #[must_use]
     pub fn id(&self) -> CheckpointId {
-        self.batch.id()
+        self.streams.id()
+    }
+
+    /// What other threads write states with while this one goes on to commit or abort the checkpoint.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Manifest, Options, Scope, contract::CheckpointStreamFactory};
+    ///
+    /// let store = Options::memory().open("state")?;
+    /// let pending = store.begin(store.next_id())?;
+    /// let streams = pending.streams();
+    /// let helper = std::thread::spawn(move || {
+    ///     let mut stream = streams.create_stream(Scope::Shared)?;
+    ///     stream.write_all(&[7; 5000]).unwrap();
+    ///     stream.finish()
+    /// });
+    /// let weights = helper.join().unwrap()?;
+    /// pending.commit(Manifest::builder().state("weights", weights))?;
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    #[must_use]
+    pub fn streams(&self) -> CheckpointStreams {
+        self.streams.clone()
     }
 
     /// A writer for one new state.
@@ -68,7 +90,7 @@ impl PendingCheckpoint {
     ///
     /// `is_poisoned` if the store must be reopened.
     pub fn writer(&self, scope: Scope) -> Result<StateWriter> {
-        StateWriter::new(&self.batch, scope, Origin::New)
+        self.streams.writer(scope)
     }
 
     /// Writes one state in one call. Durable with the checkpoint, or on return with `Durability::PerState`.
@@ -102,7 +124,7 @@ impl PendingCheckpoint {
     /// system if it cannot be read; one that cannot be written anew stays where it is. All of them are kept then, for as
     /// long as this checkpoint is pending.
     pub fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
-        reuse::reuse(&self.publisher, &self.batch, handles)
+        self.streams.reuse(handles)
     }
 
     /// Whether reusing a state costs the store no space that it should give back. If not, writing the state anew is
@@ -131,7 +153,7 @@ impl PendingCheckpoint {
     /// ```
     #[must_use]
     pub fn could_reuse(&self, handle: &StateHandle) -> bool {
-        handle.extent().is_none_or(|extent| self.batch.hold().registry().could_reuse(extent))
+        self.streams.could_reuse(handle)
     }
 
     /// Publishes the checkpoint, all or none.
@@ -151,13 +173,13 @@ impl PendingCheckpoint {
     ///   reopened, which tells.
     /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
     pub fn commit(self, manifest: ManifestBuilder) -> Result<Checkpoint> {
-        super::sequence::commit(&self.publisher, &self.batch, manifest)
+        super::sequence::commit(self.publisher(), self.batch(), manifest)
     }
 }
 
 impl Drop for PendingCheckpoint {
     /// Writers that are still open keep the batch, but can add nothing any more.
     fn drop(&mut self) {
-        self.batch.close();
+        self.batch().close();
     }
 }

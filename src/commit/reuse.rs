@@ -2,7 +2,7 @@
 
 use std::{io::Write, sync::Arc};
 
-use super::sequence::{Publisher, resolve};
+use super::sequence::Publisher;
 use crate::{
     error::Result,
     handle::{Extent, StateHandle},
@@ -16,7 +16,7 @@ use crate::{
 type Source = Option<OpenSegment>;
 
 pub(super) fn reuse(publisher: &Publisher, batch: &Arc<Batch>, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
-    resolve(batch, handles.iter(), "reuse states for")?;
+    batch.refer(handles.iter().filter_map(StateHandle::extent), "reuse states for")?;
     if !publisher.relocation {
         return Ok(handles.to_vec());
     }

@@ -54,7 +54,7 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
     let id = batch.id();
     publisher.admit(id)?;
     let unsynced = batch.seal()?;
-    resolve(batch, content.handles(), "commit")?;
+    resolve(batch, content.handles())?;
     let manifest = publisher.name(id, content)?;
     let bytes = encode(&manifest)?;
     let written = unsynced.named_by(manifest.content.handles().filter_map(StateHandle::extent));
@@ -65,7 +65,7 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
         publisher.admit(id)?;
         if publisher.registry.borrows() {
             // What is lent may be referred to only as long as the newest checkpoint does, which may be another one now.
-            resolve(batch, manifest.content.handles(), "commit")?;
+            resolve(batch, manifest.content.handles())?;
         }
         let temp = write_manifest(&publisher.volume, &bytes)?;
         publisher.identity.check_not_fenced(&operation("commit", id))?;
@@ -176,11 +176,8 @@ fn operation(what: &str, id: CheckpointId) -> String {
 }
 
 /// Step 2: the pending checkpoint refers to all of these from now on.
-pub(super) fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>, what: &str) -> Result<()> {
-    batch.hold().refer(handles.filter_map(StateHandle::extent)).map_err(|unknown| {
-        let operation = format!("{what} checkpoint {}: state {}", batch.id(), StateHandle::file(unknown));
-        Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
-    })
+fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>) -> Result<()> {
+    batch.refer_sealed(handles.filter_map(StateHandle::extent), "commit")
 }
 
 fn encode(manifest: &Manifest) -> Result<Vec<u8>> {

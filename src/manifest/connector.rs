@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// How far a source or a table was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectorOffset {
@@ -27,7 +29,7 @@ pub enum SinkCommitStatus {
 }
 
 /// What kind of checkpoint it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CheckpointKind {
     /// One of many, taken for recovery. Pruning and retention throw it away.
     #[default]

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     format::identity::{Identity, RollBacks},
     id::CheckpointId,
+    outcome::{ExternalizedCheckpointCleanup, JobOutcome},
 };
 
 #[derive(Debug)]
@@ -256,6 +257,16 @@ impl Catalog {
             _ => candidate,
         };
         retention.plan(&self.candidates().map(seen).collect::<Vec<_>>())
+    }
+
+    /// Which checkpoints go with their job.
+    pub(crate) fn end_of_job(&self, cleanup: ExternalizedCheckpointCleanup, outcome: JobOutcome) -> Vec<CheckpointId> {
+        let goes = |candidate: &Candidate| {
+            !self.unknown.contains_key(&candidate.id)
+                && !candidate.facts.pinned
+                && !cleanup.keeps(outcome, candidate.facts.kind)
+        };
+        self.candidates().filter(goes).map(|candidate| candidate.id).collect()
     }
 
     /// Why data that nobody refers to is not looked for, if it is not: nobody knows what this checkpoint refers to.

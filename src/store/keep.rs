@@ -9,6 +9,7 @@ use crate::{
     id::CheckpointId,
     manifest::Manifest,
     manifests::{self, Loaded},
+    outcome::{ExternalizedCheckpointCleanup, JobOutcome},
     reclaim::{
         catalog::Catalog,
         forget::{self, Reclaimed},
@@ -79,6 +80,46 @@ impl Store {
             }
         }
         unusable
+    }
+
+    /// The job has ended: forgets what [`Options::externalized_checkpoint_cleanup`](crate::Options::externalized_checkpoint_cleanup)
+    /// says, durably, and closes this clone of the store as [`close`](Self::close) does. **By default that is every
+    /// checkpoint.**
+    ///
+    /// Savepoints, [pinned](Self::pin) checkpoints, and those of which it is not known what they are stay whatever happens,
+    /// and so do those that another process reads, which are in the report.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
+    /// removed is in the report.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{ExternalizedCheckpointCleanup, JobOutcome, Manifest, Options};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let options = Options::new().externalized_checkpoint_cleanup(ExternalizedCheckpointCleanup::DeleteOnCancellation);
+    /// let store = options.clone().open(dir.path())?;
+    /// store.begin(store.next_id())?.commit(Manifest::builder())?;
+    /// store.finish(JobOutcome::Failed)?;
+    ///
+    /// let store = options.open(dir.path())?;
+    /// assert_eq!(store.checkpoint_ids().len(), 1);
+    /// assert_eq!(store.finish(JobOutcome::Finished)?.checkpoints.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn finish(self, outcome: JobOutcome) -> Result<Reclaimed> {
+        let cleanup = self.0.cleanup;
+        self.finish_with(cleanup, outcome)
+    }
+
+    /// The same, by another rule than the store was opened with.
+    pub(crate) fn finish_with(self, cleanup: ExternalizedCheckpointCleanup, outcome: JobOutcome) -> Result<Reclaimed> {
+        let report = self.forget_planned(|catalog| catalog.end_of_job(cleanup, outcome))?;
+        self.close()?;
+        Ok(report)
     }
 
     pub(super) fn forget_planned(&self, plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>) -> Result<Reclaimed> {

@@ -24,6 +24,7 @@ use crate::{
     identity::IdentityFile,
     manifests::{self, Loaded},
     options::Options,
+    outcome::ExternalizedCheckpointCleanup,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{gauges::Usage, registry::Registry, retention::Retention, space::SpacePolicy, sweep::Maintained},
     recover::{self, OpenReport, Purpose, Recovered},
@@ -65,6 +66,7 @@ struct Inner {
     staging: Staging,
     publisher: Arc<Publisher>,
     report: OpenReport,
+    cleanup: ExternalizedCheckpointCleanup,
 }
 
 impl Options {
@@ -107,8 +109,8 @@ impl Options {
             relocation: self.relocation,
             last_retention: parking_lot::Mutex::default(),
         });
-        let staging = Staging::new(&publisher);
-        Ok(Store(Arc::new(Inner { volume, identity, registry, staging, publisher, report })))
+        let (staging, cleanup) = (Staging::new(&publisher), self.cleanup);
+        Ok(Store(Arc::new(Inner { volume, identity, registry, staging, publisher, report, cleanup })))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::atomic::Ordering};
 
 use super::files::{Needed, by_file};
 use crate::{
-    commit::PendingCheckpoint,
+    commit::{CheckpointStreams, PendingCheckpoint},
     disk::{
         layout,
         link::{self, Way},
@@ -22,14 +22,7 @@ impl PendingCheckpoint {
     /// False for a state that travels inside its handle, which costs nothing at all, and for one that is gone.
     #[must_use]
     pub fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> bool {
-        let Some(extent) = handle.extent() else { return false };
-        let publisher = self.publisher();
-        let data = self.data_file(extent.file);
-        let original = layout::data_file(data.id, data.lent());
-        data.lent.is_none()
-            && self.batch().hold().may_refer(extent)
-            && !publisher.cannot_link.load(Ordering::Relaxed)
-            && link::can_link(&publisher.volume, &original, layout::scope_dir(scope))
+        self.streams.can_fast_duplicate(handle, scope)
     }
 
     /// Gives this checkpoint states of its own with the bytes of others, in a scope of its choice: of those that an
@@ -67,6 +60,23 @@ impl PendingCheckpoint {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn duplicate(&self, handles: &[StateHandle], scope: Scope) -> Result<Vec<StateHandle>> {
+        self.streams.duplicate(handles, scope)
+    }
+}
+
+impl CheckpointStreams {
+    pub(crate) fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> bool {
+        let Some(extent) = handle.extent() else { return false };
+        let publisher = self.publisher();
+        let data = self.data_file(extent.file);
+        let original = layout::data_file(data.id, data.lent());
+        data.lent.is_none()
+            && self.batch().hold().may_refer(extent)
+            && !publisher.cannot_link.load(Ordering::Relaxed)
+            && link::can_link(&publisher.volume, &original, layout::scope_dir(scope))
+    }
+
+    pub(crate) fn duplicate(&self, handles: &[StateHandle], scope: Scope) -> Result<Vec<StateHandle>> {
         let mut copies = BTreeMap::new();
         for (file, extents) in by_file(handles.iter()) {
             copies.insert(file, self.duplicate_file(file, &extents, scope)?);
@@ -123,7 +133,7 @@ impl PendingCheckpoint {
 
     /// While this takes the old states must stay.
     fn copy(&self, needed: &Needed<'_>, name: &Path) -> Result<Way> {
-        self.batch().hold().refer(needed.extents.iter()).map_err(|unknown| self.unknown(unknown))?;
+        self.batch().refer(needed.extents.iter(), "duplicate states for")?;
         needed.place(&self.publisher().volume, name, || None::<()>)
     }
 

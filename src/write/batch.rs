@@ -387,8 +387,23 @@ impl Batch {
         Malformed::new(extent.offset, "two different states are said to be here").at("take over", &path)
     }
 
+    /// Refers to states of others, unless the pending checkpoint has ended: nobody would let go of them again.
+    pub(crate) fn refer<'a>(&self, extents: impl Iterator<Item = &'a Extent>, what: &str) -> Result<()> {
+        let _state = self.state.lock();
+        self.check_open()?;
+        self.refer_sealed(extents, what)
+    }
+
+    /// The same for whoever commits it, and has [sealed](Self::seal) it for that.
+    pub(crate) fn refer_sealed<'a>(&self, extents: impl Iterator<Item = &'a Extent>, what: &str) -> Result<()> {
+        self.hold.refer(extents).map_err(|unknown| {
+            let operation = format!("{what} checkpoint {}: state {}", self.id, StateHandle::file(unknown));
+            Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
+        })
+    }
+
     /// Fails once the pending checkpoint has ended.
-    pub(super) fn check_open(&self) -> Result<()> {
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             let why = "the pending checkpoint was aborted or committed";
             return Err(Error::invalid(format!("write a state of checkpoint {}", self.id), why));

@@ -1,5 +1,6 @@
 //! What tests of several paths share.
 
+pub(crate) mod allocations;
 pub(crate) mod hooked;
 pub(crate) mod plain;
 

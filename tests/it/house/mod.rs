@@ -7,17 +7,18 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("id", &[]),
     ("error", &["id"]),
     ("handle", &["error", "id"]),
     ("manifest", &["error", "handle", "id"]),
     ("format", &["error", "handle", "id", "manifest"]),
     ("disk", &["error", "id"]),
-    ("options", &["disk", "manifest"]),
+    ("outcome", &["manifest"]),
+    ("options", &["disk", "manifest", "outcome"]),
     ("identity", &["disk", "error", "format", "id"]),
     ("manifests", &["disk", "error", "format", "id", "identity", "manifest"]),
-    ("reclaim", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options"]),
+    ("reclaim", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options", "outcome"]),
     ("write", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     (
@@ -56,6 +57,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "manifest",
             "manifests",
             "options",
+            "outcome",
             "read",
             "read_only",
             "reclaim",
@@ -65,7 +67,18 @@ const ARROWS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("read_only", &["check", "disk", "error", "format", "id", "identity", "manifests", "options", "read", "reclaim"]),
-    ("contract", &["check", "commit", "error", "id", "manifest", "reclaim", "recover", "store"]),
+    (
+        "contract",
+        &[
+            "check", "commit", "disk", "error", "handle", "id", "manifest", "options", "read", "reclaim", "recover",
+            "store", "write",
+        ],
+    ),
+    ("snapshot", &["contract", "error", "handle", "id"]),
+    (
+        "policy",
+        &["commit", "contract", "error", "handle", "id", "manifest", "options", "outcome", "read", "reclaim", "store"],
+    ),
     ("testing", &["check", "contract", "disk", "error", "format", "id", "manifest"]),
     (
         "lib",
@@ -79,10 +92,13 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "id",
             "manifest",
             "options",
+            "outcome",
+            "policy",
             "read",
             "read_only",
             "reclaim",
             "recover",
+            "snapshot",
             "store",
             "testing",
             "transfer",

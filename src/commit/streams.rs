@@ -1,0 +1,55 @@
+//! The way into a pending checkpoint for those who write its states.
+
+use std::sync::Arc;
+
+use super::{reuse, sequence::Publisher};
+use crate::{
+    error::Result,
+    handle::StateHandle,
+    id::{CheckpointId, Scope},
+    reclaim::registry::Origin,
+    write::{StateWriter, batch::Batch},
+};
+
+/// Writes states into a [`PendingCheckpoint`](crate::PendingCheckpoint) that somebody else commits or aborts: from
+/// [`PendingCheckpoint::streams`](crate::PendingCheckpoint::streams), for tasks on other threads.
+///
+/// Cheap to clone. What it does is what [`CheckpointStreamFactory`](crate::contract::CheckpointStreamFactory) says; once
+/// the pending checkpoint has ended, all of it fails with `is_invalid`, and so do the streams that are still open.
+#[derive(Clone, Debug)]
+pub struct CheckpointStreams {
+    batch: Arc<Batch>,
+    publisher: Arc<Publisher>,
+}
+
+impl CheckpointStreams {
+    pub(super) fn new(batch: Batch, publisher: Arc<Publisher>) -> Self {
+        Self { batch: Arc::new(batch), publisher }
+    }
+
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// The id that the checkpoint will have.
+    #[must_use]
+    pub fn id(&self) -> CheckpointId {
+        self.batch.id()
+    }
+
+    pub(crate) fn writer(&self, scope: Scope) -> Result<StateWriter> {
+        StateWriter::new(&self.batch, scope, Origin::New)
+    }
+
+    pub(crate) fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
+        reuse::reuse(&self.publisher, &self.batch, handles)
+    }
+
+    pub(crate) fn could_reuse(&self, handle: &StateHandle) -> bool {
+        handle.extent().is_none_or(|extent| self.batch.hold().registry().could_reuse(extent))
+    }
+}

@@ -1,0 +1,98 @@
+//! Texts that lead to a checkpoint.
+
+use std::{
+    fmt,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    disk::{Disk, FileKind, layout, root},
+    error::{Cause, Error, PointerFault, Result},
+    id::CheckpointId,
+    options::Options,
+};
+
+const OPERATION: &str = "resolve checkpoint pointer";
+
+/// Where a checkpoint is: the directory of its store, and its id. [`CheckpointStorage::resolve`](super::CheckpointStorage::resolve)
+/// makes one; its text, the path of the manifest, resolves to itself again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CheckpointPointer {
+    /// The directory of the store, absolute.
+    pub root: PathBuf,
+    /// The checkpoint in it.
+    pub id: CheckpointId,
+}
+
+impl CheckpointPointer {
+    /// The path of the manifest.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.root.join(layout::manifest(self.id))
+    }
+}
+
+impl fmt::Display for CheckpointPointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path().display().fmt(f)
+    }
+}
+
+/// What a pointer leads to on the disk of these options.
+pub(super) fn resolve(options: Options, pointer: &Path) -> Result<CheckpointPointer> {
+    check_text(pointer)?;
+    let path = root::absolute(OPERATION, pointer)?;
+    match (manifest_pointer(&path), kind_at(&*options.disk, &path)?) {
+        (_, None) | (Some(_), Some(FileKind::Dir)) => Err(fault(&path, PointerFault::Missing)),
+        (Some(found), Some(_)) => Ok(found),
+        (None, Some(FileKind::File)) => Err(fault(&path, PointerFault::Malformed)),
+        (None, Some(_)) => newest(options, path),
+    }
+}
+
+/// Refuses what can be no path of ours, before the disk is asked.
+fn check_text(pointer: &Path) -> Result<()> {
+    let text = pointer.as_os_str().as_encoded_bytes();
+    if text.trim_ascii().is_empty() {
+        return Err(Error::new(OPERATION, Cause::Pointer(PointerFault::Empty)));
+    }
+    // A NUL ends a path; a scheme begins what is none.
+    if text.contains(&0) || text.windows(3).any(|part| part == b"://") {
+        return Err(fault(pointer, PointerFault::Malformed));
+    }
+    Ok(())
+}
+
+/// The path of a manifest says it all.
+fn manifest_pointer(path: &Path) -> Option<CheckpointPointer> {
+    let id = layout::parse_manifest(path.file_name()?)?;
+    let root = path.parent().filter(|dir| dir.ends_with(layout::MANIFESTS))?.parent()?;
+    Some(CheckpointPointer { root: root.to_owned(), id })
+}
+
+fn kind_at(disk: &dyn Disk, path: &Path) -> Result<Option<FileKind>> {
+    match disk.metadata(path) {
+        Ok(found) => Ok(Some(found.kind)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(Error::io(OPERATION, path, error)),
+    }
+}
+
+fn newest(options: Options, root: PathBuf) -> Result<CheckpointPointer> {
+    let latest = match options.open_read_only(&root) {
+        Ok(store) => store.latest()?,
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(error),
+    };
+    match latest {
+        Some(checkpoint) => Ok(CheckpointPointer { root, id: checkpoint.id() }),
+        None => Err(fault(&root, PointerFault::Missing)),
+    }
+}
+
+fn fault(path: &Path, fault: PointerFault) -> Error {
+    Error::at(OPERATION, path, Cause::Pointer(fault))
+}

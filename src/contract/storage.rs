@@ -1,0 +1,342 @@
+//! Kinds of storage, as values that a configuration can have.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::pointer::{self, CheckpointPointer};
+use crate::{
+    disk::Disk,
+    error::{Error, Result},
+    options::{MAX_INLINE_THRESHOLD, MEMORY_STATE_LIMIT, Options},
+    read::Checkpoint,
+    store::Store,
+};
+
+/// Where an engine's checkpoints go: a small value that says so, and opens the store.
+///
+/// # Examples
+///
+/// A kind of one's own, for tests; [`CustomStorage`] does for most:
+///
+/// ```
+/// use std::path::Path;
+/// use piton::{Options, Result, contract::CheckpointStorage, disk::MemoryDisk};
+///
+/// #[derive(Debug)]
+/// struct Shared(MemoryDisk);
+///
+/// impl CheckpointStorage for Shared {
+///     fn root(&self) -> &Path { "/shared".as_ref() }
+///     fn options(&self) -> Result<Options> { Ok(Options::new().disk(self.0.clone())) }
+/// }
+///
+/// let storage: &dyn CheckpointStorage = &Shared(MemoryDisk::new());
+/// let store = storage.open()?;
+/// let id = store.begin(store.next_id())?.commit(piton::Manifest::builder())?.id();
+/// assert_eq!(storage.resolve("/shared/".as_ref())?.id, id);
+/// # Ok::<(), piton::Error>(())
+/// ```
+pub trait CheckpointStorage: fmt::Debug + Send + Sync {
+    /// The directory of the store.
+    fn root(&self) -> &Path;
+
+    /// How the store is opened. An engine may go on from these, and open the [root](Self::root) itself.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` if the value says what no store can be.
+    fn options(&self) -> Result<Options>;
+
+    /// Opens the store, or creates it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`options`](Self::options) and of [`Options::open`].
+    fn open(&self) -> Result<Store> {
+        self.options()?.open(self.root())
+    }
+
+    /// What a pointer leads to: the directory of a store or of an [export](Store::export), with or without a slash at its
+    /// end, stands for the newest valid checkpoint in it; the path of a manifest for that checkpoint. Relative ones are
+    /// relative to the current directory.
+    ///
+    /// # Errors
+    ///
+    /// One of three if the pointer leads nowhere, which [`Error::pointer_fault`] tells apart: it is empty; it is no pointer
+    /// (`is_invalid`, both); there is no checkpoint (`is_not_found`). `is_corrupt` if there are checkpoints and none is
+    /// valid. Errors of the file system.
+    fn resolve(&self, pointer: &Path) -> Result<CheckpointPointer> {
+        pointer::resolve(self.options()?, pointer)
+    }
+
+    /// The checkpoint that a pointer leads to, for reading: of whatever store, which another process may be writing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`resolve`](Self::resolve) and of [`ReadOnlyStore::checkpoint`](crate::ReadOnlyStore::checkpoint).
+    fn restore(&self, pointer: &Path) -> Result<Checkpoint> {
+        let found = self.resolve(pointer)?;
+        self.options()?.open_read_only(found.root)?.checkpoint(found.id)
+    }
+}
+
+/// States inside the manifests, and those in memory, or in a directory: for tests, and for jobs with little state.
+///
+/// # Examples
+///
+/// ```
+/// use piton::contract::{CheckpointStorage, MemoryStorage};
+///
+/// let store = MemoryStorage::default().open()?;
+/// let pending = store.begin(store.next_id())?;
+/// let error = pending.write(piton::Scope::Shared, &vec![0; 5 * 1024 * 1024 + 1]).unwrap_err();
+/// assert!(error.is_invalid()); // and says both sizes
+/// # Ok::<(), piton::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemoryStorage {
+    /// A larger state is refused, in bytes; 5 MiB = 5,242,880 by default, at most 64 MiB.
+    pub max_state_size: usize,
+    /// Where the manifests go, durably, each with all of its states; `None`: into memory, for as long as the store that
+    /// was opened is there. Each [`open`](CheckpointStorage::open) makes a new one then.
+    pub directory: Option<PathBuf>,
+}
+
+/// Files in a directory.
+///
+/// # Examples
+///
+/// ```
+/// use piton::contract::{CheckpointStorage, FilesystemStorage};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("state");
+/// let storage = FilesystemStorage { write_buffer: 64 * 1024, ..FilesystemStorage::new(path) };
+/// let store = storage.options()?.retain(3).open(storage.root())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesystemStorage {
+    /// The directory of the store.
+    pub root: PathBuf,
+    /// States of at most so many bytes travel inside the manifest; see [`Options::inline_threshold`].
+    #[serde(default = "default_inline_threshold")]
+    pub inline_threshold: usize,
+    /// See [`Options::write_buffer`], in bytes.
+    #[serde(default = "default_write_buffer")]
+    pub write_buffer: usize,
+}
+
+/// Any [`Disk`]: files that are encrypted, compressed, elsewhere. `examples/custom_disk.rs` has one.
+///
+/// A disk is no value that could be written down, so only its name and its settings are. One that was read back has none
+/// until it is [attached](Self::attach) again; to open it before is an error that says so.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use piton::{contract::{CheckpointStorage, CustomStorage}, disk::MemoryDisk};
+///
+/// let disk = Arc::new(MemoryDisk::new());
+/// let storage = CustomStorage::new("memory", "/state", disk.clone());
+/// let json = serde_json::to_string(&storage)?;
+///
+/// let mut storage: CustomStorage = serde_json::from_str(&json)?;
+/// assert!(storage.open().unwrap_err().is_invalid());
+/// storage.attach(disk);
+/// storage.open()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomStorage {
+    /// What the engine calls this kind of disk.
+    pub name: String,
+    /// The directory of the store on it.
+    pub root: PathBuf,
+    /// What whoever makes the disk needs to know.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    #[serde(skip)]
+    disk: Option<Arc<dyn Disk>>,
+}
+
+/// Any of the kinds, as a configuration has it.
+///
+/// # Examples
+///
+/// ```
+/// use piton::contract::{FilesystemStorage, Storage};
+///
+/// let storage: Storage = serde_json::from_str(r#"{ "filesystem": { "root": "/var/state" } }"#)?;
+/// assert_eq!(storage, FilesystemStorage::new("/var/state").into());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// States inside the manifests.
+    Memory(MemoryStorage),
+    /// Files in a directory.
+    Filesystem(FilesystemStorage),
+    /// An own disk.
+    Custom(CustomStorage),
+}
+
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self { max_state_size: MEMORY_STATE_LIMIT, directory: None }
+    }
+}
+
+impl CheckpointStorage for MemoryStorage {
+    fn root(&self) -> &Path {
+        self.directory.as_deref().unwrap_or("memory".as_ref())
+    }
+
+    fn options(&self) -> Result<Options> {
+        let size = self.max_state_size;
+        if size == 0 || size > MAX_INLINE_THRESHOLD {
+            let why = format!("max_state_size is {size} bytes; it is at least 1 and at most {MAX_INLINE_THRESHOLD}");
+            return Err(Error::invalid("open memory storage", why));
+        }
+        let options = if self.directory.is_some() { Options::new() } else { Options::memory() };
+        Ok(options.inline_threshold(size).max_state_size(Some(size as u64)))
+    }
+
+    /// On the real file system, where others have their checkpoints.
+    fn resolve(&self, pointer: &Path) -> Result<CheckpointPointer> {
+        pointer::resolve(Options::new(), pointer)
+    }
+
+    fn restore(&self, pointer: &Path) -> Result<Checkpoint> {
+        let found = self.resolve(pointer)?;
+        Options::new().open_read_only(found.root)?.checkpoint(found.id)
+    }
+}
+
+impl FilesystemStorage {
+    /// Files in this directory, with the defaults of [`Options::new`].
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let (inline_threshold, write_buffer) = (default_inline_threshold(), default_write_buffer());
+        Self { root: root.into(), inline_threshold, write_buffer }
+    }
+}
+
+fn default_inline_threshold() -> usize {
+    Options::new().inline_threshold
+}
+
+fn default_write_buffer() -> usize {
+    Options::new().write_buffer
+}
+
+impl CheckpointStorage for FilesystemStorage {
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn options(&self) -> Result<Options> {
+        Ok(Options::new().inline_threshold(self.inline_threshold).write_buffer(self.write_buffer))
+    }
+}
+
+impl CustomStorage {
+    /// A store in this directory of a disk.
+    pub fn new(name: impl Into<String>, root: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Self {
+        Self { name: name.into(), root: root.into(), settings: BTreeMap::new(), disk: Some(disk) }
+    }
+
+    /// Gives it the disk that its name and settings stand for.
+    pub fn attach(&mut self, disk: Arc<dyn Disk>) {
+        self.disk = Some(disk);
+    }
+
+    /// Whether it has a disk.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.disk.is_some()
+    }
+}
+
+impl PartialEq for CustomStorage {
+    /// Whether they are written down alike.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.root, &self.settings) == (&other.name, &other.root, &other.settings)
+    }
+}
+
+impl Eq for CustomStorage {}
+
+impl CheckpointStorage for CustomStorage {
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn options(&self) -> Result<Options> {
+        let disk = self.disk.as_ref().ok_or_else(|| {
+            let why = format!("it has no disk yet: attach the one that {:?} stands for", self.name);
+            Error::invalid("open custom storage", why)
+        })?;
+        Ok(Options { disk: Arc::clone(disk), ..Options::new() })
+    }
+}
+
+impl Storage {
+    fn kind(&self) -> &dyn CheckpointStorage {
+        match self {
+            Self::Memory(storage) => storage,
+            Self::Filesystem(storage) => storage,
+            Self::Custom(storage) => storage,
+        }
+    }
+}
+
+impl CheckpointStorage for Storage {
+    fn root(&self) -> &Path {
+        self.kind().root()
+    }
+
+    fn options(&self) -> Result<Options> {
+        self.kind().options()
+    }
+
+    fn open(&self) -> Result<Store> {
+        self.kind().open()
+    }
+
+    fn resolve(&self, pointer: &Path) -> Result<CheckpointPointer> {
+        self.kind().resolve(pointer)
+    }
+
+    fn restore(&self, pointer: &Path) -> Result<Checkpoint> {
+        self.kind().restore(pointer)
+    }
+}
+
+impl From<MemoryStorage> for Storage {
+    fn from(storage: MemoryStorage) -> Self {
+        Self::Memory(storage)
+    }
+}
+
+impl From<FilesystemStorage> for Storage {
+    fn from(storage: FilesystemStorage) -> Self {
+        Self::Filesystem(storage)
+    }
+}
+
+impl From<CustomStorage> for Storage {
+    fn from(storage: CustomStorage) -> Self {
+        Self::Custom(storage)
+    }
+}

@@ -1,0 +1,429 @@
+//! The parts of this room and a store, joined.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    CheckpointConfig, CheckpointRequest, Choice, Expiry, FailureCounter, FailureReason, RequestDecider, RequestId,
+    Situation, Verdict,
+};
+use crate::{
+    commit::{CheckpointStreams, PendingCheckpoint},
+    contract::CheckpointOptions,
+    error::{Error, Result},
+    handle::StateHandle,
+    id::CheckpointId,
+    manifest::{CheckpointKind, ManifestBuilder},
+    outcome::JobOutcome,
+    read::Checkpoint,
+    reclaim::forget::Reclaimed,
+    store::Store,
+};
+
+/// Takes the checkpoints of a job whose state is spread over subtasks: says when one begins, collects what the subtasks
+/// wrote, commits it, and gives it up if it takes too long or somebody declines it.
+///
+/// The engine calls [`tick`](Self::tick) whenever it likes, at the latest at [`next_wakeup`](Self::next_wakeup), and does
+/// what the [actions](Action) say. Subtasks are numbers from 0 on. The ids of the store are this coordinator's: nobody else
+/// begins checkpoints in it meanwhile.
+///
+/// Checkpoints are committed in the order of their ids. So one that is committed ends those that were begun before, and
+/// nothing is begun behind a savepoint that is under way: the savepoint would be lost. A savepoint that fails does not count
+/// against the job.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use piton::{
+///     Manifest, Scope,
+///     contract::{CheckpointStreamFactory, MemoryStorage},
+///     policy::{Acknowledged, Action, CheckpointConfig, Coordinator},
+/// };
+///
+/// let mut config = CheckpointConfig::new();
+/// config.set_checkpoint_interval(Some(Duration::from_secs(10)))?.set_checkpoint_storage(MemoryStorage::default());
+/// let store = config.open_store()?;
+/// let mut coordinator = Coordinator::new(store, &config, 2, Duration::ZERO)?;
+///
+/// assert_eq!(coordinator.next_wakeup(), Some(Duration::from_secs(10)));
+/// let now = Duration::from_secs(10);
+/// for action in coordinator.tick(now) {
+///     let Action::Trigger { id, .. } = action else { continue };
+///     for subtask in 0..2 {
+///         // On the thread of the subtask, mostly as a snapshot task:
+///         let streams = coordinator.streams(id).expect("it was triggered just now");
+///         let mut stream = streams.create_stream(Scope::Shared)?;
+///         stream.write_all(&[7; 5000]).unwrap();
+///         let state = stream.finish()?;
+///         // Back on the thread of the coordinator:
+///         if coordinator.acknowledge(id, subtask, [(format!("window-{subtask}"), state)])? == Acknowledged::Complete {
+///             let checkpoint = coordinator.complete(id, Manifest::builder().timestamp_ms(1_700_000_000_000), now)?;
+///             assert_eq!(checkpoint.manifest().states().count(), 2);
+///         }
+///     }
+/// }
+/// # Ok::<(), piton::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Coordinator {
+    store: Store,
+    config: CheckpointConfig,
+    subtasks: u32,
+    decider: RequestDecider,
+    failures: FailureCounter,
+    expiry: Expiry,
+    attempts: BTreeMap<CheckpointId, Attempt>,
+    /// When the next periodic checkpoint is due.
+    due: Option<Duration>,
+    last_completion: Option<Duration>,
+    cleaning: usize,
+    /// What the next tick returns.
+    actions: Vec<Action>,
+}
+
+/// A checkpoint that is under way.
+#[derive(Debug)]
+struct Attempt {
+    pending: PendingCheckpoint,
+    options: CheckpointOptions,
+    missing: BTreeSet<u32>,
+    states: BTreeMap<String, StateHandle>,
+}
+
+/// What an engine is to do, or to know.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A checkpoint has begun: let every subtask write its part, with [streams](Coordinator::streams) of it.
+    Trigger {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// How it is to be taken.
+        options: CheckpointOptions,
+        /// The request that this answers.
+        request: RequestId,
+    },
+    /// A checkpoint came to nothing: whoever still writes for it may stop. Its streams fail.
+    Abort {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// Why.
+        why: FailureReason,
+    },
+    /// A request will not be fulfilled.
+    Refuse {
+        /// The request that this answers.
+        request: RequestId,
+        /// Why.
+        why: Refusal,
+    },
+    /// More checkpoints have failed than is tolerable: end the job as failed.
+    FailJob,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// Too many wait.
+    TooManyRequests,
+    /// It was due, and not enough time has passed since the last completion. After so much more it would have.
+    MinimumTimeBetweenCheckpoints(Duration),
+    /// The store could not begin a checkpoint.
+    Store(Error),
+    /// The coordinator ends.
+    ShutDown,
+}
+
+/// What became of the part of a subtask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// So many others are missing.
+    Waiting(usize),
+    /// It was the last one: [complete](Coordinator::complete) the checkpoint.
+    Complete,
+    /// It was there already; nothing has changed.
+    Duplicate,
+    /// It is too late: the checkpoint has expired.
+    Expired,
+    /// There is no such checkpoint under way: it was committed, came to nothing, or never was.
+    Unknown,
+}
+
+impl Coordinator {
+    /// Coordinates so many subtasks. The first periodic checkpoint is due one interval from now.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` if there are no subtasks, or if the parts of the configuration do not fit together. What it warns of,
+    /// [`CheckpointConfig::validate`] tells.
+    pub fn new(store: Store, config: &CheckpointConfig, subtasks: u32, now: Duration) -> Result<Self> {
+        config.validate()?;
+        if subtasks == 0 {
+            return Err(Error::invalid("coordinate checkpoints", "there are no subtasks"));
+        }
+        Ok(Self {
+            store,
+            subtasks,
+            decider: RequestDecider::new(config),
+            failures: FailureCounter::new(config),
+            expiry: Expiry::new(config),
+            attempts: BTreeMap::new(),
+            due: config.checkpoint_interval().map(|interval| now.saturating_add(interval)),
+            last_completion: None,
+            cleaning: 0,
+            actions: Vec::new(),
+            config: config.clone(),
+        })
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Asks for a checkpoint. The answer is an [action](Action) of a later tick: it is triggered, or refused.
+    pub fn request(&mut self, request: CheckpointRequest) -> RequestId {
+        let submitted = self.decider.submit(request);
+        let refused =
+            submitted.refused.map(|refused| Action::Refuse { request: refused.id, why: Refusal::TooManyRequests });
+        self.actions.extend(refused);
+        submitted.id
+    }
+
+    /// So many checkpoints are being deleted by the engine, on other threads: while there are more than may be taken at the
+    /// same time, none is begun.
+    pub fn set_cleaning(&mut self, checkpoints: usize) {
+        self.cleaning = checkpoints;
+    }
+
+    /// What is to be done now: gives up what takes too long, and begins what is due. Allocates only if there is something
+    /// to do.
+    pub fn tick(&mut self, now: Duration) -> Vec<Action> {
+        while let Some(id) = self.expiry.expire(now) {
+            self.give_up(id, FailureReason::Expired);
+        }
+        self.request_if_due(now);
+        loop {
+            match self.decider.choose(&self.situation(now)) {
+                Choice::Wait => break,
+                Choice::Start(queued) => self.trigger(queued.id, &queued.request, now),
+                Choice::TooSoon(queued, wait) => {
+                    self.due = Some(now.saturating_add(wait));
+                    let why = Refusal::MinimumTimeBetweenCheckpoints(wait);
+                    self.actions.push(Action::Refuse { request: queued.id, why });
+                }
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When the next tick has something to do, if nothing happens before; `None` if only what happens makes a difference.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Duration> {
+        if !self.actions.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.due.into_iter().chain(self.expiry.next_deadline()).min()
+    }
+
+    /// What subtasks write their parts with; `None` if no such checkpoint is under way.
+    #[must_use]
+    pub fn streams(&self, id: CheckpointId) -> Option<CheckpointStreams> {
+        self.attempts.get(&id).map(|attempt| attempt.pending.streams())
+    }
+
+    /// The checkpoints that are under way, ascending.
+    pub fn pending(&self) -> impl Iterator<Item = CheckpointId> {
+        self.attempts.keys().copied()
+    }
+
+    /// A subtask has written its part: these states, by the names that they will have in the manifest.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` if there is no such subtask, or if another one, or the same one, has named a state alike. Nothing of it
+    /// was taken.
+    pub fn acknowledge(
+        &mut self,
+        id: CheckpointId,
+        subtask: u32,
+        states: impl IntoIterator<Item = (String, StateHandle)>,
+    ) -> Result<Acknowledged> {
+        let operation = || format!("acknowledge checkpoint {id} for subtask {subtask}");
+        if subtask >= self.subtasks {
+            return Err(Error::invalid(operation(), format!("there are {} subtasks, from 0 on", self.subtasks)));
+        }
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return Ok(if self.expiry.has_expired(id) { Acknowledged::Expired } else { Acknowledged::Unknown });
+        };
+        if !attempt.missing.contains(&subtask) {
+            return Ok(Acknowledged::Duplicate);
+        }
+        let mut named = BTreeMap::new();
+        for (name, handle) in states {
+            if attempt.states.contains_key(&name) || named.insert(name.clone(), handle).is_some() {
+                return Err(Error::invalid(operation(), format!("a state named {name:?} is there already")));
+            }
+        }
+        attempt.states.append(&mut named);
+        attempt.missing.remove(&subtask);
+        Ok(match attempt.missing.len() {
+            0 => Acknowledged::Complete,
+            missing => Acknowledged::Waiting(missing),
+        })
+    }
+
+    /// A subtask cannot write its part: the checkpoint is aborted. False if no such checkpoint is under way.
+    pub fn decline(&mut self, id: CheckpointId, why: FailureReason) -> bool {
+        let is_pending = self.attempts.contains_key(&id);
+        if is_pending {
+            self.expiry.ended(id);
+            self.give_up(id, why);
+        }
+        is_pending
+    }
+
+    /// Commits a checkpoint of which every part is there, with these parts and what else the manifest is to have. Durable
+    /// when it returns; those that were begun before are aborted.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if no such checkpoint is under way; `is_invalid` if parts are missing, or if the manifest names a
+    /// state as a subtask does: it is still under way then. Those of [`PendingCheckpoint::commit`]: it came to nothing, and
+    /// counts as failed; if the error [needs a reopen](Error::needs_reopen), so does everything from now on.
+    pub fn complete(&mut self, id: CheckpointId, manifest: ManifestBuilder, now: Duration) -> Result<Checkpoint> {
+        let attempt = self.attempts.get(&id).ok_or_else(|| not_pending(id))?;
+        attempt.check_complete(id, &manifest)?;
+        let Some(mut attempt) = self.attempts.remove(&id) else { return Err(not_pending(id)) };
+        let mut manifest = manifest.kind(attempt.options.kind());
+        manifest.states.append(&mut attempt.states);
+        self.expiry.ended(id);
+        match attempt.pending.commit(manifest) {
+            Ok(checkpoint) => {
+                self.failures.succeeded(id);
+                self.last_completion = Some(now);
+                while let Some((older, _)) = self.attempts.first_key_value().filter(|(older, _)| **older < id) {
+                    self.decline(*older, FailureReason::Subsumed);
+                }
+                Ok(checkpoint)
+            }
+            Err(error) => {
+                self.note_failure(id, attempt.options.kind(), FailureReason::Finalizing);
+                Err(error)
+            }
+        }
+    }
+
+    /// Aborts what is under way and refuses what waits: what is to be done and known before the end. Nothing is due any
+    /// more; what is requested from now on is taken as ever.
+    pub fn stop(&mut self) -> Vec<Action> {
+        self.due = None;
+        while let Some((id, _)) = self.attempts.first_key_value() {
+            self.decline(*id, FailureReason::ShutDown);
+        }
+        let refused = self.decider.drain().map(|queued| Action::Refuse { request: queued.id, why: Refusal::ShutDown });
+        self.actions.extend(refused);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The job has ended: aborts what is under way, forgets the checkpoints that the configuration does not keep for this
+    /// outcome ([`CheckpointConfig::externalized_checkpoint_cleanup`]), durably, and closes the store. Whoever is to be told
+    /// of requests that wait calls [`stop`](Self::stop) first.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::finish`].
+    pub fn finish(mut self, outcome: JobOutcome) -> Result<Reclaimed> {
+        self.stop();
+        let cleanup = self.config.externalized_checkpoint_cleanup();
+        self.store.finish_with(cleanup, outcome)
+    }
+
+    /// A periodic request that waits already asks for the same.
+    fn request_if_due(&mut self, now: Duration) {
+        let (Some(due), Some(interval)) = (self.due, self.config.checkpoint_interval()) else { return };
+        if due <= now {
+            self.due = Some(now.saturating_add(interval));
+            if !self.decider.has_periodic() {
+                self.request(CheckpointRequest::periodic(now));
+            }
+        }
+    }
+
+    fn situation(&self, now: Duration) -> Situation {
+        let is_savepoint = |attempt: &Attempt| attempt.options.kind() == CheckpointKind::Savepoint;
+        Situation {
+            now,
+            is_triggering: self.attempts.values().any(is_savepoint),
+            pending: self.attempts.len(),
+            cleaning: self.cleaning,
+            last_completion: self.last_completion,
+        }
+    }
+
+    fn trigger(&mut self, request: RequestId, wanted: &CheckpointRequest, now: Duration) {
+        let id = self.store.next_id();
+        match self.store.begin(id) {
+            Ok(pending) => {
+                let options = self.config.checkpoint_options(wanted.kind);
+                let missing = (0..self.subtasks).collect();
+                self.attempts.insert(id, Attempt { pending, options, missing, states: BTreeMap::new() });
+                self.expiry.started(id, now);
+                self.actions.push(Action::Trigger { id, options, request });
+            }
+            Err(error) => {
+                self.actions.push(Action::Refuse { request, why: Refusal::Store(error) });
+                self.count_failure(id, FailureReason::Io);
+            }
+        }
+    }
+
+    /// One that is no longer running out of time.
+    fn give_up(&mut self, id: CheckpointId, why: FailureReason) {
+        if let Some(attempt) = self.attempts.remove(&id) {
+            let kind = attempt.options.kind();
+            drop(attempt);
+            self.note_failure(id, kind, why);
+        }
+    }
+
+    /// Whoever has asked for a savepoint is told, and the job goes on.
+    fn note_failure(&mut self, id: CheckpointId, kind: CheckpointKind, why: FailureReason) {
+        self.actions.push(Action::Abort { id, why });
+        if kind == CheckpointKind::Checkpoint {
+            self.count_failure(id, why);
+        }
+    }
+
+    fn count_failure(&mut self, id: CheckpointId, why: FailureReason) {
+        if self.failures.failed(id, why) == Verdict::FailJob {
+            self.actions.push(Action::FailJob);
+        }
+    }
+}
+
+impl Attempt {
+    /// Whether every part is there, and fits to the manifest.
+    fn check_complete(&self, id: CheckpointId, manifest: &ManifestBuilder) -> Result<()> {
+        if let Some(missing) = self.missing.first() {
+            let why = format!("{} parts are missing, the first is that of subtask {missing}", self.missing.len());
+            return Err(Error::invalid(complete(id), why));
+        }
+        if let Some(name) = self.states.keys().find(|name| manifest.states.contains_key(*name)) {
+            let why = format!("a subtask and the manifest both have a state named {name:?}");
+            return Err(Error::invalid(complete(id), why));
+        }
+        Ok(())
+    }
+}
+
+fn complete(id: CheckpointId) -> String {
+    format!("complete checkpoint {id}")
+}
+
+fn not_pending(id: CheckpointId) -> Error {
+    Error::not_found(complete(id), "it is not under way")
+}

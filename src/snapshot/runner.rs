@@ -1,0 +1,130 @@
+//! From a strategy to a task.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    cancellable::CancellableStreams,
+    task::{Job, SnapshotTask},
+    turn::Progress,
+};
+use crate::{
+    contract::{
+        CheckpointOptions, CheckpointStreamFactory, SnapshotResources, SnapshotStrategy, SnapshotSupplier, StateObject,
+    },
+    error::Result,
+    id::CheckpointId,
+};
+
+/// When the second phase of a snapshot is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExecutionKind {
+    /// When the engine runs the task.
+    #[default]
+    Asynchronous,
+    /// Before [`SnapshotRunner::snapshot`] returns, on its thread; what came of it is still the task that tells.
+    Synchronous,
+}
+
+/// What a runner logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotEvent {
+    /// The first phase is done.
+    Prepared {
+        /// For this checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// The second phase is done, and its resources are about to be released.
+    Written {
+        /// For this checkpoint.
+        checkpoint: CheckpointId,
+        /// How many bytes of state it stands for.
+        size: u64,
+    },
+}
+
+type Log = Arc<dyn Fn(SnapshotEvent) + Send + Sync>;
+
+/// Takes snapshots by a [strategy](SnapshotStrategy): does the first phase, and makes a [task](SnapshotTask) of the second.
+/// The [page of this module](super) has an example.
+pub struct SnapshotRunner<T: ?Sized> {
+    strategy: Arc<T>,
+    kind: ExecutionKind,
+    log: Log,
+}
+
+/// Resources that are released exactly once, whoever drops them.
+struct Held<R: SnapshotResources>(R);
+
+impl<R: SnapshotResources> Drop for Held<R> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl<T: SnapshotStrategy + ?Sized> SnapshotRunner<T> {
+    /// A runner for this strategy, which may be a `dyn`.
+    #[must_use]
+    pub fn new(strategy: Arc<T>, kind: ExecutionKind) -> Self {
+        Self { strategy, kind, log: Arc::new(|_| ()) }
+    }
+
+    /// Calls back with what happens, on the thread that it happens on.
+    #[must_use]
+    pub fn log_to(mut self, log: impl Fn(SnapshotEvent) + Send + Sync + 'static) -> Self {
+        self.log = Arc::new(log);
+        self
+    }
+
+    /// Does the first phase, on this thread. `timestamp_ms` is the time of the checkpoint, in milliseconds since 1970, for
+    /// the strategy; `streams` are mostly those of a [pending checkpoint](crate::PendingCheckpoint::streams).
+    ///
+    /// # Errors
+    ///
+    /// Whatever the strategy failed with in the first phase. Its resources are released.
+    pub fn snapshot(
+        &self,
+        id: CheckpointId,
+        timestamp_ms: u64,
+        streams: Arc<dyn CheckpointStreamFactory>,
+        options: &CheckpointOptions,
+    ) -> Result<SnapshotTask<T::State>> {
+        let resources = Held(self.strategy.sync_prepare_resources(id)?);
+        (self.log)(SnapshotEvent::Prepared { checkpoint: id });
+        let progress = Arc::new(Progress::new());
+        let streams = CancellableStreams::new(id, streams, Arc::clone(&progress));
+        let supplier = self.strategy.async_snapshot(&resources.0, id, timestamp_ms, &streams, options)?;
+        let mut task = SnapshotTask::new(id, progress, job(id, resources, supplier, streams, Arc::clone(&self.log)));
+        if self.kind == ExecutionKind::Synchronous {
+            task.run_now();
+        }
+        Ok(task)
+    }
+}
+
+/// The resources are released on every way out, and on success after it was logged.
+fn job<R: SnapshotResources + 'static, S: StateObject + 'static>(
+    id: CheckpointId,
+    resources: Held<R>,
+    supplier: SnapshotSupplier<R, S>,
+    streams: CancellableStreams,
+    log: Log,
+) -> Job<S> {
+    Box::new(move || {
+        let mut resources = resources;
+        let result = supplier(&mut resources.0, &streams)?;
+        log(SnapshotEvent::Written { checkpoint: id, size: result.size() });
+        Ok(result)
+    })
+}
+
+impl<T: ?Sized> Clone for SnapshotRunner<T> {
+    fn clone(&self) -> Self {
+        Self { strategy: Arc::clone(&self.strategy), kind: self.kind, log: Arc::clone(&self.log) }
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for SnapshotRunner<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotRunner").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,277 @@
+//! The parts joined with a store. What is fenced off here: a checkpoint that nobody ends, a part that comes late and counts,
+//! a request without an answer.
+
+use std::time::Duration;
+
+use piton::{
+    CheckpointId, CheckpointKind, ExternalizedCheckpointCleanup, JobOutcome, Manifest, Options, Scope, StateHandle,
+    contract::CheckpointStreamFactory,
+    policy::{
+        Acknowledged, Action, CheckpointConfig, CheckpointRequest, Coordinator, FailureReason, Refusal, RequestId,
+    },
+    testing::{Call, Fault, SimDisk},
+};
+
+use super::{config, id, ms};
+use crate::support::{ROOT, bytes, read_states};
+
+const EIO: i32 = 5;
+
+/// Two subtasks, a checkpoint every 100 ms, a timeout of 1 s.
+fn periodic(more: impl FnOnce(&mut CheckpointConfig) -> &mut CheckpointConfig) -> CheckpointConfig {
+    config(|c| more(c.set_checkpoint_interval(Some(ms(100))).unwrap().set_checkpoint_timeout(ms(1000)).unwrap()))
+}
+
+fn coordinator(config: &CheckpointConfig) -> (SimDisk, Coordinator) {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    (disk, Coordinator::new(store, config, 2, Duration::ZERO).unwrap())
+}
+
+/// What an action says, in a few words.
+fn brief(actions: &[Action]) -> Vec<String> {
+    let brief = |action: &Action| match action {
+        Action::Trigger { id, options, .. } => format!("trigger {id} {:?}", options.kind()),
+        Action::Abort { id, why } => format!("abort {id} {why:?}"),
+        Action::Refuse { why: Refusal::MinimumTimeBetweenCheckpoints(wait), .. } => format!("too soon by {wait:?}"),
+        Action::Refuse { why: Refusal::Store(error), .. } => format!("refuse, store: {}", error.is_poisoned()),
+        Action::Refuse { why, .. } => format!("refuse {why:?}"),
+        Action::FailJob => "fail job".to_owned(),
+    };
+    actions.iter().map(brief).collect()
+}
+
+fn tick(coordinator: &mut Coordinator, now: u64) -> Vec<String> {
+    brief(&coordinator.tick(ms(now)))
+}
+
+fn write(coordinator: &Coordinator, id: CheckpointId, seed: u64) -> StateHandle {
+    let mut stream = coordinator.streams(id).unwrap().create_stream(Scope::Shared).unwrap();
+    stream.write_all(&bytes(seed, 5_000)).unwrap();
+    stream.finish().unwrap()
+}
+
+fn acknowledge(coordinator: &mut Coordinator, id: CheckpointId, subtask: u32) -> Acknowledged {
+    let state = write(coordinator, id, u64::from(subtask));
+    coordinator.acknowledge(id, subtask, [(format!("part {subtask}"), state)]).unwrap()
+}
+
+fn finish(coordinator: &mut Coordinator, id: CheckpointId, now: u64) {
+    assert_eq!(acknowledge(coordinator, id, 1), Acknowledged::Waiting(1));
+    assert_eq!(acknowledge(coordinator, id, 0), Acknowledged::Complete);
+    coordinator.complete(id, Manifest::builder(), ms(now)).unwrap();
+}
+
+#[test]
+fn checkpoint_is_triggered_when_due_collected_and_committed() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c));
+    assert_eq!(coordinator.next_wakeup(), Some(ms(100)));
+    assert!(tick(&mut coordinator, 99).is_empty());
+    assert_eq!(tick(&mut coordinator, 100), ["trigger 1 Checkpoint"]);
+    assert_eq!(coordinator.pending().collect::<Vec<_>>(), [id(1)]);
+
+    let missing = coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err();
+    assert!(missing.is_invalid() && missing.to_string().contains("subtask 0"), "{missing}");
+    assert_eq!(acknowledge(&mut coordinator, id(1), 0), Acknowledged::Waiting(1));
+    assert_eq!(acknowledge(&mut coordinator, id(1), 0), Acknowledged::Duplicate);
+    assert_eq!(acknowledge(&mut coordinator, id(1), 1), Acknowledged::Complete);
+    let manifest = Manifest::builder().metadata("epoch", b"7");
+    let checkpoint = coordinator.complete(id(1), manifest, ms(120)).unwrap();
+    let states = read_states(&checkpoint).unwrap();
+    assert_eq!(states, [("part 0".to_owned(), bytes(0, 5_000)), ("part 1".to_owned(), bytes(1, 5_000))]);
+    assert_eq!(checkpoint.manifest().metadata("epoch"), Some(&b"7"[..]));
+    assert_eq!(coordinator.store().usage().logical_files, 2, "what the repeated part wrote is gone");
+
+    assert_eq!(coordinator.acknowledge(id(1), 1, []).unwrap(), Acknowledged::Unknown);
+    assert!(coordinator.complete(id(1), Manifest::builder(), ms(130)).unwrap_err().is_not_found());
+    assert!(coordinator.streams(id(1)).is_none() && !coordinator.decline(id(1), FailureReason::Declined));
+    assert_eq!(tick(&mut coordinator, 200), ["trigger 2 Checkpoint"]);
+}
+
+#[test]
+fn late_tick_begins_one_checkpoint_and_the_next_an_interval_later() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c));
+    assert_eq!(tick(&mut coordinator, 950), ["trigger 1 Checkpoint"]);
+    // It is under way: one more waits, however often one was due.
+    for now in [1050, 1150, 1250] {
+        assert!(tick(&mut coordinator, now).is_empty());
+    }
+    finish(&mut coordinator, id(1), 1260);
+    assert_eq!(tick(&mut coordinator, 1260), ["trigger 2 Checkpoint"]);
+    finish(&mut coordinator, id(2), 1261);
+    assert!(tick(&mut coordinator, 1262).is_empty());
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused_and_may_be_given_again() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c));
+    tick(&mut coordinator, 100);
+    let part = |name: &str| (name.to_owned(), StateHandle::inline(b"x"));
+    let error = coordinator.acknowledge(id(1), 2, [part("a")]).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("2 subtasks"), "{error}");
+    let error = coordinator.acknowledge(id(1), 0, [part("a"), part("a")]).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("\"a\""), "{error}");
+    coordinator.acknowledge(id(1), 0, [part("a")]).unwrap();
+    assert!(coordinator.acknowledge(id(1), 1, [part("b"), part("a")]).unwrap_err().is_invalid());
+    assert_eq!(coordinator.acknowledge(id(1), 1, [part("b")]).unwrap(), Acknowledged::Complete);
+    let clash = Manifest::builder().state("b", StateHandle::inline(b"y"));
+    assert!(coordinator.complete(id(1), clash, ms(101)).unwrap_err().is_invalid());
+    let checkpoint = coordinator.complete(id(1), Manifest::builder(), ms(101)).unwrap();
+    assert_eq!(checkpoint.manifest().states().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn configuration_that_does_not_fit_and_no_subtasks_are_refused() {
+    let store = Options::memory().open(ROOT).unwrap();
+    let unfit = config(|c| c.enable_unaligned_checkpoints().set_max_concurrent_checkpoints(2).unwrap());
+    assert!(Coordinator::new(store.clone(), &unfit, 1, Duration::ZERO).unwrap_err().is_invalid());
+    assert!(Coordinator::new(store, &CheckpointConfig::new(), 0, Duration::ZERO).unwrap_err().is_invalid());
+}
+
+#[test]
+fn checkpoint_that_takes_too_long_expires_and_its_late_part_is_told() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c.set_tolerable_checkpoint_failure_number(1)));
+    tick(&mut coordinator, 100);
+    let streams = coordinator.streams(id(1)).unwrap();
+    let late = write(&coordinator, id(1), 1);
+    assert!(tick(&mut coordinator, 1099).is_empty());
+    assert_eq!(tick(&mut coordinator, 1100), ["abort 1 Expired", "trigger 2 Checkpoint"]);
+    assert_eq!(coordinator.acknowledge(id(1), 0, [("late".to_owned(), late)]).unwrap(), Acknowledged::Expired);
+    assert!(streams.check_active().unwrap_err().is_invalid() && streams.create_stream(Scope::Shared).is_err());
+    assert_eq!(coordinator.store().usage().logical_files, 0);
+    assert_eq!(tick(&mut coordinator, 2100), ["abort 2 Expired", "fail job", "trigger 3 Checkpoint"]);
+}
+
+#[test]
+fn declined_checkpoint_is_aborted_and_counts() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c));
+    tick(&mut coordinator, 100);
+    assert!(coordinator.decline(id(1), FailureReason::Other));
+    assert_eq!(coordinator.next_wakeup(), Some(Duration::ZERO), "somebody is to be told");
+    assert_eq!(tick(&mut coordinator, 101), ["abort 1 Other"]);
+    tick(&mut coordinator, 200);
+    assert!(coordinator.decline(id(2), FailureReason::AsyncPart));
+    assert_eq!(tick(&mut coordinator, 201), ["abort 2 AsyncPart", "fail job"]);
+    assert!(tick(&mut coordinator, 1200)[0].starts_with("trigger"), "what was declined does not expire");
+}
+
+#[test]
+fn commit_that_fails_counts_and_the_next_one_works() {
+    let (disk, mut coordinator) = coordinator(&periodic(|c| c));
+    tick(&mut coordinator, 100);
+    acknowledge(&mut coordinator, id(1), 0);
+    acknowledge(&mut coordinator, id(1), 1);
+    disk.fail_nth(Call::CreateTemp, 1, Fault::Error(EIO));
+    let error = coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(EIO));
+    assert_eq!(tick(&mut coordinator, 111), ["abort 1 Finalizing", "fail job"]);
+    assert_eq!(tick(&mut coordinator, 200), ["trigger 2 Checkpoint"]);
+    finish(&mut coordinator, id(2), 210);
+    assert_eq!(coordinator.store().checkpoint_ids(), [id(2)]);
+}
+
+#[test]
+fn store_that_refuses_to_write_is_told_of_with_every_request() {
+    let (disk, mut coordinator) = coordinator(&periodic(|c| c));
+    tick(&mut coordinator, 100);
+    acknowledge(&mut coordinator, id(1), 0);
+    acknowledge(&mut coordinator, id(1), 1);
+    // After the manifest has its name nobody knows.
+    disk.fail_nth(Call::SyncDir, 2, Fault::Error(EIO));
+    assert!(coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err().needs_reopen());
+    assert_eq!(tick(&mut coordinator, 111), ["abort 1 Finalizing", "fail job"]);
+    assert_eq!(tick(&mut coordinator, 200), ["refuse, store: true", "fail job"]);
+}
+
+#[test]
+fn newer_checkpoint_that_is_committed_first_ends_the_older_ones() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c.set_max_concurrent_checkpoints(3).unwrap()));
+    for now in [100, 200, 300] {
+        tick(&mut coordinator, now);
+    }
+    finish(&mut coordinator, id(2), 310);
+    assert_eq!(tick(&mut coordinator, 311), ["abort 1 Subsumed"]);
+    assert_eq!(coordinator.pending().collect::<Vec<_>>(), [id(3)]);
+    finish(&mut coordinator, id(3), 320);
+    assert_eq!(coordinator.store().checkpoint_ids(), [id(2), id(3)]);
+}
+
+#[test]
+fn savepoint_goes_beside_what_is_under_way_and_nothing_goes_behind_it() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c));
+    tick(&mut coordinator, 100);
+    let wanted = coordinator.request(CheckpointRequest::savepoint(ms(110)));
+    let actions = coordinator.tick(ms(110));
+    assert!(matches!(actions[..], [Action::Trigger { request, .. }] if request == wanted), "{actions:?}");
+    coordinator.request(CheckpointRequest::savepoint(ms(111)));
+    assert!(tick(&mut coordinator, 210).is_empty());
+    finish(&mut coordinator, id(1), 215);
+    assert!(tick(&mut coordinator, 220).is_empty(), "one that were committed before it would end it");
+    finish(&mut coordinator, id(2), 230);
+    assert_eq!(coordinator.store().checkpoint(id(2)).unwrap().manifest().kind(), CheckpointKind::Savepoint);
+    assert_eq!(tick(&mut coordinator, 231), ["trigger 3 Savepoint"]);
+    // Whoever asked for it is told, and the job goes on.
+    coordinator.decline(id(3), FailureReason::Declined);
+    assert_eq!(tick(&mut coordinator, 232), ["abort 3 Declined", "trigger 4 Checkpoint"]);
+}
+
+#[test]
+fn minimum_pause_puts_off_what_is_due_and_not_what_is_asked_for() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c.set_min_pause_between_checkpoints(ms(80))));
+    tick(&mut coordinator, 100);
+    finish(&mut coordinator, id(1), 170);
+    assert_eq!(tick(&mut coordinator, 200), ["too soon by 50ms"]);
+    assert_eq!(coordinator.next_wakeup(), Some(ms(250)));
+    coordinator.request(CheckpointRequest::checkpoint(ms(201)));
+    assert_eq!(tick(&mut coordinator, 201), ["trigger 2 Checkpoint"]);
+    finish(&mut coordinator, id(2), 202);
+    assert_eq!(tick(&mut coordinator, 250), ["too soon by 32ms"]);
+    assert_eq!(tick(&mut coordinator, 282), ["trigger 3 Checkpoint"]);
+}
+
+#[test]
+fn deletions_that_wait_put_off_everything() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c));
+    coordinator.set_cleaning(2);
+    assert!(tick(&mut coordinator, 100).is_empty());
+    coordinator.set_cleaning(1);
+    assert_eq!(tick(&mut coordinator, 101), ["trigger 1 Checkpoint"]);
+}
+
+#[test]
+fn every_request_is_answered_by_the_end() {
+    let (_, mut coordinator) = coordinator(&CheckpointConfig::new());
+    assert_eq!(coordinator.next_wakeup(), None);
+    let asked: Vec<RequestId> = (0..1002).map(|n| coordinator.request(CheckpointRequest::checkpoint(ms(n)))).collect();
+    let mut actions = coordinator.tick(ms(2000));
+    actions.extend(coordinator.stop());
+    let answered = |action: &Action| match action {
+        Action::Trigger { request, .. } | Action::Refuse { request, .. } => Some(*request),
+        _ => None,
+    };
+    let mut answers: Vec<_> = actions.iter().filter_map(answered).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, asked);
+    let brief = brief(&actions);
+    assert_eq!(brief[..3], ["refuse TooManyRequests", "refuse TooManyRequests", "trigger 1 Checkpoint"]);
+    assert_eq!(brief[3], "abort 1 ShutDown");
+    assert_eq!(brief[4..].iter().filter(|text| *text == "refuse ShutDown").count(), 999);
+    assert!(coordinator.pending().next().is_none() && coordinator.tick(ms(9000)).is_empty());
+}
+
+#[test]
+fn end_of_the_job_applies_the_configuration_whatever_the_store_was_opened_with() {
+    for (outcome, left) in [(JobOutcome::Cancelled, 1), (JobOutcome::Finished, 0)] {
+        let config =
+            periodic(|c| c.set_externalized_checkpoint_cleanup(ExternalizedCheckpointCleanup::RetainOnCancellation));
+        let (disk, mut coordinator) = coordinator(&config);
+        tick(&mut coordinator, 100);
+        finish(&mut coordinator, id(1), 110);
+        tick(&mut coordinator, 200);
+        write(&coordinator, id(2), 5);
+        let report = coordinator.finish(outcome).unwrap();
+        assert_eq!(report.checkpoints.len(), 1 - left);
+        let store = Options::new().disk(disk).open(ROOT).unwrap();
+        assert_eq!((store.checkpoint_ids().len(), store.usage().logical_files), (left, 2 * left as u64));
+    }
+}

@@ -1,0 +1,92 @@
+//! G2: which checkpoints stay when the job ends.
+
+use piton::{
+    CheckpointKind::{self, Checkpoint, Savepoint},
+    ExternalizedCheckpointCleanup::{
+        self as Cleanup, DeleteOnCancellation, NoExternalizedCheckpoints, RetainOnCancellation,
+    },
+    JobOutcome::{self, Cancelled, Failed, Finished, Suspended},
+    Manifest, Options,
+    testing::{SimDisk, Survival},
+};
+
+use crate::support::{ROOT, commit_states};
+
+/// Whether a checkpoint stays.
+const ROWS: [(Cleanup, JobOutcome, bool); 12] = [
+    (NoExternalizedCheckpoints, Finished, false),
+    (NoExternalizedCheckpoints, Cancelled, false),
+    (NoExternalizedCheckpoints, Failed, false),
+    (NoExternalizedCheckpoints, Suspended, false),
+    (DeleteOnCancellation, Finished, false),
+    (DeleteOnCancellation, Cancelled, false),
+    (DeleteOnCancellation, Failed, true),
+    (DeleteOnCancellation, Suspended, false),
+    (RetainOnCancellation, Finished, false),
+    (RetainOnCancellation, Cancelled, true),
+    (RetainOnCancellation, Failed, true),
+    (RetainOnCancellation, Suspended, true),
+];
+
+fn commit(store: &piton::Store, kind: CheckpointKind) -> piton::CheckpointId {
+    let pending = store.begin(store.next_id()).unwrap();
+    let state = pending.write(piton::Scope::Shared, &[7; 5000]).unwrap();
+    pending.commit(Manifest::builder().kind(kind).state("it", state)).unwrap().id()
+}
+
+#[test]
+fn checkpoints_stay_as_the_rule_says_and_savepoints_and_pinned_ones_always() {
+    for (cleanup, outcome, stays) in ROWS {
+        assert_eq!(cleanup.keeps(outcome, Checkpoint), stays, "{cleanup:?} {outcome:?}");
+        assert!(cleanup.keeps(outcome, Savepoint), "{cleanup:?} {outcome:?}");
+
+        let options = Options::new().disk(SimDisk::new()).externalized_checkpoint_cleanup(cleanup);
+        let store = options.clone().open(ROOT).unwrap();
+        let (first, savepoint) = (commit(&store, Checkpoint), commit(&store, Savepoint));
+        let (pinned, last) = (commit(&store, Checkpoint), commit(&store, Checkpoint));
+        store.pin(pinned).unwrap();
+        let report = store.finish(outcome).unwrap();
+        assert_eq!(report.checkpoints, if stays { vec![] } else { vec![first, last] }, "{cleanup:?} {outcome:?}");
+
+        let store = options.open(ROOT).unwrap();
+        let left = if stays { vec![first, savepoint, pinned, last] } else { vec![savepoint, pinned] };
+        assert_eq!(store.checkpoint_ids(), left, "{cleanup:?} {outcome:?}");
+        assert!(store.open_report().removed.is_empty(), "{:?}", store.open_report());
+        assert_eq!(store.usage().logical_files, left.len() as u64);
+        // Ids of what is gone are not given out again.
+        assert_eq!(store.next_id().get(), 5);
+    }
+}
+
+#[test]
+fn what_is_not_known_to_be_no_savepoint_stays() {
+    let disk = SimDisk::new();
+    let options = Options::new().disk(disk.clone());
+    let store = options.clone().open(ROOT).unwrap();
+    commit(&store, Checkpoint);
+    let damaged = commit(&store, Savepoint);
+    drop(store);
+    let path = std::path::Path::new(ROOT).join(format!("manifests/{:020}.manifest", damaged.get()));
+    disk.damage(&path, |bytes| bytes[40] ^= 1).unwrap();
+    let store = options.clone().open(ROOT).unwrap();
+    assert!(store.checkpoint(damaged).unwrap_err().is_corrupt());
+    store.finish(Finished).unwrap();
+    assert_eq!(options.open(ROOT).unwrap().checkpoint_ids(), [damaged]);
+}
+
+#[test]
+fn end_of_the_job_is_durable_and_closes_the_store() {
+    let disk = SimDisk::new();
+    let options = Options::new().disk(disk.clone());
+    let store = options.open(ROOT).unwrap();
+    commit_states(&store, &[vec![1; 5000], vec![2; 50]]).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let written = pending.write(piton::Scope::Shared, &[3; 5000]).unwrap();
+    assert!(!written.is_inline());
+    drop(pending);
+    store.finish(Cancelled).unwrap();
+    let disk = disk.cut_power(Survival::Nothing);
+    let store = Options::new().disk(disk).open(ROOT).unwrap();
+    assert!(store.checkpoint_ids().is_empty() && store.latest().unwrap().is_none());
+    assert_eq!((store.usage().physical_files, store.next_id().get()), (0, 3));
+}

@@ -1,0 +1,218 @@
+//! G7: kinds of storage, and pointers to checkpoints.
+
+use std::{path::Path, sync::Arc};
+
+use piton::{
+    Manifest, Options, PointerFault, Scope, Store,
+    contract::{CheckpointPointer, CheckpointStorage, CustomStorage, FilesystemStorage, MemoryStorage, Storage},
+    disk::MemoryDisk,
+};
+
+use crate::support::{bytes, commit_states, read_states};
+
+const LIMIT: usize = 5 * 1024 * 1024;
+
+/// Each kind, with a directory of its own where it needs one.
+fn kinds(dir: &Path) -> Vec<Storage> {
+    vec![
+        MemoryStorage::default().into(),
+        MemoryStorage { directory: Some(dir.join("manifests alone")), ..MemoryStorage::default() }.into(),
+        FilesystemStorage::new(dir.join("files")).into(),
+        CustomStorage::new("memory", "/custom", Arc::new(MemoryDisk::new())).into(),
+    ]
+}
+
+#[test]
+fn every_kind_opens_a_store_and_is_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    for storage in kinds(dir.path()) {
+        let store = storage.open().unwrap();
+        assert!(store.root().ends_with(storage.root()), "{storage:?}");
+        let states = [bytes(1, 3), bytes(2, 5_000), bytes(3, 300_000)];
+        let checkpoint = commit_states(&store, &states).unwrap();
+        let read: Vec<_> = read_states(&checkpoint).unwrap().into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(read, states, "{storage:?}");
+        let json = serde_json::to_string(&storage).unwrap();
+        assert_eq!(serde_json::from_str::<Storage>(&json).unwrap(), storage, "{json}");
+    }
+}
+
+#[test]
+fn memory_keeps_every_state_inside_the_manifest_and_refuses_a_larger_one_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for directory in [None, Some(dir.path().join("state"))] {
+        let storage = MemoryStorage { directory, ..MemoryStorage::default() };
+        assert_eq!(storage.max_state_size, LIMIT);
+        let store = storage.open().unwrap();
+        let pending = store.begin(store.next_id()).unwrap();
+        let largest = pending.write(Scope::Shared, &vec![7; LIMIT]).unwrap();
+        assert!(largest.is_inline());
+        let mut writer = pending.writer(Scope::Shared).unwrap();
+        std::io::Write::write_all(&mut writer, &vec![7; LIMIT]).unwrap();
+        let error = std::io::Write::write_all(&mut writer, &[7]).unwrap_err().to_string();
+        assert!(error.contains("5242881") && error.contains("5242880"), "{error}");
+        drop(writer);
+        pending.commit(Manifest::builder().state("largest", largest)).unwrap();
+        let usage = store.usage();
+        assert_eq!((usage.physical_files, usage.logical_files), (0, 0), "nothing is in a file of its own");
+        drop(store);
+        let left = storage.open().unwrap().latest().unwrap();
+        let size = left.map(|left| left.read(left.manifest().state("largest").unwrap()).unwrap().len());
+        assert_eq!(size, storage.directory.as_ref().map(|_| LIMIT), "only a directory outlives the store");
+    }
+}
+
+#[test]
+fn sizes_that_no_memory_storage_can_have_are_refused_by_name() {
+    for size in [0, (64 << 20) + 1] {
+        let error = MemoryStorage { max_state_size: size, directory: None }.open().unwrap_err();
+        assert!(error.is_invalid() && error.to_string().contains("max_state_size"), "{error}");
+    }
+    for json in [r#"{"memory":{"max_state_siez":1}}"#, r#"{"filesystem":{}}"#, r#"{"tape":{}}"#] {
+        assert!(serde_json::from_str::<Storage>(json).is_err(), "{json}");
+    }
+    let storage: Storage = serde_json::from_str(r#"{"memory":{}}"#).unwrap();
+    assert_eq!(storage, MemoryStorage::default().into());
+}
+
+#[test]
+fn filesystem_takes_its_threshold_and_its_buffer() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage =
+        FilesystemStorage { inline_threshold: 10, write_buffer: 100, ..FilesystemStorage::new(dir.path().join("s")) };
+    let store = storage.open().unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    assert!(pending.write(Scope::Shared, &[7; 10]).unwrap().is_inline());
+    assert!(!pending.write(Scope::Shared, &[7; 11]).unwrap().is_inline());
+    // What does not fit into the buffer has a segment of its own.
+    let files = store.usage().physical_files;
+    pending.write(Scope::Shared, &[7; 101]).unwrap();
+    assert_eq!(store.usage().physical_files, files + 1);
+}
+
+fn fault(storage: &dyn CheckpointStorage, pointer: &str) -> PointerFault {
+    let error = storage.resolve(pointer.as_ref()).unwrap_err();
+    let fault = error.pointer_fault();
+    let (is_invalid, is_missing) = (error.is_invalid(), error.is_not_found());
+    assert_eq!(
+        (is_invalid, is_missing),
+        match fault {
+            Some(PointerFault::Missing) => (false, true),
+            _ => (true, false),
+        }
+    );
+    fault.unwrap_or_else(|| panic!("{pointer:?}: {error}"))
+}
+
+#[test]
+fn pointer_resolves_from_a_directory_with_or_without_a_slash_or_from_the_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("state");
+    let storage = FilesystemStorage::new(&root);
+    let store = storage.open().unwrap();
+    let [first, second] = [1, 2].map(|n| commit_states(&store, &[bytes(n, 5_000)]).unwrap().id());
+    let text = root.to_str().unwrap();
+    let (old, new) =
+        (CheckpointPointer { root: root.clone(), id: first }, CheckpointPointer { root: root.clone(), id: second });
+    let rows = [
+        (text.to_owned(), &new),
+        (format!("{text}/"), &new),
+        (format!("{text}//"), &new),
+        (format!("{text}/./"), &new),
+        (new.to_string(), &new),
+        (old.to_string(), &old),
+        (format!("{text}//manifests/{:020}.manifest", first.get()), &old),
+    ];
+    for (pointer, expected) in rows {
+        // Whether or not somebody has it open, and from storage that puts its own elsewhere.
+        for storage in [&storage as &dyn CheckpointStorage, &MemoryStorage::default()] {
+            assert_eq!(storage.resolve(pointer.as_ref()).unwrap(), *expected, "{pointer}");
+            let restored = storage.restore(pointer.as_ref()).unwrap();
+            assert_eq!(restored.id(), expected.id);
+            assert_eq!(read_states(&restored).unwrap()[0].1, bytes(expected.id.get(), 5_000));
+        }
+    }
+    // What was rolled back does not count, and an export is a store.
+    store.rollback_to(first).unwrap();
+    assert_eq!(storage.resolve(&root).unwrap(), old);
+    let export = dir.path().join("export");
+    store.export(second, &export).unwrap();
+    assert_eq!(storage.resolve(&export).unwrap().root, export);
+    // And a link to the directory, which is what people keep.
+    std::os::unix::fs::symlink(&root, dir.path().join("current")).unwrap();
+    assert_eq!(storage.resolve(&dir.path().join("current")).unwrap().id, first);
+}
+
+#[test]
+fn relative_pointer_is_relative_to_the_current_directory() {
+    let storage = FilesystemStorage::new("unused");
+    let error = storage.resolve("there/is/none".as_ref()).unwrap_err();
+    let here = std::env::current_dir().unwrap().join("there/is/none");
+    assert_eq!(error.path(), Some(here.as_path()));
+}
+
+#[test]
+fn empty_malformed_and_missing_pointers_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("state");
+    let storage = FilesystemStorage::new(&root);
+    let empty_store = dir.path().join("empty");
+    drop(Store::open(&empty_store).unwrap());
+    let store = storage.open().unwrap();
+    let id = commit_states(&store, &[bytes(1, 5_000)]).unwrap().id();
+    std::fs::write(root.join("manifests/notes.txt"), "mine").unwrap();
+    std::fs::create_dir(root.join(format!("manifests/{:020}.manifest", 77))).unwrap();
+    std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let rows = [
+        (String::new(), PointerFault::Empty),
+        (" \t\n".to_owned(), PointerFault::Empty),
+        ("with\0nul".to_owned(), PointerFault::Malformed),
+        ("hdfs://host/checkpoints".to_owned(), PointerFault::Malformed),
+        (path("state/piton.store"), PointerFault::Malformed),
+        (path("state/manifests/notes.txt"), PointerFault::Malformed),
+        (path("state/manifests/notes.txt/"), PointerFault::Malformed),
+        (path("nothing"), PointerFault::Missing),
+        (path("state/piton.store/below a file"), PointerFault::Missing),
+        (path("elsewhere"), PointerFault::Missing),
+        (path("empty"), PointerFault::Missing),
+        (path("state/manifests"), PointerFault::Missing),
+        (path(&format!("state/manifests/{:020}.manifest", id.get() + 1)), PointerFault::Missing),
+        (path(&format!("state/manifests/{:020}.manifest", 77)), PointerFault::Missing),
+        (path(&format!("elsewhere/{:020}.manifest", id.get())), PointerFault::Missing),
+    ];
+    for (pointer, expected) in rows {
+        assert_eq!(fault(&storage, &pointer), expected, "{pointer:?}");
+    }
+    // A manifest that is anywhere else is the manifest of nothing.
+    let astray = path(&format!("elsewhere/{:020}.manifest", id.get()));
+    std::fs::copy(root.join(format!("manifests/{:020}.manifest", id.get())), &astray).unwrap();
+    assert_eq!(fault(&storage, &astray), PointerFault::Malformed);
+}
+
+#[test]
+fn damage_is_not_a_missing_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("state");
+    let store = Options::new().open(&root).unwrap();
+    let id = commit_states(&store, &[bytes(1, 5_000)]).unwrap().id();
+    drop(store);
+    let manifest = root.join(format!("manifests/{:020}.manifest", id.get()));
+    std::fs::write(&manifest, b"nothing of the kind").unwrap();
+    let storage = FilesystemStorage::new(&root);
+    assert!(storage.resolve(&root).unwrap_err().is_corrupt());
+    // The file is there: what is in it is for whoever opens it.
+    assert_eq!(storage.resolve(&manifest).unwrap().id, id);
+    assert!(storage.restore(&manifest).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn custom_disk_is_where_its_pointers_are_resolved() {
+    let disk = Arc::new(MemoryDisk::new());
+    let storage = CustomStorage::new("memory", "/custom/state", disk);
+    let store = storage.open().unwrap();
+    let id = commit_states(&store, &[bytes(1, 5_000)]).unwrap().id();
+    assert_eq!(storage.resolve("/custom/state/".as_ref()).unwrap().id, id);
+    assert_eq!(fault(&storage, "/custom"), PointerFault::Missing);
+    assert_eq!(fault(&MemoryStorage::default(), "/custom/state"), PointerFault::Missing);
+}
