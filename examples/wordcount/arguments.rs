@@ -17,7 +17,8 @@ named `target`; by default the current directory.
 
   --workers N   threads that count; by default one per core, or as many as the
                 state was begun with
-  --every MS    milliseconds from the start of one checkpoint to the next; 100
+  --every MS    milliseconds from the start of one checkpoint to the next, at least
+                10; 100
   --kill K      count in a child process, kill that K times with SIGKILL, restart
                 it each time, and compare the result with an uninterrupted count;
                 a small input is counted several times over, to be long enough
@@ -98,7 +99,7 @@ fn set(
 ) -> Result<(), String> {
     match option {
         "--workers" => arguments.workers = Some(number(option, &value()?, 1..=1000)?),
-        "--every" => arguments.every = Duration::from_millis(number(option, &value()?, 1..=86_400_000)?),
+        "--every" => arguments.every = Duration::from_millis(number(option, &value()?, 10..=86_400_000)?),
         "--kill" => arguments.kill = Some(number(option, &value()?, 1..=10_000)?),
         "--passes" => arguments.passes = number(option, &value()?, 1..=u64::MAX)?,
         "--state" => arguments.state = Some(value()?.into()),
@@ -129,9 +130,9 @@ mod tests {
 
     #[test]
     fn options_and_paths_mix() {
-        let Ok(Request::Count(arguments)) = parsed("a --workers 3 b --every 7 -- --kill") else { panic!() };
+        let Ok(Request::Count(arguments)) = parsed("a --workers 3 b --every 17 -- --kill") else { panic!() };
         assert_eq!(arguments.workers, Some(3));
-        assert_eq!(arguments.every, Duration::from_millis(7));
+        assert_eq!(arguments.every, Duration::from_millis(17));
         assert_eq!(arguments.kill, None);
         assert_eq!(arguments.paths, [PathBuf::from("a"), "b".into(), "--kill".into()]);
     }

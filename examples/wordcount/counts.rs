@@ -1,4 +1,4 @@
-//! Counts of words in key groups, and which groups changed since the last checkpoint.
+//! Counts of words in key groups, and which groups a checkpoint does not have yet.
 
 use std::collections::HashMap;
 
@@ -14,28 +14,25 @@ pub(crate) type WordCounts = HashMap<Box<[u8]>, u64>;
 #[derive(Debug)]
 pub(crate) struct Counts {
     groups: Vec<WordCounts>,
-    changed: [bool; GROUPS],
-}
-
-/// A copy of one group as bytes, so that counting can go on while it is written.
-#[derive(Debug)]
-pub(crate) struct EncodedGroup {
-    pub(crate) group: usize,
-    pub(crate) bytes: Vec<u8>,
+    /// The last snapshot before each group changed; `None` as long as it is as it was restored.
+    changed: [Option<u64>; GROUPS],
+    /// The last snapshot, by the id of its checkpoint.
+    snapshot: u64,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { groups: vec![WordCounts::new(); GROUPS], changed: [false; GROUPS] }
+        Self { groups: vec![WordCounts::new(); GROUPS], changed: [None; GROUPS], snapshot: 0 }
     }
 }
 
 impl Counts {
-    /// The groups as a checkpoint has them; those that it does not have are empty.
+    /// The groups as this checkpoint has them (0 if there is none); those that it does not have are empty.
     pub(crate) fn restore(
+        checkpoint: u64,
         groups: impl IntoIterator<Item = Result<(usize, WordCounts), Failure>>,
     ) -> Result<Self, Failure> {
-        let mut counts = Self::default();
+        let mut counts = Self { snapshot: checkpoint, ..Self::default() };
         for group in groups {
             let (group, words) = group?;
             counts.groups[group] = words;
@@ -45,7 +42,7 @@ impl Counts {
 
     pub(crate) fn add(&mut self, word: &[u8]) {
         let group = group_of(word);
-        self.changed[group] = true;
+        self.changed[group] = Some(self.snapshot);
         // Most words are known: only a new one is worth an allocation.
         match self.groups[group].get_mut(word) {
             Some(count) => *count += 1,
@@ -53,11 +50,13 @@ impl Counts {
         }
     }
 
-    /// A copy of each group that changed since the last call.
-    pub(crate) fn take_changed(&mut self) -> Result<Vec<EncodedGroup>, Failure> {
-        let changed = std::mem::replace(&mut self.changed, [false; GROUPS]);
-        let changed = self.groups.iter().enumerate().filter(|(group, _)| changed[*group]);
-        changed.map(|(group, words)| Ok(EncodedGroup { group, bytes: encode(words)? })).collect()
+    /// Copies, as bytes, of all groups that this checkpoint, the newest that was committed, does not have as they are (0 if
+    /// there is none): they changed after the snapshot for it. This is another snapshot.
+    pub(crate) fn snapshot(&mut self, id: u64, committed: u64) -> piton::Result<Vec<(usize, Vec<u8>)>> {
+        self.snapshot = id;
+        let is_new = |group: &usize| self.changed[*group].is_some_and(|before| before >= committed);
+        let groups = (0..GROUPS).filter(is_new);
+        groups.map(|group| Ok((group, encode(&self.groups[group])?))).collect()
     }
 }
 
@@ -67,8 +66,9 @@ fn group_of(word: &[u8]) -> usize {
     usize::try_from(fnv1a(word) % GROUPS as u64).unwrap_or_default()
 }
 
-fn encode(words: &WordCounts) -> Result<Vec<u8>, Failure> {
-    Ok(bincode::encode_to_vec(words, bincode::config::standard())?)
+pub(crate) fn encode(value: &impl bincode::Encode) -> piton::Result<Vec<u8>> {
+    let bytes = bincode::encode_to_vec(value, bincode::config::standard());
+    bytes.map_err(|error| piton::Error::invalid("encode a state", error.to_string()))
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<WordCounts, Failure> {
@@ -83,32 +83,38 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<WordCounts, Failure> {
 mod tests {
     use super::*;
 
-    fn restored(groups: &[EncodedGroup]) -> Counts {
-        Counts::restore(groups.iter().map(|group| Ok((group.group, decode(&group.bytes)?)))).unwrap()
+    fn restored(groups: &[(usize, Vec<u8>)]) -> Counts {
+        Counts::restore(7, groups.iter().map(|(group, bytes)| Ok((*group, decode(bytes)?)))).unwrap()
     }
 
     #[test]
-    fn only_changed_groups_are_handed_over_and_come_back() {
+    fn groups_that_a_committed_checkpoint_has_are_not_copied_again() {
         let mut counts = Counts::default();
-        assert!(counts.take_changed().unwrap().is_empty());
+        assert!(counts.snapshot(1, 0).unwrap().is_empty());
         for word in ["one", "two", "two"] {
             counts.add(word.as_bytes());
         }
-        let groups = counts.take_changed().unwrap();
+        let groups = counts.snapshot(2, 1).unwrap();
         assert_eq!(groups.len(), 2);
-        let mut counts = restored(&groups);
-        assert!(counts.take_changed().unwrap().is_empty());
+        // The second one failed, the third is committed: what changed since the first, and since the third.
+        assert_eq!(counts.snapshot(3, 1).unwrap().len(), 2);
         counts.add(b"two");
-        let groups = counts.take_changed().unwrap();
+        assert_eq!(counts.snapshot(4, 3).unwrap().len(), 1);
+
+        let mut counts = restored(&groups);
+        assert!(counts.snapshot(8, 7).unwrap().is_empty());
+        let mut counts = restored(&groups);
+        counts.add(b"two");
+        let groups = counts.snapshot(9, 7).unwrap();
         assert_eq!(groups.len(), 1);
-        assert_eq!(decode(&groups[0].bytes).unwrap()[&b"two"[..]], 3);
+        assert_eq!(decode(&groups[0].1).unwrap()[&b"two"[..]], 3);
     }
 
     #[test]
     fn damaged_group_is_refused() {
         let mut counts = Counts::default();
         counts.add(b"word");
-        let mut bytes = counts.take_changed().unwrap().remove(0).bytes;
+        let mut bytes = counts.snapshot(1, 0).unwrap().remove(0).1;
         bytes.push(0);
         assert!(decode(&bytes).is_err());
         assert!(decode(&bytes[..2]).is_err());

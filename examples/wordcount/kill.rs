@@ -138,7 +138,7 @@ impl Trial<'_> {
         let report = Report {
             words: report::per_pass(totals, record.passes)?,
             passes: record.passes,
-            checkpoints: record.checkpoints,
+            checkpoints: state.checkpoints(),
             restarts: u64::from(self.kills),
             exact: Exact::Proven { while_writing: self.while_writing, leftovers: progress.leftovers() },
             durations: progress.into_durations(),

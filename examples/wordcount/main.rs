@@ -28,8 +28,8 @@
 //! | `arguments.rs` | the command line |
 //! | `input.rs` | which files, who counts which, reading them |
 //! | `words.rs`, `counts.rs` | words in a stream of chunks; counts in key groups |
-//! | `worker.rs`, `crew.rs` | a thread that counts; all of them |
-//! | `coordinator.rs` | takes the checkpoints: **how piton is written to** |
+//! | `worker.rs` | a thread that counts, and **how it takes snapshots** |
+//! | `checkpoints.rs` | drives piton's coordinator: **when checkpoints are taken, and what if one fails** |
 //! | `state.rs` | opens the store, goes on from it, reads the result: **how piton is read** |
 //! | `kill.rs`, `child.rs`, `reference.rs` | `--kill`: the parent, the process it kills, the proof |
 //! | `event.rs`, `progress.rs`, `report.rs` | what is shown |
@@ -37,10 +37,9 @@
 #![expect(clippy::disallowed_methods, reason = "the crate does its file calls in one place; an example has its own")]
 
 mod arguments;
+mod checkpoints;
 mod child;
-mod coordinator;
 mod counts;
-mod crew;
 mod event;
 mod input;
 mod kill;
@@ -120,7 +119,7 @@ fn real(path: &Path) -> PathBuf {
 fn count_here(arguments: &Arguments, directory: &Path, files: &[InputFile]) -> Result<(), Failure> {
     let mut state = State::open(directory, arguments, files)?;
     let mut progress = Progress::new(input::total_len(files).saturating_mul(state.record().passes));
-    coordinator::run(&mut state, files, arguments.every, &mut |event| {
+    checkpoints::run(&mut state, files, arguments.every, &mut |event| {
         progress.see(&event);
         Ok(())
     })?;
@@ -129,7 +128,7 @@ fn count_here(arguments: &Arguments, directory: &Path, files: &[InputFile]) -> R
     let report = Report {
         words: report::per_pass(state.totals()?, record.passes)?,
         passes: record.passes,
-        checkpoints: record.checkpoints,
+        checkpoints: state.checkpoints(),
         durations: progress.into_durations(),
         restarts: record.restarts,
         exact: Exact::NotChecked,
@@ -143,5 +142,5 @@ fn count_as_child(arguments: &Arguments, directory: &Path, files: &[InputFile]) 
     let mut tell = |event: Event| Ok(writeln!(io::stdout(), "{event}")?);
     let mut state = State::open(directory, arguments, files)?;
     tell(Event::Opened { leftovers: state.leftovers() })?;
-    coordinator::run(&mut state, files, arguments.every, &mut tell)
+    checkpoints::run(&mut state, files, arguments.every, &mut tell)
 }

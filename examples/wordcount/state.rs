@@ -3,8 +3,9 @@
 //! Each checkpoint has the states `worker-003/position` and `worker-003/group-17`, of each worker and of each of its
 //! groups that has a word, and metadata that tells what the checkpoint is a checkpoint of.
 
-use std::{path::Path, str::FromStr, thread};
+use std::{path::Path, thread};
 
+use bincode::{Decode, Encode, config};
 use piton::{Checkpoint, Manifest, ManifestBuilder, Options, Store};
 
 use crate::{
@@ -17,6 +18,8 @@ use crate::{
 
 /// How many checkpoints stay: more than one, so that a damaged file costs some time and not the whole count.
 const KEPT: usize = 3;
+/// Where the manifest has the record.
+const RECORD: &str = "record";
 
 /// An open store, and the newest checkpoint in it.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub(crate) struct State {
 }
 
 /// What the metadata of a checkpoint says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Record {
     pub(crate) workers: usize,
     pub(crate) groups: usize,
@@ -36,8 +39,6 @@ pub(crate) struct Record {
     pub(crate) input: u64,
     /// How often the input is counted in all.
     pub(crate) passes: u64,
-    /// How many checkpoints there were, this one included.
-    pub(crate) checkpoints: u64,
     /// How often a run went on from a checkpoint.
     pub(crate) restarts: u64,
 }
@@ -70,16 +71,23 @@ impl State {
         self.store.open_report().removed.len() as u64
     }
 
-    /// Takes over a checkpoint that was just committed with this record.
-    pub(crate) fn advance(&mut self, checkpoint: Checkpoint, record: Record) {
-        self.latest = Some(checkpoint);
-        self.record = record;
+    /// How many checkpoints there were.
+    pub(crate) fn checkpoints(&self) -> u64 {
+        self.latest.as_ref().map_or(0, |latest| latest.manifest().epoch())
     }
 
     /// Whether every worker has counted its share as often as it should.
     pub(crate) fn is_finished(&self) -> Result<bool, Failure> {
-        let positions = (0..self.record.workers).map(|worker| self.position(worker));
-        Ok(positions.collect::<Result<Vec<_>, _>>()?.iter().all(|at| at.pass >= self.record.passes))
+        Ok(self.positions()?.iter().all(|at| at.pass >= self.record.passes))
+    }
+
+    /// How many bytes were counted, all passes together.
+    pub(crate) fn bytes(&self) -> Result<u64, Failure> {
+        Ok(self.positions()?.iter().map(|position| position.bytes).sum())
+    }
+
+    fn positions(&self) -> Result<Vec<Position>, Failure> {
+        (0..self.record.workers).map(|worker| self.position(worker)).collect()
     }
 
     /// Where a worker goes on: at the beginning if there is no checkpoint.
@@ -88,7 +96,7 @@ impl State {
         let name = position_name(worker);
         let handle = latest.manifest().state(&name);
         let handle = handle.ok_or_else(|| format!("checkpoint {} has no {name}", latest.id()))?;
-        let (position, _) = bincode::decode_from_slice(&latest.read(handle)?, bincode::config::standard())?;
+        let (position, _) = bincode::decode_from_slice(&latest.read(handle)?, config::standard())?;
         Ok(position)
     }
 
@@ -99,14 +107,14 @@ impl State {
             let handle = latest.manifest().state(&group_name(worker, group))?;
             Some(latest.read(handle).map_err(Failure::from).and_then(|bytes| Ok((group, counts::decode(&bytes)?))))
         };
-        Counts::restore((0..GROUPS).filter_map(group))
+        Counts::restore(latest.id().get(), (0..GROUPS).filter_map(group))
     }
 
     /// The counts of all workers together.
     pub(crate) fn totals(&self) -> Result<WordCounts, Failure> {
         let mut totals = WordCounts::new();
         let Some(latest) = &self.latest else { return Ok(totals) };
-        for (_, handle) in latest.manifest().states().filter(|(name, _)| is_group(name)) {
+        for (_, handle) in latest.manifest().states().filter(|(name, _)| name.contains("/group-")) {
             for (word, count) in counts::decode(&latest.read(handle)?)? {
                 *totals.entry(word).or_default() += count;
             }
@@ -123,72 +131,41 @@ pub(crate) fn group_name(worker: usize, group: usize) -> String {
     format!("worker-{worker:03}/group-{group:02}")
 }
 
-pub(crate) fn is_group(name: &str) -> bool {
-    name.contains("/group-")
-}
-
 impl Record {
     /// That of a state that begins.
     fn new(input: u64, arguments: &Arguments) -> Result<Self, Failure> {
-        let workers = match arguments.workers {
-            Some(workers) => workers,
-            None => thread::available_parallelism()?.get(),
-        };
-        let passes = arguments.passes;
-        Ok(Self { workers, groups: GROUPS, input, passes, checkpoints: 0, restarts: 0 })
+        let cores = || Ok(thread::available_parallelism()?.get());
+        let workers = arguments.workers.map_or_else(cores, Ok::<_, Failure>)?;
+        Ok(Self { workers, groups: GROUPS, input, passes: arguments.passes, restarts: 0 })
     }
 
     /// Refuses whatever would make positions and counts mean something else than when they were written. The number of
     /// passes may grow: the workers then just go on.
     fn go_on(self, input: u64, arguments: &Arguments) -> Result<Self, Failure> {
         let Self { workers, groups, .. } = self;
+        let refuse = |why: String| Err(format!("{why}, or begin anew with another --state").into());
         if let Some(wanted) = arguments.workers.filter(|wanted| *wanted != workers) {
-            return Err(format!(
-                "this state was begun with {workers} workers, --workers says {wanted}; leave --workers out, or begin \
-                 anew with another --state"
-            )
-            .into());
+            let begun = format!("this state was begun with {workers} workers, --workers says {wanted}");
+            return refuse(format!("{begun}; leave --workers out"));
         }
         if groups != GROUPS {
-            return Err(format!(
-                "this state has {groups} key groups, this program {GROUPS}; begin anew with another --state"
-            )
-            .into());
+            return refuse(format!("this state has {groups} key groups, this program {GROUPS}; take another program"));
         }
         if input != self.input {
-            return Err("this state was begun with other input (paths or lengths differ); give it the same input, or \
-                        begin anew with another --state"
-                .into());
+            return refuse("this state was begun with other input (paths or lengths differ); give it the same".into());
         }
         Ok(Self { passes: self.passes.max(arguments.passes), ..self })
     }
 
     fn read(manifest: &Manifest) -> Result<Self, Failure> {
-        Ok(Self {
-            workers: number(manifest, "workers")?,
-            groups: number(manifest, "groups")?,
-            input: number(manifest, "input")?,
-            passes: number(manifest, "passes")?,
-            checkpoints: number(manifest, "checkpoints")?,
-            restarts: number(manifest, "restarts")?,
-        })
+        let record = manifest.metadata(RECORD).map(|bytes| bincode::decode_from_slice(bytes, config::standard()));
+        let foreign =
+            || format!("checkpoint {} is not one of a word count: its metadata has no {RECORD}", manifest.id());
+        Ok(record.and_then(Result::ok).ok_or_else(foreign)?.0)
     }
 
     /// A manifest that says so, and names no state yet.
-    pub(crate) fn manifest(&self) -> ManifestBuilder {
-        Manifest::builder()
-            .metadata("workers", self.workers.to_string())
-            .metadata("groups", self.groups.to_string())
-            .metadata("input", self.input.to_string())
-            .metadata("passes", self.passes.to_string())
-            .metadata("checkpoints", self.checkpoints.to_string())
-            .metadata("restarts", self.restarts.to_string())
+    pub(crate) fn manifest(&self) -> piton::Result<ManifestBuilder> {
+        Ok(Manifest::builder().metadata(RECORD, counts::encode(self)?))
     }
-}
-
-fn number<T: FromStr>(manifest: &Manifest, name: &str) -> Result<T, Failure> {
-    let text = manifest.metadata(name).and_then(|bytes| str::from_utf8(bytes).ok());
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
-        format!("checkpoint {} is not one of a word count: no {name:?} in its metadata", manifest.id()).into()
-    })
 }

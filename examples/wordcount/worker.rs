@@ -1,16 +1,30 @@
-//! A thread that counts the words of its share of the input, and hands over copies of what it has when it is asked to.
+//! A thread that counts the words of its share of the input, and takes snapshots of what it has when it is asked to.
 
 use std::{
-    convert::Infallible,
-    sync::mpsc::{Receiver, Sender, TryRecvError},
+    collections::BTreeMap,
+    slice,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
 };
 
 use bincode::{Decode, Encode};
+use parking_lot::Mutex;
+use piton::{
+    Checkpoint, CheckpointId, CheckpointStreams, Error, Scope, StateHandle,
+    contract::{
+        CheckpointOptions, CheckpointStreamFactory, SnapshotResources, SnapshotResult, SnapshotStrategy,
+        SnapshotSupplier,
+    },
+    snapshot::{ExecutionKind, SnapshotRunner, SnapshotTask},
+};
 
 use crate::{
     Failure,
-    counts::{Counts, EncodedGroup},
+    counts::{Counts, GROUPS, encode},
     input::InputFile,
+    state::{State, group_name, position_name},
     words::Splitter,
 };
 
@@ -29,110 +43,190 @@ pub(crate) struct Position {
     pub(crate) bytes: u64,
 }
 
-/// What belongs into one checkpoint: the position, and the groups that changed since the last handover.
-#[derive(Debug)]
-pub(crate) struct Handover {
-    pub(crate) position: Position,
-    pub(crate) changed: Vec<EncodedGroup>,
+/// Asks for a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) options: CheckpointOptions,
+    pub(crate) streams: CheckpointStreams,
+    /// The newest checkpoint that is committed.
+    pub(crate) latest: Option<Checkpoint>,
 }
+
+/// What is heard of a worker.
+pub(crate) enum Report {
+    Snapshot(Snapshot),
+    /// It has counted everything.
+    Counted,
+    Failed(Failure),
+}
+
+/// Of this worker for this checkpoint: what is still to be written, or why nothing is.
+pub(crate) type Snapshot = (usize, CheckpointId, Result<SnapshotTask<States>, Error>);
+/// The states of a worker, by their names in the manifest.
+type States = BTreeMap<String, StateHandle>;
 
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) share: Vec<InputFile>,
-    pub(crate) passes: u64,
-    pub(crate) position: Position,
-    pub(crate) counts: Counts,
-    /// Each request asks for one handover.
-    pub(crate) requests: Receiver<()>,
-    pub(crate) handovers: Sender<Handover>,
+    number: usize,
+    share: Vec<InputFile>,
+    passes: u64,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    position: Position,
+    /// So many bytes before that begins a word that is not counted yet.
+    partial: u64,
+    counts: Counts,
+    /// What the next snapshot goes on from.
+    latest: Option<Checkpoint>,
+}
+
+/// What the second phase of a snapshot writes: copies, so that counting goes on.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    position: Vec<u8>,
+    changed: Vec<(usize, Vec<u8>)>,
+    latest: Option<Checkpoint>,
+}
+
+impl SnapshotResources for Copies {}
+
+impl SnapshotStrategy for Worker {
+    type Resources = Copies;
+    type State = States;
+
+    /// A consistent point between two chunks: the beginning of a word, and the counts of everything before it.
+    fn sync_prepare_resources(&self, id: CheckpointId) -> Result<Copies, Error> {
+        let now = &mut *self.now.lock();
+        let latest = now.latest.take();
+        let committed = latest.as_ref().map_or(0, |latest| latest.id().get());
+        let Position { pass, file, offset, bytes } = now.position;
+        let position = encode(&Position { pass, file, offset: offset - now.partial, bytes: bytes - now.partial })?;
+        Ok(Copies { position, changed: now.counts.snapshot(id.get(), committed)?, latest })
+    }
+
+    /// Writes the position and the groups that changed, and keeps the other groups of the newest checkpoint.
+    fn async_snapshot(
+        &self,
+        _: &Copies,
+        _: CheckpointId,
+        _: u64,
+        _: &dyn CheckpointStreamFactory,
+        _: &CheckpointOptions,
+    ) -> Result<SnapshotSupplier<Copies, States>, Error> {
+        let number = self.number;
+        Ok(Box::new(move |copies, streams| {
+            let position = streams.write(Scope::Exclusive, &copies.position)?;
+            let mut states = States::from([(position_name(number), position)]);
+            for (group, bytes) in &copies.changed {
+                states.insert(group_name(number, *group), streams.write(Scope::Shared, bytes)?);
+            }
+            for name in (0..GROUPS).map(|group| group_name(number, group)) {
+                let latest = copies.latest.as_ref().and_then(|latest| latest.manifest().state(&name));
+                if let Some(latest) = latest.filter(|_| !states.contains_key(&name)) {
+                    states.insert(name, streams.reuse_previous(slice::from_ref(latest))?.remove(0));
+                }
+            }
+            Ok(SnapshotResult::stored(states))
+        }))
+    }
 }
 
 impl Worker {
-    /// Counts everything, and then answers requests until nobody can make any. `busy` is dropped in between.
-    pub(crate) fn run(mut self, busy: Sender<Infallible>) -> Result<(), Failure> {
-        self.count()?;
-        drop(busy);
-        while self.requests.recv().is_ok() {
-            self.hand_over(0)?;
-        }
-        Ok(())
+    /// Goes on where the newest checkpoint says.
+    pub(crate) fn new(number: usize, share: Vec<InputFile>, state: &State) -> Result<Self, Failure> {
+        let (position, counts) = (state.position(number)?, state.counts(number)?);
+        let now = Mutex::new(Now { position, partial: 0, counts, latest: None });
+        Ok(Self { number, share, passes: state.record().passes, now })
     }
 
-    fn count(&mut self) -> Result<(), Failure> {
-        let share = std::mem::take(&mut self.share);
-        let mut buffer = vec![0; CHUNK];
-        while self.position.pass < self.passes {
-            while let Some(file) = share.get(self.position.file) {
-                self.count_file(file, &mut buffer)?;
-                self.position.file += 1;
-                self.position.offset = 0;
-            }
-            self.position.pass += 1;
-            self.position.file = 0;
-        }
-        Ok(())
-    }
-
-    /// Counts a file from where the position is.
-    fn count_file(&mut self, file: &InputFile, buffer: &mut [u8]) -> Result<(), Failure> {
-        let mut reader = file.open_at(self.position.offset)?;
-        let mut splitter = Splitter::default();
-        loop {
-            self.answer_request(splitter.pending())?;
-            let read = reader.read(buffer)?;
-            if read == 0 {
-                break;
-            }
-            splitter.feed(&mut buffer[..read], |word| self.counts.add(word));
-            self.position.offset += read as u64;
-            self.position.bytes += read as u64;
-        }
-        splitter.finish(|word| self.counts.add(word));
-        Ok(())
-    }
-
-    /// The moment between two chunks. Once nobody can ask any more, the run has failed elsewhere: the worker stops.
-    fn answer_request(&mut self, pending: u64) -> Result<(), Failure> {
-        match self.requests.try_recv() {
-            Ok(()) => self.hand_over(pending),
+    /// Counts everything, says so, and then answers requests until nobody can make any.
+    pub(crate) fn run(self, requests: &Receiver<Request>, report: impl Fn(Report)) -> Result<(), Failure> {
+        let (number, worker) = (self.number, Arc::new(self));
+        let runner = SnapshotRunner::new(Arc::clone(&worker), ExecutionKind::Asynchronous);
+        // The first phase; the second is for whoever gets the report.
+        let take_snapshot = |Request { options, streams, latest }| {
+            worker.now.lock().latest = latest;
+            let id = streams.id();
+            report(Report::Snapshot((number, id, runner.snapshot(id, 0, Arc::new(streams), &options))));
+            Ok(())
+        };
+        // Once nobody can ask any more, the run has failed elsewhere.
+        worker.count(|| match requests.try_recv() {
+            Ok(request) => take_snapshot(request),
             Err(TryRecvError::Empty) => Ok(()),
             Err(TryRecvError::Disconnected) => Err("stopped".into()),
-        }
+        })?;
+        report(Report::Counted);
+        requests.iter().try_for_each(take_snapshot)
     }
 
-    /// Hands over the consistent point that is `pending` bytes back, where the word begins that is not counted yet.
-    fn hand_over(&mut self, pending: u64) -> Result<(), Failure> {
-        let Position { pass, file, offset, bytes } = self.position;
-        let position = Position { pass, file, offset: offset - pending, bytes: bytes - pending };
-        let changed = self.counts.take_changed()?;
-        self.handovers.send(Handover { position, changed }).map_err(|_| "stopped".into())
+    fn count(&self, between_chunks: impl Fn() -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let Position { pass, file, offset, .. } = self.now.lock().position;
+            if pass >= self.passes {
+                return Ok(());
+            }
+            let Some(input) = self.share.get(file) else {
+                let position = &mut self.now.lock().position;
+                (position.pass, position.file) = (pass + 1, 0);
+                continue;
+            };
+            let (mut reader, mut splitter) = (input.open_at(offset)?, Splitter::default());
+            loop {
+                between_chunks()?;
+                let read = reader.read(&mut buffer)?;
+                let Now { position, partial, counts, .. } = &mut *self.now.lock();
+                if read == 0 {
+                    splitter.finish(|word| counts.add(word));
+                    (*partial, position.file, position.offset) = (0, file + 1, 0);
+                    break;
+                }
+                splitter.feed(&mut buffer[..read], |word| counts.add(word));
+                *partial = splitter.pending();
+                position.offset += read as u64;
+                position.bytes += read as u64;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::mpsc::channel};
+    use std::{fs, path::Path, sync::mpsc::channel};
+
+    use piton::{CheckpointKind, PendingCheckpoint};
 
     use super::*;
-    use crate::counts::decode;
+    use crate::{arguments::Arguments, reference};
 
-    type Saved = (Position, BTreeMap<usize, Vec<u8>>);
-
-    /// A worker that goes on from what was saved, is asked for a handover at its start and after each of 2 chunks, and
-    /// is stopped then. (With one chunk it would not get past a word that goes on at the end of the chunk.)
-    fn live(share: &[InputFile], (position, mut groups): Saved) -> Saved {
-        let counts = Counts::restore(groups.iter().map(|(group, bytes)| Ok((*group, decode(bytes)?)))).unwrap();
-        let ((requests, asked), (handovers, handed)) = (channel(), channel());
-        let worker = Worker { share: share.to_vec(), passes: 2, position, counts, requests: asked, handovers };
-        (0..3).for_each(|_| requests.send(()).unwrap());
-        drop(requests);
-        let _ = worker.run(channel().0);
-        let handed: Vec<Handover> = handed.iter().collect();
-        assert!(handed[0].changed.is_empty());
-        for handover in &handed {
-            groups.extend(handover.changed.iter().map(|group| (group.group, group.bytes.clone())));
+    /// A worker that goes on from what was saved, is asked for a snapshot at its start and after each of 2 chunks, of which
+    /// the last is committed, and is stopped then. (With one chunk it would not get past a word that goes on at the end of
+    /// the chunk.)
+    fn live(directory: &Path, share: &[InputFile]) -> State {
+        let arguments = Arguments { workers: Some(1), passes: 2, ..Arguments::default() };
+        let mut state = State::open(directory, &arguments, share).unwrap();
+        let ((requests, asked), (reports, reported)) = (channel(), channel());
+        let (options, latest) = (CheckpointOptions::aligned(CheckpointKind::Checkpoint), state.latest.clone());
+        let mut pending: Vec<_> = (0..3).map(|_| state.store.begin(state.store.next_id()).unwrap()).collect();
+        for streams in pending.iter().map(PendingCheckpoint::streams) {
+            requests.send(Request { options, streams, latest: latest.clone() }).unwrap();
         }
-        (handed[2].position.clone(), groups)
+        drop(requests);
+        let worker = Worker::new(0, share.to_vec(), &state).unwrap();
+        let _ = worker.run(&asked, |report| reports.send(report).unwrap());
+        let snapshots = reported.try_iter().filter_map(|report| match report {
+            Report::Snapshot((_, _, task)) => Some(task.unwrap()),
+            _ => None,
+        });
+        let states = snapshots.last().unwrap().run().unwrap().into_parts().0.unwrap();
+        let manifest = state.record().manifest().unwrap();
+        let manifest = states.into_iter().fold(manifest, |manifest, (name, handle)| manifest.state(name, handle));
+        state.latest = Some(pending.pop().unwrap().commit(manifest).unwrap());
+        state
     }
 
     #[test]
@@ -141,19 +235,17 @@ mod tests {
         let path = dir.path().join("text");
         // Chunk boundaries split words, and the file ends with one.
         let text = "words that go on ".repeat(3 * CHUNK / 17) + "end";
-        std::fs::write(&path, &text).unwrap();
+        fs::write(&path, &text).unwrap();
         let file = InputFile { path, len: text.len() as u64 };
         let share = [file.clone(), file];
-        let (mut saved, mut lives) = (Saved::default(), 0);
-        while saved.0.pass < 2 {
-            saved = live(&share, saved);
+        let mut lives = 1;
+        while !live(&dir.path().join("state"), &share).is_finished().unwrap() {
             lives += 1;
         }
         assert!(lives > 10, "{lives}");
-        assert_eq!(saved.0.bytes, 4 * text.len() as u64);
-        let counts: BTreeMap<_, _> = saved.1.values().flat_map(|bytes| decode(bytes).unwrap()).collect();
-        let times = 4 * (3 * CHUNK as u64 / 17);
-        let expected = [(&b"end"[..], 4), (b"go", times), (b"on", times), (b"that", times), (b"words", times)];
-        assert!(counts.iter().map(|(word, count)| (&**word, *count)).eq(expected), "{counts:?}");
+        let state = live(&dir.path().join("state"), &share);
+        assert_eq!(state.bytes().unwrap(), 4 * text.len() as u64);
+        let counted = reference::count(&share, |_| ()).unwrap();
+        assert_eq!(reference::compare(&counted, &state.totals().unwrap(), 2), Ok(()));
     }
 }

@@ -70,11 +70,7 @@ impl PendingCheckpoint {
     /// let store = Options::memory().open("state")?;
     /// let pending = store.begin(store.next_id())?;
     /// let streams = pending.streams();
-    /// let helper = std::thread::spawn(move || {
-    ///     let mut stream = streams.create_stream(Scope::Shared)?;
-    ///     stream.write_all(&[7; 5000]).unwrap();
-    ///     stream.finish()
-    /// });
+    /// let helper = std::thread::spawn(move || streams.write(Scope::Shared, &[7; 5000]));
     /// let weights = helper.join().unwrap()?;
     /// pending.commit(Manifest::builder().state("weights", weights))?;
     /// # Ok::<(), piton::Error>(())

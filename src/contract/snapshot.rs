@@ -18,7 +18,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use std::{collections::BTreeMap, io::Write, sync::{Arc, Mutex}};
+/// use std::{collections::BTreeMap, sync::{Arc, Mutex}};
 /// use piton::{
 ///     CheckpointId, Result, Scope, StateHandle,
 ///     contract::{CheckpointOptions, CheckpointStreamFactory, SnapshotResult, SnapshotStrategy, SnapshotSupplier},
@@ -37,11 +37,7 @@ use crate::{
 ///     fn async_snapshot(
 ///         &self, _: &Vec<u8>, _: CheckpointId, _: u64, _: &dyn CheckpointStreamFactory, _: &CheckpointOptions,
 ///     ) -> Result<SnapshotSupplier<Vec<u8>, StateHandle>> {
-///         Ok(Box::new(|copy, streams| {
-///             let mut stream = streams.create_stream(Scope::Exclusive)?;
-///             stream.write_all(copy).map_err(piton::Error::from_writer)?;
-///             Ok(SnapshotResult::stored(stream.finish()?))
-///         }))
+///         Ok(Box::new(|copy, streams| Ok(SnapshotResult::stored(streams.write(Scope::Exclusive, copy)?))))
 ///     }
 /// }
 ///

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use crate::{
     commit::{CheckpointStreams, PendingCheckpoint},
-    error::Result,
+    error::{Error, Result},
     handle::StateHandle,
     id::Scope,
     write::StateWriter,
@@ -59,6 +59,17 @@ pub trait CheckpointStreamFactory: fmt::Debug + Send + Sync {
     ///
     /// `is_invalid` if the checkpoint has ended, `is_cancelled` if the snapshot was; those of the storage.
     fn create_stream(&self, scope: Scope) -> Result<Box<dyn CheckpointStream>>;
+
+    /// Writes one state in one call.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create_stream`](Self::create_stream) and of [`CheckpointStream::finish`].
+    fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
+        let mut stream = self.create_stream(scope)?;
+        stream.write_all(bytes).map_err(Error::from_writer)?;
+        stream.finish()
+    }
 
     /// Whether [`duplicate`](Self::duplicate) would copy no bytes of this state. Asking costs little.
     ///

@@ -55,9 +55,7 @@ use crate::{
 ///     for subtask in 0..2 {
 ///         // On the thread of the subtask, mostly as a snapshot task:
 ///         let streams = coordinator.streams(id).expect("it was triggered just now");
-///         let mut stream = streams.create_stream(Scope::Shared)?;
-///         stream.write_all(&[7; 5000]).unwrap();
-///         let state = stream.finish()?;
+///         let state = streams.write(Scope::Shared, &[7; 5000])?;
 ///         // Back on the thread of the coordinator:
 ///         if coordinator.acknowledge(id, subtask, [(format!("window-{subtask}"), state)])? == Acknowledged::Complete {
 ///             let checkpoint = coordinator.complete(id, Manifest::builder().timestamp_ms(1_700_000_000_000), now)?;
@@ -71,7 +69,7 @@ use crate::{
 pub struct Coordinator {
     store: Store,
     config: CheckpointConfig,
-    subtasks: u32,
+    subtasks: usize,
     decider: RequestDecider,
     failures: FailureCounter,
     expiry: Expiry,
@@ -89,7 +87,7 @@ pub struct Coordinator {
 struct Attempt {
     pending: PendingCheckpoint,
     options: CheckpointOptions,
-    missing: BTreeSet<u32>,
+    missing: BTreeSet<usize>,
     states: BTreeMap<String, StateHandle>,
 }
 
@@ -158,7 +156,7 @@ impl Coordinator {
     ///
     /// `is_invalid` if there are no subtasks, or if the parts of the configuration do not fit together. What it warns of,
     /// [`CheckpointConfig::validate`] tells.
-    pub fn new(store: Store, config: &CheckpointConfig, subtasks: u32, now: Duration) -> Result<Self> {
+    pub fn new(store: Store, config: &CheckpointConfig, subtasks: usize, now: Duration) -> Result<Self> {
         config.validate()?;
         if subtasks == 0 {
             return Err(Error::invalid("coordinate checkpoints", "there are no subtasks"));
@@ -249,7 +247,7 @@ impl Coordinator {
     pub fn acknowledge(
         &mut self,
         id: CheckpointId,
-        subtask: u32,
+        subtask: usize,
         states: impl IntoIterator<Item = (String, StateHandle)>,
     ) -> Result<Acknowledged> {
         let operation = || format!("acknowledge checkpoint {id} for subtask {subtask}");

@@ -28,7 +28,7 @@
 //! back through another. It never waits:
 //!
 //! ```
-//! use std::{io::Write, sync::{Arc, mpsc}, thread};
+//! use std::{sync::{Arc, mpsc}, thread};
 //! use piton::{
 //!     CheckpointId, CheckpointKind, Error, Manifest, Options, Result, Scope, StateHandle,
 //!     contract::{CheckpointOptions, CheckpointStreamFactory, SnapshotResult, SnapshotStrategy, SnapshotSupplier},
@@ -48,11 +48,7 @@
 //!     fn async_snapshot(
 //!         &self, _: &Vec<u8>, _: CheckpointId, _: u64, _: &dyn CheckpointStreamFactory, _: &CheckpointOptions,
 //!     ) -> Result<SnapshotSupplier<Vec<u8>, StateHandle>> {
-//!         Ok(Box::new(|copy, streams| {
-//!             let mut stream = streams.create_stream(Scope::Shared)?;
-//!             stream.write_all(copy).map_err(Error::from_writer)?;
-//!             Ok(SnapshotResult::stored(stream.finish()?))
-//!         }))
+//!         Ok(Box::new(|copy, streams| Ok(SnapshotResult::stored(streams.write(Scope::Shared, copy)?))))
 //!     }
 //! }
 //!

@@ -46,13 +46,11 @@ fn tick(coordinator: &mut Coordinator, now: u64) -> Vec<String> {
 }
 
 fn write(coordinator: &Coordinator, id: CheckpointId, seed: u64) -> StateHandle {
-    let mut stream = coordinator.streams(id).unwrap().create_stream(Scope::Shared).unwrap();
-    stream.write_all(&bytes(seed, 5_000)).unwrap();
-    stream.finish().unwrap()
+    coordinator.streams(id).unwrap().write(Scope::Shared, &bytes(seed, 5_000)).unwrap()
 }
 
-fn acknowledge(coordinator: &mut Coordinator, id: CheckpointId, subtask: u32) -> Acknowledged {
-    let state = write(coordinator, id, u64::from(subtask));
+fn acknowledge(coordinator: &mut Coordinator, id: CheckpointId, subtask: usize) -> Acknowledged {
+    let state = write(coordinator, id, subtask as u64);
     coordinator.acknowledge(id, subtask, [(format!("part {subtask}"), state)]).unwrap()
 }
 

@@ -108,9 +108,7 @@ impl SnapshotStrategy for Told {
 }
 
 fn write(streams: &dyn CheckpointStreamFactory, bytes: &[u8]) -> Result<SnapshotResult<StateHandle>> {
-    let mut stream = streams.create_stream(Scope::Shared)?;
-    stream.write_all(bytes).map_err(Error::from_writer)?;
-    Ok(SnapshotResult::stored(stream.finish()?))
+    Ok(SnapshotResult::stored(streams.write(Scope::Shared, bytes)?))
 }
 
 fn plain() -> CheckpointOptions {
