@@ -1,7 +1,7 @@
 //! Checkpoints by id: save, find, check, keep, throw away.
 
 use crate::{
-    check::{RecoveryReport, Validation, ValidationReport},
+    check::{self, Issue, RecoveryReport, Validation, ValidationReport},
     error::Result,
     id::CheckpointId,
     manifest::Manifest,
@@ -12,7 +12,7 @@ use crate::{
 
 /// A place for checkpoints that are addressed by their ids: a manifest each, and one optional state beside it.
 ///
-/// All verbs block, from any threads. Ids only grow: one that is not above every id that was ever committed is refused.
+/// All verbs block, from any threads; some have a default that is made of others. Ids only grow: one that is not above every id that was ever committed is refused.
 ///
 /// # Examples
 ///
@@ -27,6 +27,53 @@ use crate::{
 /// assert_eq!(store.load_state_data(id)?.unwrap(), b"state in two chunks");
 /// assert_eq!(store.list()?, [(id, 12)]);
 /// assert_eq!(store.recover_latest_validated()?.chosen, Some(id));
+/// # Ok::<(), piton::Error>(())
+/// ```
+///
+/// A double for tests, in memory:
+///
+/// ```
+/// use std::{collections::BTreeMap, sync::Mutex};
+/// use piton::{CheckpointId, Error, Manifest, Reclaimed, Result, contract::CheckpointStore};
+///
+/// #[derive(Default)]
+/// struct InMemory { saved: Mutex<BTreeMap<CheckpointId, Manifest>>, states: Mutex<BTreeMap<CheckpointId, Vec<u8>>> }
+///
+/// impl CheckpointStore for InMemory {
+///     fn vnode_count(&self) -> u16 { 256 }
+///     fn next_id(&self) -> CheckpointId {
+///         self.saved.lock().unwrap().keys().last().map_or(CheckpointId::FIRST, |last| last.next())
+///     }
+///     fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()> {
+///         chunks.map_or(Ok(()), |chunks| self.save_state_data(manifest.id(), chunks))?;
+///         let first = self.saved.lock().unwrap().entry(manifest.id()).or_insert(manifest.clone()).clone();
+///         if first == *manifest { Ok(()) } else { Err(Error::conflict("save", manifest.id())) }
+///     }
+///     fn update_manifest(&self, manifest: &Manifest) -> Result<()> {
+///         let missing = || Error::not_found("update", "there is no such checkpoint");
+///         *self.saved.lock().unwrap().get_mut(&manifest.id()).ok_or_else(missing)? = manifest.clone();
+///         Ok(())
+///     }
+///     fn load_by_id(&self, id: CheckpointId) -> Result<Option<Manifest>> { Ok(self.saved.lock().unwrap().get(&id).cloned()) }
+///     fn list_ids(&self) -> Result<Vec<CheckpointId>> { Ok(self.saved.lock().unwrap().keys().copied().collect()) }
+///     fn prune(&self, keep: usize) -> Result<Reclaimed> {
+///         let (ids, mut report) = (self.list_ids()?, Reclaimed::default());
+///         report.checkpoints = ids[..ids.len().saturating_sub(keep.max(1))].to_vec();
+///         self.saved.lock().unwrap().retain(|id, _| !report.checkpoints.contains(id));
+///         Ok(report)
+///     }
+///     fn save_state_data(&self, id: CheckpointId, chunks: &[&[u8]]) -> Result<()> {
+///         self.states.lock().unwrap().insert(id, chunks.concat());
+///         Ok(())
+///     }
+///     fn load_state_data(&self, id: CheckpointId) -> Result<Option<Vec<u8>>> { Ok(self.states.lock().unwrap().get(&id).cloned()) }
+/// }
+///
+/// let store: &dyn CheckpointStore = &InMemory::default();
+/// let manifest = Manifest::builder().epoch(12).timestamp_ms(1).build(store.next_id());
+/// store.save_with_state(&manifest, Some(&[b"state"]))?;
+/// assert_eq!(store.load_state_data(manifest.id())?.unwrap(), b"state");
+/// assert_eq!(store.recover_latest_validated()?.chosen, Some(manifest.id()));
 /// # Ok::<(), piton::Error>(())
 /// ```
 pub trait CheckpointStore: Send + Sync {
@@ -49,7 +96,9 @@ pub trait CheckpointStore: Send + Sync {
     /// once. `is_invalid` if the id is not above every committed one, or was used by an attempt that failed: take
     /// [`next_id`](Self::next_id). `is_not_found` if the manifest names a state that is gone. And those of
     /// [`PendingCheckpoint::commit`](crate::PendingCheckpoint::commit).
-    fn save(&self, manifest: &Manifest) -> Result<()>;
+    fn save(&self, manifest: &Manifest) -> Result<()> {
+        self.save_with_state(manifest, None)
+    }
 
     /// Replaces the commit status of the sinks and the metadata of a checkpoint, atomically. Durable when it returns.
     ///
@@ -60,12 +109,23 @@ pub trait CheckpointStore: Send + Sync {
     fn update_manifest(&self, manifest: &Manifest) -> Result<()>;
 
     /// The newest valid checkpoint; `None` if there are no checkpoints. A damaged one is passed over.
+    /// By default that with the highest id of those that can be read.
     ///
     /// # Errors
     ///
     /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`.
     /// `is_not_found` if all that are left were rolled back, `is_newer_format` if a newer version wrote the newest one.
-    fn load_latest(&self) -> Result<Option<Manifest>>;
+    fn load_latest(&self) -> Result<Option<Manifest>> {
+        let mut damage = None;
+        for id in self.list_ids()?.into_iter().rev() {
+            match self.load_by_id(id) {
+                Ok(None) => {}
+                Err(error) if error.is_corrupt() => drop(damage.get_or_insert(error)),
+                found => return found,
+            }
+        }
+        damage.map_or(Ok(None), Err)
+    }
 
     /// The checkpoint with this id; `None` if there is none.
     ///
@@ -86,7 +146,17 @@ pub trait CheckpointStore: Send + Sync {
     /// # Errors
     ///
     /// Those of the storage.
-    fn list(&self) -> Result<Vec<(CheckpointId, u64)>>;
+    fn list(&self) -> Result<Vec<(CheckpointId, u64)>> {
+        let mut epochs = Vec::new();
+        for id in self.list_ids()? {
+            match self.load_by_id(id) {
+                Ok(found) => epochs.extend(found.map(|manifest| (id, manifest.epoch()))),
+                Err(error) if error.is_corrupt() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(epochs)
+    }
 
     /// Forgets all but the newest `keep` valid checkpoints, at least one. What one that stays refers to stays, and so do
     /// savepoints, and what is pinned or in use; damaged ones, and those that were rolled back, go. Durable when it returns.
@@ -115,25 +185,44 @@ pub trait CheckpointStore: Send + Sync {
 
     /// Finds what nobody refers to, and removes it unless it is only to tell. Nothing of checkpoints that are still to be
     /// saved is touched.
+    /// By default there is nothing to find.
     ///
     /// # Errors
     ///
     /// Those of the storage; what merely could not be removed is in the report.
-    fn cleanup_orphans(&self, dry_run: bool) -> Result<Orphans>;
+    fn cleanup_orphans(&self, dry_run: bool) -> Result<Orphans> {
+        Ok(Orphans { removed: !dry_run, ..Orphans::default() })
+    }
 
     /// Reads every byte of a checkpoint, and says all that is wrong with it. A missing one is an issue, not an error.
+    /// By default it looks at what the manifest says, and at no state.
     ///
     /// # Errors
     ///
     /// Those of the storage that say nothing about the checkpoint.
-    fn validate_checkpoint(&self, id: CheckpointId) -> Result<ValidationReport>;
+    fn validate_checkpoint(&self, id: CheckpointId) -> Result<ValidationReport> {
+        let issues = match self.load_by_id(id) {
+            Ok(Some(manifest)) => Issue::of_content(&manifest, self.vnode_count()),
+            Ok(None) => vec![Issue::Missing],
+            Err(error) if error.is_corrupt() => vec![Issue::Unreadable(error)],
+            Err(error) => return Err(error),
+        };
+        Ok(ValidationReport::new(id, issues))
+    }
 
     /// The newest checkpoint of which every byte is what it should be.
+    /// By default the highest id that [validates](Self::validate_checkpoint).
     ///
     /// # Errors
     ///
     /// Those of the storage that say nothing about a checkpoint.
-    fn recover_latest_validated(&self) -> Result<RecoveryReport>;
+    fn recover_latest_validated(&self) -> Result<RecoveryReport> {
+        let candidates = self.list_ids()?.into_iter().rev().map(|id| (id, false));
+        let unreadable = |id, error| ValidationReport::new(id, vec![Issue::Unreadable(error)]);
+        Ok(check::newest_valid(candidates, |id| {
+            self.validate_checkpoint(id).unwrap_or_else(|error| unreadable(id, error))
+        }))
+    }
 
     /// [`save_state_data`](Self::save_state_data), unless there are no chunks to save, and [`save`](Self::save), all or
     /// none.

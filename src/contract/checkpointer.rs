@@ -34,6 +34,61 @@ use crate::{
 /// assert_eq!(delta, b"what has changed since");
 /// # Ok::<(), piton::Error>(())
 /// ```
+///
+/// A double for tests, in memory:
+///
+/// ```
+/// use std::{collections::BTreeMap, sync::Mutex};
+/// use piton::{CheckpointId, Digest, Error, Manifest, Result, contract::Checkpointer};
+///
+/// #[derive(Default)]
+/// struct InMemory { saved: Mutex<BTreeMap<CheckpointId, Manifest>>, artifacts: Mutex<BTreeMap<String, Vec<u8>>> }
+///
+/// fn missing() -> Error { Error::not_found("load", "there is no such thing") }
+///
+/// impl InMemory {
+///     fn put(&self, path: String, data: &[u8]) -> Result<String> {
+///         self.artifacts.lock().unwrap().insert(path, data.to_vec());
+///         Ok(Digest::of(data).to_string())
+///     }
+/// }
+///
+/// impl Checkpointer for InMemory {
+///     fn save_manifest(&self, manifest: &Manifest) -> Result<()> {
+///         self.saved.lock().unwrap().insert(manifest.id(), manifest.clone());
+///         Ok(())
+///     }
+///     fn load_manifest(&self, id: CheckpointId) -> Result<Manifest> {
+///         self.saved.lock().unwrap().get(&id).cloned().ok_or_else(missing)
+///     }
+///     fn save_snapshot(&self, id: CheckpointId, operator: &str, partition: u32, data: &[u8]) -> Result<String> {
+///         self.put(format!("{id}/operators/{operator}/partition-{partition}.snap"), data)
+///     }
+///     fn save_delta(&self, id: CheckpointId, operator: &str, partition: u32, data: &[u8]) -> Result<String> {
+///         self.put(format!("{id}/operators/{operator}/partition-{partition}.delta"), data)
+///     }
+///     fn load_artifact(&self, path: &str) -> Result<Vec<u8>> {
+///         self.artifacts.lock().unwrap().get(path).cloned().ok_or_else(missing)
+///     }
+///     fn update_latest(&self, id: CheckpointId) -> Result<()> {
+///         self.saved.lock().unwrap().retain(|other, _| *other <= id);
+///         Ok(())
+///     }
+///     fn read_latest(&self) -> Result<Option<CheckpointId>> { Ok(self.list_checkpoints()?.last().copied()) }
+///     fn list_checkpoints(&self) -> Result<Vec<CheckpointId>> {
+///         Ok(self.saved.lock().unwrap().keys().copied().collect())
+///     }
+///     fn delete_checkpoint(&self, id: CheckpointId) -> Result<()> {
+///         self.saved.lock().unwrap().remove(&id).map(drop).ok_or_else(missing)
+///     }
+/// }
+///
+/// let checkpointer: &dyn Checkpointer = &InMemory::default();
+/// checkpointer.save_snapshot(CheckpointId::FIRST, "window", 0, b"state")?;
+/// checkpointer.save_manifest(&Manifest::builder().build(CheckpointId::FIRST))?;
+/// assert_eq!(checkpointer.load_artifact("1/operators/window/partition-0.snap")?, b"state");
+/// # Ok::<(), piton::Error>(())
+/// ```
 pub trait Checkpointer: Send + Sync {
     /// Saves a checkpoint with the artifacts that were saved for it, all or none. Durable when it returns.
     ///

@@ -81,6 +81,27 @@ pub type SnapshotSupplier<R, S> =
     Box<dyn FnOnce(&mut R, &dyn CheckpointStreamFactory) -> Result<SnapshotResult<S>> + Send>;
 
 /// What the first phase of a snapshot has taken, and what has to be given back.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+/// use piton::contract::SnapshotResources;
+///
+/// /// Keeps a version of a table from being overwritten.
+/// struct Version(Arc<AtomicUsize>);
+///
+/// impl SnapshotResources for Version {
+///     fn release(&mut self) {
+///         self.0.fetch_sub(1, Ordering::Release);
+///     }
+/// }
+///
+/// let readers = Arc::new(AtomicUsize::new(1));
+/// let mut resources: Box<dyn SnapshotResources> = Box::new(Version(Arc::clone(&readers)));
+/// resources.release(); // a runner does
+/// assert_eq!(readers.load(Ordering::Acquire), 0);
+/// ```
 pub trait SnapshotResources: Send {
     /// Gives back what memory alone does not: a pinned version, a lock, a descriptor. Called exactly once, whatever
     /// happens, on the thread that is last concerned with them; it must not panic. By default there is nothing to give back.
@@ -92,6 +113,23 @@ impl SnapshotResources for () {}
 impl<T: Send> SnapshotResources for Vec<T> {}
 
 /// What a snapshot made: one state, or several.
+///
+/// # Examples
+///
+/// ```
+/// use piton::{Result, StateHandle, contract::StateObject};
+///
+/// struct Window { keys: StateHandle, timers: StateHandle }
+///
+/// impl StateObject for Window {
+///     fn size(&self) -> u64 { self.keys.len() + self.timers.len() }
+///     fn discard(&mut self) -> Result<()> { let (keys, timers) = (self.keys.discard(), self.timers.discard()); keys.and(timers) }
+/// }
+///
+/// let keys = StateHandle::inline(b"keys");
+/// let window: Box<dyn StateObject> = Box::new(Window { timers: keys.clone(), keys });
+/// assert_eq!(window.size(), 8);
+/// ```
 pub trait StateObject: Send {
     /// How many bytes of state it stands for.
     fn size(&self) -> u64;

@@ -45,3 +45,26 @@ fn promises_can_be_kept_by_another_implementation() {
     contracts::check_store(toy::Toy::default);
     contracts::check_checkpointer(toy::Toy::default);
 }
+
+/// Every interface that an engine programs against can be had as `dyn`: else this does not compile.
+#[test]
+fn contracts_are_dyn_compatible() {
+    use piton::contract::{
+        CheckpointStorage, CheckpointStore, CheckpointStream, CheckpointStreamFactory, Checkpointer, MemoryStorage,
+        SnapshotResources, SnapshotStrategy, StateObject,
+    };
+    type Dyn<R, S> = dyn SnapshotStrategy<Resources = R, State = S>;
+    let storage: Box<dyn CheckpointStorage> = Box::new(MemoryStorage::default());
+    let store = storage.open().unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let (by_id, artifacts): (Box<dyn CheckpointStore>, Box<dyn Checkpointer>) =
+        (Box::new(store.clone()), Box::new(store.clone()));
+    let streams: Box<dyn CheckpointStreamFactory> = Box::new(pending.streams());
+    let stream: Box<dyn CheckpointStream> = streams.create_stream(piton::Scope::Shared).unwrap();
+    let mut state: Box<dyn StateObject> = Box::new(stream.finish().unwrap());
+    let mut resources: Box<dyn SnapshotResources> = Box::new(());
+    resources.release();
+    state.discard().unwrap();
+    assert_eq!((by_id.list_ids().unwrap().len(), artifacts.read_latest().unwrap()), (0, None));
+    assert_eq!(size_of::<&Dyn<(), piton::StateHandle>>(), 2 * size_of::<usize>());
+}

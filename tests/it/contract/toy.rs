@@ -1,5 +1,5 @@
-//! The contracts over a map in memory: that others can implement them, and that the kit asks for nothing that is `Store`'s
-//! alone.
+//! The contracts over a map in memory: that others can implement them, with the verbs that are made of others, and that the
+//! kit asks for nothing that is `Store`'s alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use piton::{
-    CheckpointId, Digest, Error, Issue, Manifest, Orphans, Reclaimed, RecoveryReport, Result, ValidationReport,
+    CheckpointId, Digest, Error, Manifest, Reclaimed, Result,
     contract::{ArtifactPath, ArtifactRole, CheckpointStore, Checkpointer},
 };
 
@@ -133,10 +133,6 @@ impl CheckpointStore for Toy {
         inner.used.last().map_or(CheckpointId::FIRST, |last| last.next())
     }
 
-    fn save(&self, manifest: &Manifest) -> Result<()> {
-        self.0.lock().unwrap().save(manifest, None)
-    }
-
     fn update_manifest(&self, manifest: &Manifest) -> Result<()> {
         let mut inner = self.0.lock().unwrap();
         let saved = inner.saved.get_mut(&manifest.id());
@@ -166,10 +162,6 @@ impl CheckpointStore for Toy {
         Ok(self.0.lock().unwrap().saved.keys().copied().collect())
     }
 
-    fn list(&self) -> Result<Vec<(CheckpointId, u64)>> {
-        Ok(self.0.lock().unwrap().saved.iter().map(|(id, saved)| (*id, saved.now.epoch())).collect())
-    }
-
     fn prune(&self, keep: usize) -> Result<Reclaimed> {
         let mut inner = self.0.lock().unwrap();
         let gone = inner.saved.len().saturating_sub(keep.max(1));
@@ -190,22 +182,6 @@ impl CheckpointStore for Toy {
 
     fn load_state_data(&self, id: CheckpointId) -> Result<Option<Vec<u8>>> {
         Ok(self.0.lock().unwrap().saved.get(&id).and_then(|saved| saved.staged.sidecar.clone()))
-    }
-
-    fn cleanup_orphans(&self, _dry_run: bool) -> Result<Orphans> {
-        Ok(Orphans::default())
-    }
-
-    fn validate_checkpoint(&self, id: CheckpointId) -> Result<ValidationReport> {
-        let issues = self.load_by_id(id)?.map(|manifest| Issue::of_content(&manifest, self.vnode_count()));
-        Ok(ValidationReport::new(id, issues.unwrap_or_else(|| vec![Issue::Missing])))
-    }
-
-    fn recover_latest_validated(&self) -> Result<RecoveryReport> {
-        let mut report = RecoveryReport::default();
-        report.chosen = self.0.lock().unwrap().latest();
-        report.examined.extend(report.chosen);
-        Ok(report)
     }
 
     fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()> {
