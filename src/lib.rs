@@ -18,6 +18,10 @@
 //! | give a checkpoint states of its own with the bytes of others | [`PendingCheckpoint::duplicate`] |
 //! | take it elsewhere as a store of its own, and bring it back | [`Store::export`], [`Store::import`], [`Claim`] |
 //! | read it in another process | [`Options::open_read_only`], [`ReadOnlyStore`] |
+//! | snapshot state in two phases, the long one on another thread | [`snapshot`], [`contract::SnapshotStrategy`], [`PendingCheckpoint::streams`] |
+//! | decide when to take checkpoints, and when to give up | [`policy`]: [`policy::CheckpointConfig`], [`policy::Coordinator`] |
+//! | say in a configuration where they go, and point to one | [`contract::CheckpointStorage`], [`contract::CheckpointPointer`] |
+//! | end a job, and keep what its configuration says | [`Store::finish`] |
 //! | address checkpoints and artifacts by id | [`contract::CheckpointStore`], [`contract::Checkpointer`] |
 //! | see what it takes, and when space is given back | [`Store::usage`], [`Store::maintain`], [`Options::max_space_amplification`] |
 //! | look into a data file without any manifest | [`list_segment`] |

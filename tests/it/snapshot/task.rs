@@ -210,3 +210,45 @@ fn streams_end_with_their_checkpoint_whatever_is_still_under_way() {
     store.prune(1).unwrap();
     assert_eq!((store.usage().logical_files, store.usage().logical_bytes), (0, 0));
 }
+
+/// The same as in `interleave`, of whole tasks and on real threads.
+#[test]
+fn resources_are_released_once_whoever_runs_cancels_panics_or_drops_when() {
+    let store = memory();
+    let (_pending, streams) = streams(&store);
+    let (mut passed, mut cancelled_in_time, mut panicked) = (0, 0, 0);
+    for round in 0..2_000_u64 {
+        let pause = |times| (0..times).for_each(|_| thread::yield_now());
+        let told = Arc::new(Told::new(move |streams| {
+            pause(round % 5);
+            if round % 3 == 0 {
+                std::panic::resume_unwind(Box::new(()));
+            }
+            write(streams, b"state")
+        }));
+        let task = snapshot(&told, &streams).unwrap();
+        let cancellers = [0; 2].map(|_| task.canceller());
+        let (ran, cancelled) = thread::scope(|scope| {
+            let run = scope.spawn(move || (round % 7 > 0).then(|| task.run()));
+            let cancel = cancellers.map(|canceller| {
+                scope.spawn(move || {
+                    pause(round % 11);
+                    canceller.cancel()
+                })
+            });
+            (run.join(), cancel.map(|cancel| cancel.join().unwrap()))
+        });
+        assert_eq!(told.releases(), 1, "round {round}");
+        assert_eq!(cancelled[0], cancelled[1], "round {round}: both are told the same");
+        match ran {
+            Err(_) => panicked += 1,
+            Ok(None) => assert!(cancelled[0], "round {round}: it was dropped"),
+            Ok(Some(result)) => {
+                assert_eq!(result.err().is_some_and(|error| error.is_cancelled()), cancelled[0], "round {round}");
+                passed += usize::from(!cancelled[0]);
+                cancelled_in_time += usize::from(cancelled[0]);
+            }
+        }
+    }
+    assert!(passed > 0 && cancelled_in_time > 0 && panicked > 0, "{passed} {cancelled_in_time} {panicked}");
+}
