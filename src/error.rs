@@ -86,7 +86,8 @@ pub enum PointerFault {
     Empty,
     /// Whatever is there, this is no pointer to a checkpoint.
     #[error(
-        "this points to no checkpoint: name the directory of a store or of an export, or a manifest in it          (.../manifests/00000000000000000042.manifest), as a path"
+        "this is no path to a checkpoint: name the directory of a store or of an export, or a manifest in it, as in \
+         state/manifests/00000000000000000042.manifest"
     )]
     Malformed,
     /// It could be one, but there is no checkpoint.
@@ -362,7 +363,7 @@ impl Error {
         self.io_kind() == Some(io::ErrorKind::AlreadyExists)
     }
 
-    fn io_kind(&self) -> Option<io::ErrorKind> {
+    pub(crate) fn io_kind(&self) -> Option<io::ErrorKind> {
         match &self.inner.cause {
             Cause::Io(error) => Some(error.kind()),
             _ => None,

@@ -56,7 +56,8 @@ impl Extent {
 
 impl StateHandle {
     /// A state that travels inside its handle, and so in every manifest that names it: for own implementations of
-    /// [`CheckpointStream`](crate::contract::CheckpointStream), and for what is too small to be written.
+    /// [`CheckpointStream`](crate::contract::CheckpointStream), and for what is too small to be written. No store bounds its
+    /// size.
     ///
     /// # Examples
     ///

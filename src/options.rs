@@ -60,8 +60,8 @@ pub enum Maintenance {
     Manual,
 }
 
-/// The largest inline threshold: 64 MiB.
-pub(crate) const MAX_INLINE_THRESHOLD: usize = 64 << 20;
+/// The largest inline threshold: 1 MiB.
+const MAX_INLINE_THRESHOLD: usize = 1 << 20;
 /// The cap for a state of a store in memory.
 pub(crate) const MEMORY_STATE_LIMIT: usize = 5 * 1024 * 1024;
 
@@ -83,6 +83,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) verify: Verify,
     pub(crate) inline_threshold: usize,
+    pub(crate) max_inline_threshold: usize,
     pub(crate) write_buffer: usize,
     pub(crate) max_state_size: Option<u64>,
     pub(crate) retain: Option<NonZeroUsize>,
@@ -111,6 +112,7 @@ impl Options {
             durability: Durability::default(),
             verify: Verify::default(),
             inline_threshold: 1024,
+            max_inline_threshold: MAX_INLINE_THRESHOLD,
             write_buffer: 1 << 20,
             max_state_size: None,
             retain: None,
@@ -158,8 +160,7 @@ impl Options {
     }
 
     /// A state of at most this many bytes travels inside its handle and the manifest instead of a file; 1 KiB by
-    /// default, at most 64 MiB, 0 for none but empty states. Manifests are read whole: more than a few KiB is for stores that
-    /// have few states.
+    /// default, at most 1 MiB, 0 for none but empty states.
     #[must_use]
     pub fn inline_threshold(mut self, bytes: usize) -> Self {
         self.inline_threshold = bytes;

@@ -19,7 +19,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     check::{self, Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport},
-    disk::{FileKind, layout, root, volume::Volume},
+    disk::{DirEntry, FileKind, layout, root, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::Identity,
     id::{CheckpointId, StoreId},
@@ -75,15 +75,28 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is no store. `is_corrupt` if its identity is damaged; opening it for writing can
-    /// [rebuild](Self::rebuild_identity) that. `is_newer_format`. Errors of the file system.
+    /// `is_not_found` if there is no store. `is_corrupt` if its identity is damaged or was lost, which opening it for writing
+    /// can [rebuild](Self::rebuild_identity), or if the directory of its manifests was. `is_newer_format`. Errors of the file system.
     pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
         let root = root::absolute(root::OPERATION, root.as_ref())?;
         let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));
-        let store = identity::read(&volume)?.store;
+        let store = identity::read(&volume).map_err(|error| lost_identity(&volume, error))?.store;
+        root::check_dir(&volume, layout::MANIFESTS)?;
         let reading = Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify));
         Ok(ReadOnlyStore(Arc::new(Inner { volume, store, reading, vnode_count: self.vnode_count })))
     }
+}
+
+/// Where there are checkpoints there was a store.
+fn lost_identity(volume: &Volume, error: Error) -> Error {
+    let has_checkpoints =
+        |entries: Vec<DirEntry>| entries.iter().any(|entry| layout::parse_manifest(&entry.name).is_some());
+    if error.is_not_found() && volume.list(layout::MANIFESTS).is_ok_and(has_checkpoints) {
+        let what = "the file is missing, and there are checkpoints; opening the store for writing can make a new one, see \
+                    Options::rebuild_identity";
+        return Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::IDENTITY));
+    }
+    error
 }
 
 impl ReadOnlyStore {

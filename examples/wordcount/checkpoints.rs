@@ -34,14 +34,16 @@ pub(crate) fn run(state: &mut State, files: &[InputFile], every: Duration, tell:
     }
     thread::scope(|scope| {
         let (reporting, reports) = mpsc::channel();
-        let shares = input::shares(files, state.record().workers).into_iter().enumerate();
-        let workers = shares.map(|(number, share)| Ok(start(scope, Worker::new(number, share, state)?, &reporting)));
-        let workers = workers.collect::<Result<Vec<_>, Failure>>()?;
+        let mut workers = Vec::new();
+        for (number, share) in input::shares(files, state.record().workers).into_iter().enumerate() {
+            workers.push(start(scope, Worker::new(number, share, state)?, &reporting));
+        }
         let mut config = CheckpointConfig::new();
         config.set_checkpoint_interval(Some(every))?.set_fail_on_checkpointing_errors(false);
-        let (busy, clock, begun) = (workers.len(), Instant::now(), Duration::ZERO);
+        let (busy, clock) = (workers.len(), Instant::now());
         let coordinator = Coordinator::new(state.store.clone(), &config, busy, Duration::ZERO)?;
-        Run { state, workers, coordinator, tell, clock, begun, busy, finished: false }.run(&reports)
+        Run { state, workers, coordinator, tell, clock, written: None, is_last: false, busy, finished: false }
+            .run(&reports)
     })
 }
 
@@ -63,11 +65,12 @@ struct Run<'a> {
     coordinator: Coordinator,
     tell: Tell<'a>,
     clock: Instant,
-    /// When the last checkpoint began.
-    begun: Duration,
+    /// The last checkpoint that is or was written, and since when.
+    written: Option<(CheckpointId, Duration)>,
+    /// Whether it has everything, so that there is no next one.
+    is_last: bool,
     /// How many workers still count.
     busy: usize,
-    /// Whether the newest checkpoint has it all.
     finished: bool,
 }
 
@@ -99,8 +102,7 @@ impl Run<'_> {
             Action::Trigger { id, options, .. } => {
                 let streams = self.coordinator.streams(id).ok_or("it was triggered just now")?;
                 let request = Request { options, streams, latest: self.state.latest.clone() };
-                (self.tell)(Event::Begun)?;
-                self.begun = self.clock.elapsed();
+                self.is_last = self.busy == 0;
                 // One that is gone has said why.
                 self.workers.iter().for_each(|worker| drop(worker.send(request.clone())));
                 Ok(())
@@ -114,6 +116,10 @@ impl Run<'_> {
 
     /// Writes the snapshot of a worker; with that of the last one the checkpoint is complete.
     fn take(&mut self, (worker, id, task): Snapshot) -> Result<(), Failure> {
+        if self.written.is_none_or(|(last, _)| last != id) {
+            (self.tell)(Event::Begun)?;
+            self.written = Some((id, self.clock.elapsed()));
+        }
         match task.and_then(SnapshotTask::run) {
             Ok(result) => {
                 let states = result.into_parts().0.unwrap_or_default();
@@ -133,8 +139,8 @@ impl Run<'_> {
             Ok(checkpoint) => self.state.latest = Some(checkpoint),
             Err(error) => return self.failed(error.into()),
         }
-        self.finished = self.state.is_finished()?;
-        let took = self.clock.elapsed().saturating_sub(self.begun);
+        self.finished = self.is_last;
+        let took = self.clock.elapsed().saturating_sub(self.written.map_or(Duration::ZERO, |(_, since)| since));
         (self.tell)(Event::Committed { took, bytes: self.state.bytes()? })
     }
 
@@ -142,7 +148,7 @@ impl Run<'_> {
     /// the next run does.
     fn failed(&mut self, error: Failure) -> Result<(), Failure> {
         let may_pass = error.downcast_ref().is_none_or(|error: &piton::Error| !error.needs_reopen());
-        if self.busy == 0 || !may_pass {
+        if self.is_last || !may_pass {
             return Err(error);
         }
         (self.tell)(Event::Failed { why: error.to_string() })

@@ -55,8 +55,7 @@ impl Counts {
     pub(crate) fn snapshot(&mut self, id: u64, committed: u64) -> piton::Result<Vec<(usize, Vec<u8>)>> {
         self.snapshot = id;
         let is_new = |group: &usize| self.changed[*group].is_some_and(|before| before >= committed);
-        let groups = (0..GROUPS).filter(is_new);
-        groups.map(|group| Ok((group, encode(&self.groups[group])?))).collect()
+        (0..GROUPS).filter(is_new).map(|group| Ok((group, encode(&self.groups[group])?))).collect()
     }
 }
 

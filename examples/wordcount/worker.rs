@@ -44,7 +44,7 @@ pub(crate) struct Position {
 }
 
 /// Asks for a snapshot.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) options: CheckpointOptions,
     pub(crate) streams: CheckpointStreams,
@@ -65,7 +65,6 @@ pub(crate) type Snapshot = (usize, CheckpointId, Result<SnapshotTask<States>, Er
 /// The states of a worker, by their names in the manifest.
 type States = BTreeMap<String, StateHandle>;
 
-#[derive(Debug)]
 pub(crate) struct Worker {
     number: usize,
     share: Vec<InputFile>,
@@ -73,7 +72,6 @@ pub(crate) struct Worker {
     now: Mutex<Now>,
 }
 
-#[derive(Debug)]
 struct Now {
     position: Position,
     /// So many bytes before that begins a word that is not counted yet.
@@ -84,7 +82,6 @@ struct Now {
 }
 
 /// What the second phase of a snapshot writes: copies, so that counting goes on.
-#[derive(Debug)]
 pub(crate) struct Copies {
     position: Vec<u8>,
     changed: Vec<(usize, Vec<u8>)>,

@@ -42,10 +42,13 @@ fn relocate_if_due(
     if !publisher.registry.is_lent(extent.file) && !batch.may_relocate(extent.len) {
         return Ok(handle.clone());
     }
-    let moved = relocate(publisher, batch, extent, source).inspect_err(|error| {
+    let moved = relocate(publisher, batch, extent, source).or_else(|error| {
+        // What nobody refers to any more may have gone while it was read: that is no damage.
+        batch.check_open()?;
         if error.is_corrupt() {
-            batch.hold().mark_damaged(extent, error);
+            batch.hold().mark_damaged(extent, &error);
         }
+        Err(error)
     })?;
     // One that could not be written stays where it is, which is as good as ever.
     Ok(moved.inspect(|moved| batch.note_moved(*extent, moved.clone())).unwrap_or_else(|| handle.clone()))

@@ -15,7 +15,11 @@ use crate::{
 /// [`PendingCheckpoint::streams`](crate::PendingCheckpoint::streams), for tasks on other threads.
 ///
 /// Cheap to clone. What it does is what [`CheckpointStreamFactory`](crate::contract::CheckpointStreamFactory) says; once
-/// the pending checkpoint has ended, all of it fails with `is_invalid`, and so do the streams that are still open.
+/// the pending checkpoint has ended, all that writes or keeps anything fails with `is_invalid`, and so do the streams that are
+/// still open. Whoever commits waits until nobody writes any more: a stream that is open makes the commit fail.
+///
+/// Like a pending checkpoint it keeps the store open: another process, and this one, find it locked until the last one is
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct CheckpointStreams {
     batch: Arc<Batch>,
@@ -50,6 +54,13 @@ impl CheckpointStreams {
     }
 
     pub(crate) fn could_reuse(&self, handle: &StateHandle) -> bool {
-        handle.extent().is_none_or(|extent| self.batch.hold().registry().could_reuse(extent))
+        let registry = self.batch.hold().registry();
+        self.batch.check_open().is_ok() && handle.extent().is_none_or(|extent| registry.could_reuse(extent))
+    }
+
+    /// Whether what is written can still become part of the checkpoint, as far as is known.
+    pub(crate) fn check_active(&self) -> Result<()> {
+        self.batch.check_open()?;
+        self.publisher.admit(self.id())
     }
 }

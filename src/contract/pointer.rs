@@ -13,12 +13,14 @@ use crate::{
     error::{Cause, Error, PointerFault, Result},
     id::CheckpointId,
     options::Options,
+    read::Checkpoint,
 };
 
 const OPERATION: &str = "resolve checkpoint pointer";
 
 /// Where a checkpoint is: the directory of its store, and its id. [`CheckpointStorage::resolve`](super::CheckpointStorage::resolve)
-/// makes one; its text, the path of the manifest, resolves to itself again.
+/// makes one; its [path](Self::path) resolves to itself again. So does its text, and it can be written down, if the path is
+/// UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CheckpointPointer {
     /// The directory of the store, absolute.
@@ -41,15 +43,42 @@ impl fmt::Display for CheckpointPointer {
     }
 }
 
+/// What a path stands for.
+enum Target {
+    Checkpoint(CheckpointPointer),
+    /// The newest checkpoint in this directory.
+    Store(PathBuf),
+}
+
 /// What a pointer leads to on the disk of these options.
 pub(super) fn resolve(options: Options, pointer: &Path) -> Result<CheckpointPointer> {
+    match target(&*options.disk, pointer)? {
+        Target::Checkpoint(found) => Ok(found),
+        Target::Store(root) => {
+            let id = newest(options, &root)?.id();
+            Ok(CheckpointPointer { root, id })
+        }
+    }
+}
+
+/// The same, opened. The newest one is the one that was found: by its id it may be forgotten in favour of a newer one.
+pub(super) fn restore(options: Options, pointer: &Path) -> Result<Checkpoint> {
+    match target(&*options.disk, pointer)? {
+        Target::Checkpoint(found) => options.open_read_only(found.root)?.checkpoint(found.id),
+        Target::Store(root) => newest(options, &root),
+    }
+}
+
+fn target(disk: &dyn Disk, pointer: &Path) -> Result<Target> {
     check_text(pointer)?;
     let path = root::absolute(OPERATION, pointer)?;
-    match (manifest_pointer(&path), kind_at(&*options.disk, &path)?) {
+    match (manifest_pointer(&path), kind_at(disk, &path)?) {
         (_, None) | (Some(_), Some(FileKind::Dir)) => Err(fault(&path, PointerFault::Missing)),
-        (Some(found), Some(_)) => Ok(found),
-        (None, Some(FileKind::File)) => Err(fault(&path, PointerFault::Malformed)),
-        (None, Some(_)) => newest(options, path),
+        (Some(found), Some(FileKind::File)) => Ok(Target::Checkpoint(found)),
+        // A name of ours that is none of our files.
+        (Some(_), Some(FileKind::Other)) | (None, Some(FileKind::File)) => Err(fault(&path, PointerFault::Malformed)),
+        // A link perhaps, and to a directory.
+        (None, Some(FileKind::Dir | FileKind::Other)) => Ok(Target::Store(path)),
     }
 }
 
@@ -81,16 +110,13 @@ fn kind_at(disk: &dyn Disk, path: &Path) -> Result<Option<FileKind>> {
     }
 }
 
-fn newest(options: Options, root: PathBuf) -> Result<CheckpointPointer> {
-    let latest = match options.open_read_only(&root) {
-        Ok(store) => store.latest()?,
-        Err(error) if error.is_not_found() => None,
-        Err(error) => return Err(error),
-    };
-    match latest {
-        Some(checkpoint) => Ok(CheckpointPointer { root, id: checkpoint.id() }),
-        None => Err(fault(&root, PointerFault::Missing)),
-    }
+fn newest(options: Options, root: &Path) -> Result<Checkpoint> {
+    let store = options.open_read_only(root).map_err(|error| match error.io_kind() {
+        Some(ErrorKind::NotADirectory) => fault(root, PointerFault::Malformed),
+        _ if error.is_not_found() => fault(root, PointerFault::Missing),
+        _ => error,
+    })?;
+    store.latest()?.ok_or_else(|| fault(root, PointerFault::Missing))
 }
 
 fn fault(path: &Path, fault: PointerFault) -> Error {

@@ -112,6 +112,18 @@ impl SnapshotResources for () {}
 
 impl<T: Send> SnapshotResources for Vec<T> {}
 
+impl<T: SnapshotResources + ?Sized> SnapshotResources for Box<T> {
+    fn release(&mut self) {
+        (**self).release();
+    }
+}
+
+impl<T: SnapshotResources> SnapshotResources for Option<T> {
+    fn release(&mut self) {
+        self.iter_mut().for_each(T::release);
+    }
+}
+
 /// What a snapshot made: one state, or several.
 ///
 /// # Examples
@@ -148,6 +160,26 @@ pub trait StateObject: Send {
 impl StateObject for StateHandle {
     fn size(&self) -> u64 {
         self.len()
+    }
+}
+
+impl<T: StateObject + ?Sized> StateObject for Box<T> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        (**self).discard()
+    }
+}
+
+impl<T: StateObject> StateObject for Option<T> {
+    fn size(&self) -> u64 {
+        self.as_ref().map_or(0, T::size)
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        discard_all(self)
     }
 }
 

@@ -13,10 +13,16 @@ use super::pointer::{self, CheckpointPointer};
 use crate::{
     disk::Disk,
     error::{Error, Result},
-    options::{MAX_INLINE_THRESHOLD, MEMORY_STATE_LIMIT, Options},
+    options::{MEMORY_STATE_LIMIT, Options},
     read::Checkpoint,
     store::Store,
+    write::batch::WriteSettings,
 };
+
+/// What setting a storage is called in errors.
+const SET: &str = "set checkpoint_storage";
+/// The largest state that memory storage can have: manifests are read whole.
+const MAX_MEMORY_STATE: usize = 64 << 20;
 
 /// Where an engine's checkpoints go: a small value that says so, and opens the store.
 ///
@@ -69,8 +75,9 @@ pub trait CheckpointStorage: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// One of three if the pointer leads nowhere, which [`Error::pointer_fault`] tells apart: it is empty; it is no pointer
-    /// (`is_invalid`, both); there is no checkpoint (`is_not_found`). `is_corrupt` if there are checkpoints and none is
-    /// valid. Errors of the file system.
+    /// (`is_invalid`, both); there is no checkpoint (`is_not_found`). `is_not_found` alone if all that are left were rolled
+    /// back. `is_corrupt` if there are checkpoints and none is valid, or if something of the store has vanished. Errors of the
+    /// file system.
     fn resolve(&self, pointer: &Path) -> Result<CheckpointPointer> {
         pointer::resolve(self.options()?, pointer)
     }
@@ -81,8 +88,7 @@ pub trait CheckpointStorage: fmt::Debug + Send + Sync {
     ///
     /// Those of [`resolve`](Self::resolve) and of [`ReadOnlyStore::checkpoint`](crate::ReadOnlyStore::checkpoint).
     fn restore(&self, pointer: &Path) -> Result<Checkpoint> {
-        let found = self.resolve(pointer)?;
-        self.options()?.open_read_only(found.root)?.checkpoint(found.id)
+        pointer::restore(self.options()?, pointer)
     }
 }
 
@@ -104,7 +110,7 @@ pub trait CheckpointStorage: fmt::Debug + Send + Sync {
 pub struct MemoryStorage {
     /// A larger state is refused, in bytes; 5 MiB = 5,242,880 by default, at most 64 MiB.
     pub max_state_size: usize,
-    /// Where the manifests go, durably, each with all of its states; `None`: into memory, for as long as the store that
+    /// Where the manifests go, durably, each with all of the states that are written here; `None`: into memory, for as long as the store that
     /// was opened is there. Each [`open`](CheckpointStorage::open) makes a new one then.
     pub directory: Option<PathBuf>,
 }
@@ -205,11 +211,12 @@ impl CheckpointStorage for MemoryStorage {
 
     fn options(&self) -> Result<Options> {
         let size = self.max_state_size;
-        if size == 0 || size > MAX_INLINE_THRESHOLD {
-            let why = format!("max_state_size is {size} bytes; it is at least 1 and at most {MAX_INLINE_THRESHOLD}");
-            return Err(Error::invalid("open memory storage", why));
+        if size == 0 || size > MAX_MEMORY_STATE {
+            let why = format!("max_state_size is {size} bytes; it is at least 1 and at most {MAX_MEMORY_STATE}");
+            return Err(Error::invalid(SET, why));
         }
         let options = if self.directory.is_some() { Options::new() } else { Options::memory() };
+        let options = Options { max_inline_threshold: MAX_MEMORY_STATE, ..options };
         Ok(options.inline_threshold(size).max_state_size(Some(size as u64)))
     }
 
@@ -219,8 +226,7 @@ impl CheckpointStorage for MemoryStorage {
     }
 
     fn restore(&self, pointer: &Path) -> Result<Checkpoint> {
-        let found = self.resolve(pointer)?;
-        Options::new().open_read_only(found.root)?.checkpoint(found.id)
+        pointer::restore(Options::new(), pointer)
     }
 }
 
@@ -285,13 +291,24 @@ impl CheckpointStorage for CustomStorage {
     fn options(&self) -> Result<Options> {
         let disk = self.disk.as_ref().ok_or_else(|| {
             let why = format!("it has no disk yet: attach the one that {:?} stands for", self.name);
-            Error::invalid("open custom storage", why)
+            Error::invalid(SET, why)
         })?;
         Ok(Options { disk: Arc::clone(disk), ..Options::new() })
     }
 }
 
 impl Storage {
+    /// Refuses what no store can be opened with, as far as that can be told without a disk.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.root().as_os_str().is_empty() {
+            return Err(Error::invalid(SET, "its directory has no name"));
+        }
+        match self {
+            Self::Custom(_) => Ok(()),
+            _ => WriteSettings::check(&self.options()?),
+        }
+    }
+
     fn kind(&self) -> &dyn CheckpointStorage {
         match self {
             Self::Memory(storage) => storage,

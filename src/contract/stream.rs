@@ -86,7 +86,7 @@ pub trait CheckpointStreamFactory: fmt::Debug + Send + Sync {
     fn duplicate(&self, handles: &[StateHandle], scope: Scope) -> Result<Vec<StateHandle>>;
 
     /// Keeps states of earlier checkpoints for this one; returns the handles to use from now on, in order. By default it
-    /// has nothing to do.
+    /// has nothing to do; who wraps another factory passes it on.
     ///
     /// # Errors
     ///
@@ -95,18 +95,17 @@ pub trait CheckpointStreamFactory: fmt::Debug + Send + Sync {
         Ok(handles.to_vec())
     }
 
-    /// Whether to keep this state is as good as writing it anew. By default it is not.
+    /// Whether to keep this state is as good as writing it anew. By default that is so if it travels inside its handle.
     fn could_reuse(&self, handle: &StateHandle) -> bool {
-        let _ = handle;
-        false
+        handle.is_inline()
     }
 
-    /// Fails once nothing that is written can become part of the checkpoint any more: for whoever computes for long between
-    /// two writes. By default it never does.
+    /// Fails once it is known that nothing that is written can become part of the checkpoint any more: for whoever computes for
+    /// long between two writes. By default it never does.
     ///
     /// # Errors
     ///
-    /// `is_invalid` if the checkpoint has ended, `is_cancelled` if the snapshot was.
+    /// `is_invalid` if the checkpoint has ended, or a newer one was committed; `is_cancelled` if the snapshot was; `is_poisoned`.
     fn check_active(&self) -> Result<()> {
         Ok(())
     }
@@ -168,7 +167,7 @@ impl CheckpointStreamFactory for CheckpointStreams {
     }
 
     fn check_active(&self) -> Result<()> {
-        self.batch().check_open()
+        CheckpointStreams::check_active(self)
     }
 }
 

@@ -41,16 +41,18 @@ pub(crate) fn make_dirs(volume: &Volume) -> Result<()> {
 
 /// Where there is an identity there are the directories: one that is missing has vanished, and its files with it.
 pub(crate) fn check_dirs(volume: &Volume) -> Result<()> {
-    for dir in layout::DIRS {
-        let path = volume.path(dir);
-        match volume.metadata(dir)? {
-            Some(found) if found.kind == FileKind::Dir => {}
-            Some(_) => return Err(Error::io(OPERATION, &path, ErrorKind::NotADirectory.into())),
-            None => {
-                let what = "the directory is missing; bring it back, or create it if it was empty";
-                return Err(Malformed::new(0, what).at(OPERATION, &path));
-            }
+    layout::DIRS.iter().try_for_each(|dir| check_dir(volume, dir))
+}
+
+/// The same of one of them.
+pub(crate) fn check_dir(volume: &Volume, dir: &str) -> Result<()> {
+    let path = volume.path(dir);
+    match volume.metadata(dir)? {
+        Some(found) if found.kind == FileKind::Dir => Ok(()),
+        Some(_) => Err(Error::io(OPERATION, &path, ErrorKind::NotADirectory.into())),
+        None => {
+            let what = "the directory is missing; bring it back, or create it if it was empty";
+            Err(Malformed::new(0, what).at(OPERATION, &path))
         }
     }
-    Ok(())
 }

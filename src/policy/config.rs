@@ -39,8 +39,8 @@ pub enum ConfigWarning {
 
 /// When and how checkpoints are taken. Times count in milliseconds; what is less is cut off.
 ///
-/// Setters refuse what can never be, and what was written down by others is read with the same care; whether the parts fit
-/// together [`validate`](Self::validate) tells. The [`Coordinator`](super::Coordinator) asks it.
+/// Setters refuse numbers and times that can never be, and what was written down by others is read with the same care;
+/// whether the parts fit together, and whether the storage can be, [`validate`](Self::validate) tells. The [`Coordinator`](super::Coordinator) asks it.
 ///
 /// # Examples
 ///
@@ -148,7 +148,7 @@ impl CheckpointConfig {
         self
     }
 
-    /// From the start of one periodic checkpoint to the next; `None` if there are none. At least the
+    /// From the start of one periodic checkpoint to the next at least; `None` if there are none. At least the
     /// [minimum pause](Self::min_pause_between_checkpoints), whatever was set.
     #[must_use]
     pub fn checkpoint_interval(&self) -> Option<Duration> {
@@ -325,8 +325,10 @@ impl CheckpointConfig {
     ///
     /// # Errors
     ///
-    /// `is_invalid` if unaligned checkpoints are to be taken several at a time.
+    /// `is_invalid` if unaligned checkpoints are to be taken several at a time, or if no store can be opened with what the
+    /// storage says.
     pub fn validate(&self) -> Result<Vec<ConfigWarning>> {
+        self.storage.as_ref().map_or(Ok(()), Storage::check)?;
         if self.is_unaligned_checkpoints_enabled() && self.max_concurrent > 1 {
             let why = format!("it is {}, and unaligned checkpoints are taken one at a time", self.max_concurrent);
             return Err(invalid("max_concurrent_checkpoints", why));

@@ -78,6 +78,8 @@ pub struct Coordinator {
     due: Option<Duration>,
     last_completion: Option<Duration>,
     cleaning: usize,
+    /// Whether the store refuses to write; nobody need be told again.
+    needs_reopen: bool,
     /// What the next tick returns.
     actions: Vec<Action>,
 }
@@ -117,7 +119,9 @@ pub enum Action {
         /// Why.
         why: Refusal,
     },
-    /// More checkpoints have failed than is tolerable: end the job as failed.
+    /// End the job as failed: more checkpoints have failed than is tolerable, or the store refuses to write until it is
+    /// reopened. Whoever has something that is committed with a checkpoint (sinks) does nothing about it before the store is
+    /// open again, which tells whether the last checkpoint is there.
     FailJob,
 }
 
@@ -161,19 +165,22 @@ impl Coordinator {
         if subtasks == 0 {
             return Err(Error::invalid("coordinate checkpoints", "there are no subtasks"));
         }
-        Ok(Self {
+        let mut coordinator = Self {
             store,
             subtasks,
             decider: RequestDecider::new(config),
             failures: FailureCounter::new(config),
             expiry: Expiry::new(config),
             attempts: BTreeMap::new(),
-            due: config.checkpoint_interval().map(|interval| now.saturating_add(interval)),
+            due: None,
             last_completion: None,
             cleaning: 0,
+            needs_reopen: false,
             actions: Vec::new(),
             config: config.clone(),
-        })
+        };
+        coordinator.due = coordinator.next_due(now);
+        Ok(coordinator)
     }
 
     /// The store.
@@ -209,7 +216,8 @@ impl Coordinator {
                 Choice::Wait => break,
                 Choice::Start(queued) => self.trigger(queued.id, &queued.request, now),
                 Choice::TooSoon(queued, wait) => {
-                    self.due = Some(now.saturating_add(wait));
+                    // Unless nothing is due any more.
+                    self.due = self.due.map(|_| now.saturating_add(wait));
                     let why = Refusal::MinimumTimeBetweenCheckpoints(wait);
                     self.actions.push(Action::Refuse { request: queued.id, why });
                 }
@@ -218,10 +226,12 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    /// When the next tick has something to do, if nothing happens before; `None` if only what happens makes a difference.
+    /// When the next tick has something to do, if nothing happens before; zero if it has something to do now, `None` if only
+    /// what happens makes a difference. Every other call on the coordinator may change it.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Duration> {
-        if !self.actions.is_empty() {
+        let is_choosable = self.decider.peek(&self.situation(Duration::ZERO)) != Choice::Wait;
+        if is_choosable || !self.actions.is_empty() {
             return Some(Duration::ZERO);
         }
         self.due.into_iter().chain(self.expiry.next_deadline()).min()
@@ -289,12 +299,15 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if no such checkpoint is under way; `is_invalid` if parts are missing, or if the manifest names a
-    /// state as a subtask does: it is still under way then. Those of [`PendingCheckpoint::commit`]: it came to nothing, and
-    /// counts as failed; if the error [needs a reopen](Error::needs_reopen), so does everything from now on.
+    /// `is_not_found` if no such checkpoint is under way; `is_invalid` if parts are missing, if somebody still writes one, or
+    /// if the manifest names a state as a subtask does: it is still under way then. Those of [`PendingCheckpoint::commit`]: it
+    /// is over, as [`pending`](Self::pending) tells, and counts as failed. If the error
+    /// [needs a reopen](Error::needs_reopen), so does everything from now on, and the job fails; if it
+    /// [`is_indeterminate`](Error::is_indeterminate), the checkpoint may be there all the same.
     pub fn complete(&mut self, id: CheckpointId, manifest: ManifestBuilder, now: Duration) -> Result<Checkpoint> {
         let attempt = self.attempts.get(&id).ok_or_else(|| not_pending(id))?;
         attempt.check_complete(id, &manifest)?;
+        attempt.pending.batch().check_no_writers()?;
         let Some(mut attempt) = self.attempts.remove(&id) else { return Err(not_pending(id)) };
         let mut manifest = manifest.kind(attempt.options.kind());
         manifest.states.append(&mut attempt.states);
@@ -309,7 +322,12 @@ impl Coordinator {
                 Ok(checkpoint)
             }
             Err(error) => {
-                self.note_failure(id, attempt.options.kind(), FailureReason::Finalizing);
+                let kind = attempt.options.kind();
+                // Of one that may be there nobody is told that it came to nothing.
+                if !error.is_indeterminate() {
+                    self.actions.push(Action::Abort { id, why: FailureReason::Finalizing });
+                }
+                self.count_failure(id, kind, FailureReason::Finalizing, Some(&error));
                 Err(error)
             }
         }
@@ -342,13 +360,16 @@ impl Coordinator {
 
     /// A periodic request that waits already asks for the same.
     fn request_if_due(&mut self, now: Duration) {
-        let (Some(due), Some(interval)) = (self.due, self.config.checkpoint_interval()) else { return };
-        if due <= now {
-            self.due = Some(now.saturating_add(interval));
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = self.next_due(now);
             if !self.decider.has_periodic() {
                 self.request(CheckpointRequest::periodic(now));
             }
         }
+    }
+
+    fn next_due(&self, now: Duration) -> Option<Duration> {
+        self.config.checkpoint_interval().map(|interval| now.saturating_add(interval))
     }
 
     fn situation(&self, now: Duration) -> Situation {
@@ -370,11 +391,14 @@ impl Coordinator {
                 let missing = (0..self.subtasks).collect();
                 self.attempts.insert(id, Attempt { pending, options, missing, states: BTreeMap::new() });
                 self.expiry.started(id, now);
+                if wanted.is_periodic {
+                    self.due = self.due.and(self.next_due(now));
+                }
                 self.actions.push(Action::Trigger { id, options, request });
             }
             Err(error) => {
+                self.count_failure(id, wanted.kind, FailureReason::Io, Some(&error));
                 self.actions.push(Action::Refuse { request, why: Refusal::Store(error) });
-                self.count_failure(id, FailureReason::Io);
             }
         }
     }
@@ -382,22 +406,17 @@ impl Coordinator {
     /// One that is no longer running out of time.
     fn give_up(&mut self, id: CheckpointId, why: FailureReason) {
         if let Some(attempt) = self.attempts.remove(&id) {
-            let kind = attempt.options.kind();
-            drop(attempt);
-            self.note_failure(id, kind, why);
+            self.actions.push(Action::Abort { id, why });
+            self.count_failure(id, attempt.options.kind(), why, None);
         }
     }
 
-    /// Whoever has asked for a savepoint is told, and the job goes on.
-    fn note_failure(&mut self, id: CheckpointId, kind: CheckpointKind, why: FailureReason) {
-        self.actions.push(Action::Abort { id, why });
-        if kind == CheckpointKind::Checkpoint {
-            self.count_failure(id, why);
-        }
-    }
-
-    fn count_failure(&mut self, id: CheckpointId, why: FailureReason) {
-        if self.failures.failed(id, why) == Verdict::FailJob {
+    /// Whoever has asked for a savepoint is told, and the job goes on; unless the store cannot.
+    fn count_failure(&mut self, id: CheckpointId, kind: CheckpointKind, why: FailureReason, error: Option<&Error>) {
+        let breaks = error.is_some_and(Error::needs_reopen) && !self.needs_reopen;
+        self.needs_reopen |= breaks;
+        let counts = kind == CheckpointKind::Checkpoint && !self.needs_reopen;
+        if breaks || (counts && self.failures.failed(id, why) == Verdict::FailJob) {
             self.actions.push(Action::FailJob);
         }
     }

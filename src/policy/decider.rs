@@ -13,7 +13,8 @@ const MAX_QUEUED: usize = 1000;
 pub struct CheckpointRequest {
     /// What it is for.
     pub kind: CheckpointKind,
-    /// Whether it starts although as many checkpoints as may are under way.
+    /// Whether it starts although as many checkpoints as may are under way. With unaligned checkpoints, of which there is
+    /// never more than one, nothing does.
     pub is_forced: bool,
     /// Whether it was due, and not asked for by anybody.
     pub is_periodic: bool,
@@ -59,7 +60,7 @@ pub struct Situation {
     pub last_completion: Option<Duration>,
 }
 
-/// What [`RequestDecider::choose`] decided. A request that is in it has left the queue.
+/// What [`RequestDecider::choose`] decided: a request that is in it has left the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// Nothing can start now.
@@ -93,8 +94,8 @@ pub enum Choice {
 pub struct RequestDecider {
     max_concurrent: usize,
     min_pause: Duration,
-    /// Whether savepoints, which are aligned, would have to wait for what is under way.
-    forces_savepoints: bool,
+    /// Whether anything may start beside what is under way; savepoints then do.
+    may_force: bool,
     /// The best one last.
     queue: Vec<QueuedRequest>,
     next: u64,
@@ -139,7 +140,7 @@ impl RequestDecider {
         Self {
             max_concurrent: usize::try_from(config.max_concurrent_checkpoints()).unwrap_or(usize::MAX),
             min_pause: config.min_pause_between_checkpoints(),
-            forces_savepoints: !config.is_unaligned_checkpoints_enabled(),
+            may_force: !config.is_unaligned_checkpoints_enabled(),
             queue: Vec::new(),
             next: 0,
         }
@@ -148,7 +149,7 @@ impl RequestDecider {
     /// Adds a request. If too many wait (1,000), it is refused if the worst of these was asked for by somebody; else the
     /// worst of all is, this one included.
     pub fn submit(&mut self, mut request: CheckpointRequest) -> Submitted {
-        request.is_forced |= request.is_savepoint() && self.forces_savepoints;
+        request.is_forced = self.may_force && (request.is_forced || request.is_savepoint());
         let id = RequestId(self.next);
         self.next += 1;
         let queued = QueuedRequest { id, request };
@@ -163,12 +164,21 @@ impl RequestDecider {
 
     /// Decides about the best request. After a [`Choice::TooSoon`] there may be another one.
     pub fn choose(&mut self, situation: &Situation) -> Choice {
+        let choice = self.peek(situation);
+        if choice != Choice::Wait {
+            self.queue.pop();
+        }
+        choice
+    }
+
+    /// What [`choose`](Self::choose) would decide. Nothing leaves the queue.
+    #[must_use]
+    pub fn peek(&self, situation: &Situation) -> Choice {
         let Some(best) = self.queue.last().copied() else { return Choice::Wait };
         let is_full = situation.pending >= self.max_concurrent && !best.request.is_forced;
         if situation.is_triggering || situation.cleaning > self.max_concurrent || is_full {
             return Choice::Wait;
         }
-        self.queue.pop();
         match self.time_to_wait(&best.request, situation) {
             Some(wait) => Choice::TooSoon(best, wait),
             None => Choice::Start(best),

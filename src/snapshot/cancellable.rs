@@ -51,6 +51,11 @@ impl CheckpointStreamFactory for CancellableStreams {
         Ok(Box::new(CancellableStream { stream, watch }))
     }
 
+    fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
+        self.watch.check()?;
+        self.streams.write(scope, bytes)
+    }
+
     fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> Result<bool> {
         self.watch.check()?;
         self.streams.can_fast_duplicate(handle, scope)

@@ -12,7 +12,8 @@ use crate::{
 /// Writes a state twice: into the store, and once more for recovering on this machine without the store.
 ///
 /// The first is what counts. Should the second fail, it is dropped, the failure is remembered, and the first goes on; should
-/// the first fail, so does this.
+/// the first fail, so does this. The handles tell whether both have the same bytes, so the second goes to a store as well, or
+/// has handles with the bytes in them.
 ///
 /// # Examples
 ///

@@ -17,7 +17,7 @@
 //!    takes the job;
 //! 4. the job writes. A cancel from now on makes its streams fail at their next call, and the job ends by itself;
 //! 5. the result is logged ([`SnapshotRunner::log_to`]), then the resources are released, then the task is over: from here on
-//!    a cancel is too late. If one was not, the result is discarded, and the task ends as cancelled.
+//!    a cancel is too late. If one was not, the task ends as cancelled. A result that nobody gets is discarded.
 //!
 //! Nothing of this is durable: what was written becomes so with the checkpoint, and a crash leaves what a crash of a pending
 //! checkpoint leaves. States of a snapshot that came to nothing are dead bytes that go with the pending checkpoint.
@@ -25,7 +25,7 @@
 //! # On a thread-per-core engine
 //!
 //! The core does the first phase, and hands the task to a helper thread through whatever queue it has; the result comes
-//! back through another. It never waits:
+//! back through another. It waits for no disk, if it leaves the commit, which syncs, to a helper as well:
 //!
 //! ```
 //! use std::{sync::{Arc, mpsc}, thread};
@@ -66,10 +66,11 @@
 //! let canceller = task.canceller(); // should it take too long
 //! tasks.send(task).unwrap();
 //!
-//! // ... and some records later:
+//! // ... and some records later, when it is there (`try_recv`):
 //! let result = results.recv().unwrap()?;
 //! assert!(!canceller.cancel(), "it was over already");
-//! pending.commit(Manifest::builder().state("window", result.state().unwrap().clone()))?;
+//! let manifest = Manifest::builder().state("window", result.state().unwrap().clone());
+//! thread::spawn(move || pending.commit(manifest)).join().unwrap()?;
 //! # drop(tasks);
 //! # helper.join().unwrap();
 //! # Ok::<(), Error>(())

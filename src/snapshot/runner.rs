@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     cancellable::CancellableStreams,
-    task::{Job, SnapshotTask},
+    task::{Made, SnapshotTask},
     turn::Progress,
 };
 use crate::{
@@ -21,7 +21,8 @@ pub enum ExecutionKind {
     /// When the engine runs the task.
     #[default]
     Asynchronous,
-    /// Before [`SnapshotRunner::snapshot`] returns, on its thread; what came of it is still the task that tells.
+    /// Before [`SnapshotRunner::snapshot`] returns, on its thread; what came of it is still the task that tells. Nobody can cancel
+    /// it then.
     Synchronous,
 }
 
@@ -49,6 +50,15 @@ type Log = Arc<dyn Fn(SnapshotEvent) + Send + Sync>;
 pub struct SnapshotRunner<T: ?Sized> {
     strategy: Arc<T>,
     kind: ExecutionKind,
+    log: Log,
+}
+
+/// The second phase. Dropped in this order: the supplier may have something that needs the resources.
+struct Work<R: SnapshotResources, S: StateObject> {
+    id: CheckpointId,
+    supplier: SnapshotSupplier<R, S>,
+    streams: CancellableStreams,
+    resources: Held<R>,
     log: Log,
 }
 
@@ -93,7 +103,8 @@ impl<T: SnapshotStrategy + ?Sized> SnapshotRunner<T> {
         let progress = Arc::new(Progress::new());
         let streams = CancellableStreams::new(id, streams, Arc::clone(&progress));
         let supplier = self.strategy.async_snapshot(&resources.0, id, timestamp_ms, &streams, options)?;
-        let mut task = SnapshotTask::new(id, progress, job(id, resources, supplier, streams, Arc::clone(&self.log)));
+        let work = Work { id, supplier, streams, resources, log: Arc::clone(&self.log) };
+        let mut task = SnapshotTask::new(id, progress, Box::new(move || work.run()));
         if self.kind == ExecutionKind::Synchronous {
             task.run_now();
         }
@@ -101,20 +112,13 @@ impl<T: SnapshotStrategy + ?Sized> SnapshotRunner<T> {
     }
 }
 
-/// The resources are released on every way out, and on success after it was logged.
-fn job<R: SnapshotResources + 'static, S: StateObject + 'static>(
-    id: CheckpointId,
-    resources: Held<R>,
-    supplier: SnapshotSupplier<R, S>,
-    streams: CancellableStreams,
-    log: Log,
-) -> Job<S> {
-    Box::new(move || {
-        let mut resources = resources;
-        let result = supplier(&mut resources.0, &streams)?;
-        log(SnapshotEvent::Written { checkpoint: id, size: result.size() });
-        Ok(result)
-    })
+impl<R: SnapshotResources, S: StateObject> Work<R, S> {
+    /// The resources are released on every way out, and on success after it was logged.
+    fn run(mut self) -> Result<Made<S>> {
+        let made = Made::new((self.supplier)(&mut self.resources.0, &self.streams)?);
+        (self.log)(SnapshotEvent::Written { checkpoint: self.id, size: made.size() });
+        Ok(made)
+    }
 }
 
 impl<T: ?Sized> Clone for SnapshotRunner<T> {

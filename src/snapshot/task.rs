@@ -10,15 +10,19 @@ use crate::{
 };
 
 /// Writes a snapshot, with all that this needs. Dropped, it releases that.
-pub(super) type Job<S> = Box<dyn FnOnce() -> Result<SnapshotResult<S>> + Send>;
+pub(super) type Job<S> = Box<dyn FnOnce() -> Result<Made<S>> + Send>;
 
-/// The second phase of a snapshot: [`run`](Self::run) it, on any thread. Dropped, it is cancelled.
+/// What a snapshot made, until somebody has it. Dropped before, it is discarded; nobody could be told that it could not be.
+pub(super) struct Made<S: StateObject>(SnapshotResult<S>);
+
+/// The second phase of a snapshot: [`run`](Self::run) it, on any thread. Dropped, it is cancelled, and what it made if it was
+/// run already is discarded. Like the streams that it writes into it keeps the store open.
 #[must_use = "a snapshot that is not run is cancelled"]
 pub struct SnapshotTask<S: StateObject + 'static> {
     id: CheckpointId,
     turn: Arc<Turn<Job<S>>>,
     /// If it was run already.
-    result: Option<Result<SnapshotResult<S>>>,
+    result: Option<Result<Made<S>>>,
 }
 
 /// Cancels a [`SnapshotTask`] from any thread. Cheap to clone; it keeps nothing of the snapshot.
@@ -61,27 +65,39 @@ impl<S: StateObject> SnapshotTask<S> {
     ///
     /// # Errors
     ///
-    /// `is_cancelled` if it was cancelled, whatever else happened; what was written is discarded then. Else whatever the
-    /// strategy failed with.
+    /// `is_cancelled` if it was cancelled, whatever else happened; what was written is discarded then, and the resources are
+    /// released by whoever cancelled it, perhaps only just. Else whatever the strategy failed with.
     pub fn run(mut self) -> Result<SnapshotResult<S>> {
         self.run_now();
-        self.result.take().unwrap_or_else(|| Err(cancelled(self.id)))
+        self.result.take().unwrap_or_else(|| Err(cancelled(self.id))).map(Made::deliver)
     }
 
     /// The same, and keeps the result.
     pub(super) fn run_now(&mut self) {
         if let Some((made, was_cancelled)) = self.turn.run(|job| job()) {
-            self.result = Some(if was_cancelled { Err(give_up(self.id, made)) } else { made });
+            self.result = Some(if was_cancelled { Err(cancelled(self.id)) } else { made });
         }
     }
 }
 
-/// Nobody wants it any more, so nobody could be told that it could not be discarded either.
-fn give_up<S: StateObject>(id: CheckpointId, made: Result<SnapshotResult<S>>) -> Error {
-    if let Ok(mut result) = made {
-        let _ = result.discard();
+impl<S: StateObject> Made<S> {
+    pub(super) fn new(result: SnapshotResult<S>) -> Self {
+        Self(result)
     }
-    cancelled(id)
+
+    pub(super) fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn deliver(mut self) -> SnapshotResult<S> {
+        std::mem::replace(&mut self.0, SnapshotResult::empty())
+    }
+}
+
+impl<S: StateObject> Drop for Made<S> {
+    fn drop(&mut self) {
+        let _ = self.0.discard();
+    }
 }
 
 pub(super) fn cancelled(id: CheckpointId) -> Error {
@@ -97,8 +113,9 @@ impl<S: StateObject> Drop for SnapshotTask<S> {
 
 impl SnapshotCanceller {
     /// Cancels the task: one that was not run yet never will be, and its resources are released here; of one that is
-    /// running every stream fails at its next call, and it ends as cancelled. Returns at once. False if it was over
-    /// already, and its result counts.
+    /// running every stream fails at its next call, and it ends as cancelled. This does not wait for that: whoever wants to
+    /// commit the checkpoint without this snapshot waits until [`run`](SnapshotTask::run) has returned, because a stream that
+    /// is still open makes the commit fail. False if the task was over already.
     #[expect(clippy::must_use_candidate, reason = "mostly nobody wants to know")]
     pub fn cancel(&self) -> bool {
         self.task.cancel()

@@ -92,7 +92,7 @@ impl Store {
     /// # Errors
     ///
     /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
-    /// removed is in the report.
+    /// removed, or not be written for closing, is in the report; the next open sees to it.
     ///
     /// # Examples
     ///
@@ -117,8 +117,12 @@ impl Store {
 
     /// The same, by another rule than the store was opened with.
     pub(crate) fn finish_with(self, cleanup: ExternalizedCheckpointCleanup, outcome: JobOutcome) -> Result<Reclaimed> {
-        let report = self.forget_planned(|catalog| catalog.end_of_job(cleanup, outcome))?;
-        self.close()?;
+        let mut report = self.forget_planned(|catalog| catalog.end_of_job(cleanup, outcome))?;
+        for error in self.wind_up()? {
+            // What failed before was tried again.
+            report.failures.retain(|before| before.path().is_none() || before.path() != error.path());
+            report.failures.push(error);
+        }
         Ok(report)
     }
 

@@ -34,8 +34,8 @@ use crate::{
 /// An open checkpoint store: one directory, one writing process. Cheap to clone; clones share it, in any threads.
 ///
 /// No thread is started and nothing runs in the background. The lock on the directory is given back when the last clone
-/// is gone, and with it every pending checkpoint, writer, [`Checkpoint`], view and reader; a crash gives it back as
-/// well.
+/// is gone, and with it every pending checkpoint, everything that writes into one, [`Checkpoint`], view and reader; a crash
+/// gives it back as well.
 ///
 /// # Examples
 ///
@@ -341,15 +341,24 @@ impl Store {
     ///
     /// `is_poisoned`, `is_fenced`, and those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
+        self.wind_up()?.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Returns what merely could not be done.
+    fn wind_up(&self) -> Result<Vec<Error>> {
         self.0.volume.check_writable("close")?;
         self.0.publisher.write.seal();
         let mut leftovers = self.forget_planned(|_| Vec::new())?.failures;
         // Whoever does the maintenance: after this nobody can.
         leftovers.extend(self.0.registry.remove_dead().failures);
         if let Some(floor) = self.0.registry.catalog(|catalog| catalog.id_floor()) {
-            self.0.identity.raise_floor(floor)?;
+            match self.0.identity.raise_floor(floor) {
+                Ok(()) => {}
+                Err(error) if error.needs_reopen() => return Err(error),
+                Err(error) => leftovers.insert(0, error),
+            }
         }
-        leftovers.into_iter().next().map_or(Ok(()), Err)
+        Ok(leftovers)
     }
 }
 

@@ -66,7 +66,7 @@ impl PendingCheckpoint {
 
 impl CheckpointStreams {
     pub(crate) fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> bool {
-        let Some(extent) = handle.extent() else { return false };
+        let Some(extent) = handle.extent().filter(|_| self.batch().check_open().is_ok()) else { return false };
         let publisher = self.publisher();
         let data = self.data_file(extent.file);
         let original = layout::data_file(data.id, data.lent());
@@ -77,9 +77,11 @@ impl CheckpointStreams {
     }
 
     pub(crate) fn duplicate(&self, handles: &[StateHandle], scope: Scope) -> Result<Vec<StateHandle>> {
+        self.batch().check_open()?;
         let mut copies = BTreeMap::new();
         for (file, extents) in by_file(handles.iter()) {
-            copies.insert(file, self.duplicate_file(file, &extents, scope)?);
+            let copy = self.duplicate_file(file, &extents, scope).or_else(|error| self.unless_ended(error))?;
+            copies.insert(file, copy);
         }
         let mut last = None;
         let mut copy_of = |file: FileId| match last {
@@ -92,6 +94,16 @@ impl CheckpointStreams {
                 None => handle.clone(),
             };
         Ok(handles.iter().map(&mut copy).collect())
+    }
+
+    /// What nobody refers to any more may have gone meanwhile: that says nothing about it. Nor does anybody need a name that
+    /// was made.
+    fn unless_ended(&self, error: Error) -> Result<FileId> {
+        let ended = self.batch().check_open();
+        if ended.is_err() {
+            self.publisher().registry.tidy(0);
+        }
+        ended.and(Err(error))
     }
 
     fn data_file(&self, file: FileId) -> DataFile {

@@ -25,7 +25,7 @@ use crate::{
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
     manifest::{FileOrigin, Lent},
-    options::{Durability, MAX_INLINE_THRESHOLD, Merging, Options},
+    options::{Durability, Merging, Options},
     reclaim::registry::{Adopted, Hold, Origin, Registry, not_lent},
 };
 
@@ -104,8 +104,9 @@ pub(super) struct OpenWriter(Arc<Batch>);
 impl WriteSettings {
     /// Refuses what no store can be opened with.
     pub(crate) fn check(options: &Options) -> Result<()> {
-        if options.inline_threshold > MAX_INLINE_THRESHOLD {
-            let why = format!("{} bytes are above the largest, {MAX_INLINE_THRESHOLD}", options.inline_threshold);
+        let Options { inline_threshold, max_inline_threshold, .. } = options;
+        if inline_threshold > max_inline_threshold {
+            let why = format!("{inline_threshold} bytes are above the largest, {max_inline_threshold}");
             return Err(Error::invalid("set inline_threshold", why));
         }
         Allocator::check(options)
@@ -411,13 +412,23 @@ impl Batch {
         Ok(())
     }
 
-    /// Ends writing for the commit; refuses while a writer is open.
-    pub(crate) fn seal(&self) -> Result<Unsynced> {
-        let mut state = self.state.lock();
+    /// Fails while a writer is open.
+    pub(crate) fn check_no_writers(&self) -> Result<()> {
+        self.none_open(&self.state.lock())
+    }
+
+    fn none_open(&self, state: &State) -> Result<()> {
         if state.writers > 0 {
             let why = format!("{} of its writers are still open: finish or drop them first", state.writers);
             return Err(Error::invalid(format!("commit checkpoint {}", self.id), why));
         }
+        Ok(())
+    }
+
+    /// Ends writing for the commit; refuses while a writer is open.
+    pub(crate) fn seal(&self) -> Result<Unsynced> {
+        let mut state = self.state.lock();
+        self.none_open(&state)?;
         self.closed.store(true, Ordering::Release);
         let (segments, dirs) = (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.dirs));
         drop(state);

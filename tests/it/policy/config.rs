@@ -221,6 +221,23 @@ fn store_of_a_configuration_is_opened_as_it_says() {
 }
 
 #[test]
+fn storage_that_no_store_can_be_opened_with_does_not_validate() {
+    let rows: [Storage; 4] = [
+        MemoryStorage { max_state_size: 0, directory: None }.into(),
+        FilesystemStorage { inline_threshold: 1 << 40, ..FilesystemStorage::new("/s") }.into(),
+        FilesystemStorage::new("").into(),
+        CustomStorage::new("mine", "", std::sync::Arc::new(MemoryDisk::new())).into(),
+    ];
+    for storage in rows {
+        let error = config(|c| c.set_checkpoint_storage(storage.clone())).validate().unwrap_err();
+        assert!(error.is_invalid(), "{storage:?}: {error}");
+    }
+    let detached = r#"{"custom":{"name":"mine","root":"/s"}}"#;
+    let detached: Storage = serde_json::from_str(detached).unwrap();
+    assert_eq!(config(|c| c.set_checkpoint_storage(detached)).validate().unwrap(), [], "it may get its disk yet");
+}
+
+#[test]
 fn custom_storage_is_written_down_without_its_disk() {
     let mut custom = CustomStorage::new("mine", "/root", std::sync::Arc::new(MemoryDisk::new()));
     custom.settings.insert("key".to_owned(), "7".to_owned());

@@ -94,10 +94,11 @@ fn late_tick_begins_one_checkpoint_and_the_next_an_interval_later() {
     for now in [1050, 1150, 1250] {
         assert!(tick(&mut coordinator, now).is_empty());
     }
-    finish(&mut coordinator, id(1), 1260);
-    assert_eq!(tick(&mut coordinator, 1260), ["trigger 2 Checkpoint"]);
-    finish(&mut coordinator, id(2), 1261);
-    assert!(tick(&mut coordinator, 1262).is_empty());
+    finish(&mut coordinator, id(1), 1349);
+    assert_eq!(tick(&mut coordinator, 1349), ["trigger 2 Checkpoint"]);
+    finish(&mut coordinator, id(2), 1349);
+    assert!(tick(&mut coordinator, 1448).is_empty(), "an interval from the start of the last one");
+    assert_eq!(tick(&mut coordinator, 1449), ["trigger 3 Checkpoint"]);
 }
 
 #[test]
@@ -169,16 +170,77 @@ fn commit_that_fails_counts_and_the_next_one_works() {
 }
 
 #[test]
-fn store_that_refuses_to_write_is_told_of_with_every_request() {
-    let (disk, mut coordinator) = coordinator(&periodic(|c| c));
+fn store_that_must_be_reopened_fails_the_job_once_whatever_is_tolerable() {
+    for tolerable in [0, 3, u32::MAX] {
+        let (disk, mut coordinator) = coordinator(&periodic(|c| c.set_tolerable_checkpoint_failure_number(tolerable)));
+        tick(&mut coordinator, 100);
+        acknowledge(&mut coordinator, id(1), 0);
+        acknowledge(&mut coordinator, id(1), 1);
+        // After the manifest has its name nobody knows.
+        disk.fail_nth(Call::SyncDir, 2, Fault::Error(EIO));
+        let error = coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err();
+        assert!(error.is_indeterminate());
+        assert_eq!(tick(&mut coordinator, 111), ["fail job"], "and not that it came to nothing: it may be there");
+        for now in [200, 300, 400] {
+            assert_eq!(tick(&mut coordinator, now), ["refuse, store: true"]);
+        }
+        coordinator.request(CheckpointRequest::savepoint(ms(401)));
+        assert_eq!(tick(&mut coordinator, 401), ["refuse, store: true"]);
+        drop(coordinator);
+        assert_eq!(Options::new().disk(disk).open(ROOT).unwrap().checkpoint_ids(), [id(1)], "as it is here");
+    }
+}
+
+#[test]
+fn checkpoint_whose_part_is_still_being_written_is_still_under_way() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c));
     tick(&mut coordinator, 100);
+    let streams = coordinator.streams(id(1)).unwrap();
     acknowledge(&mut coordinator, id(1), 0);
     acknowledge(&mut coordinator, id(1), 1);
-    // After the manifest has its name nobody knows.
-    disk.fail_nth(Call::SyncDir, 2, Fault::Error(EIO));
-    assert!(coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err().needs_reopen());
-    assert_eq!(tick(&mut coordinator, 111), ["abort 1 Finalizing", "fail job"]);
-    assert_eq!(tick(&mut coordinator, 200), ["refuse, store: true", "fail job"]);
+    let again = streams.create_stream(Scope::Shared).unwrap();
+    let error = coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("still open"), "{error}");
+    assert!(tick(&mut coordinator, 111).is_empty() && coordinator.pending().eq([id(1)]));
+    drop(again);
+    coordinator.complete(id(1), Manifest::builder(), ms(112)).unwrap();
+}
+
+#[test]
+fn engine_that_sleeps_until_it_is_woken_misses_nothing() {
+    let (_, mut coordinator) = coordinator(&CheckpointConfig::new());
+    let now = Some(Duration::ZERO);
+    assert_eq!(coordinator.next_wakeup(), None);
+    coordinator.request(CheckpointRequest::checkpoint(ms(1)));
+    assert_eq!(coordinator.next_wakeup(), now, "somebody asked");
+    tick(&mut coordinator, 1);
+    let timeout = Some(ms(600_001));
+    assert_eq!(coordinator.next_wakeup(), timeout, "it is under way");
+    coordinator.request(CheckpointRequest::checkpoint(ms(2)));
+    assert_eq!(coordinator.next_wakeup(), timeout, "it has to wait");
+    finish(&mut coordinator, id(1), 3);
+    assert_eq!(coordinator.next_wakeup(), now, "it may start");
+    coordinator.set_cleaning(2);
+    assert_eq!(coordinator.next_wakeup(), None);
+    coordinator.set_cleaning(0);
+    assert_eq!(coordinator.next_wakeup(), now);
+    assert_eq!(tick(&mut coordinator, 4), ["trigger 2 Checkpoint"]);
+}
+
+#[test]
+fn what_is_too_soon_makes_nothing_due_that_was_not() {
+    let paused = |c: &mut CheckpointConfig| c.set_min_pause_between_checkpoints(ms(80)).clone();
+    for mut config in [CheckpointConfig::new(), periodic(|c| c)] {
+        let (_, mut coordinator) = coordinator(&paused(&mut config));
+        coordinator.request(CheckpointRequest::checkpoint(ms(1)));
+        tick(&mut coordinator, 1);
+        finish(&mut coordinator, id(1), 10);
+        coordinator.stop();
+        coordinator.request(CheckpointRequest::periodic(ms(20)));
+        assert_eq!(tick(&mut coordinator, 20), ["too soon by 70ms"]);
+        assert_eq!(coordinator.next_wakeup(), None);
+        assert!(tick(&mut coordinator, 9_000).is_empty());
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! G4: which request is next, and whether it may start.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use piton::{
     CheckpointKind::{Checkpoint, Savepoint},
@@ -38,9 +41,7 @@ fn better_request_comes_first_in_whatever_order_they_were_made() {
         ("older first", request(Checkpoint, false, true, 1), request(Checkpoint, false, true, 2)),
     ];
     for (claim, better, worse) in rows {
-        // So that savepoints are not forced by themselves.
-        let unaligned = config(|c| c.enable_unaligned_checkpoints());
-        let (mut one, mut other) = (RequestDecider::new(&unaligned), RequestDecider::new(&unaligned));
+        let (mut one, mut other) = (plain(), plain());
         let ids = [better, worse].map(|request| one.submit(request).id);
         assert_eq!(order(&mut one), ids, "{claim}");
         let ids = [worse, better].map(|request| other.submit(request).id);
@@ -52,16 +53,19 @@ fn better_request_comes_first_in_whatever_order_they_were_made() {
 }
 
 #[test]
-fn savepoints_are_forced_unless_unaligned_is_on() {
-    let mut decider = plain();
-    decider.submit(CheckpointRequest::savepoint(ms(0)));
+fn savepoints_are_forced_and_with_unaligned_nothing_is() {
     let full = Situation { pending: 1, ..Situation::default() };
-    assert!(matches!(decider.choose(&full), Choice::Start(queued) if queued.request.is_forced));
+    for wanted in [CheckpointRequest::savepoint(ms(0)), request(Checkpoint, true, false, 0)] {
+        let mut decider = plain();
+        decider.submit(wanted);
+        assert!(matches!(decider.choose(&full), Choice::Start(queued) if queued.request.is_forced));
 
-    let mut decider = RequestDecider::new(&config(|c| c.enable_unaligned_checkpoints()));
-    decider.submit(CheckpointRequest::savepoint(ms(0)));
-    assert_eq!(decider.choose(&full), Choice::Wait);
-    assert!(matches!(decider.choose(&Situation::default()), Choice::Start(queued) if !queued.request.is_forced));
+        let mut decider = RequestDecider::new(&config(CheckpointConfig::enable_unaligned_checkpoints));
+        decider.submit(wanted);
+        assert_eq!(decider.choose(&full), Choice::Wait);
+        let free = Situation::default();
+        assert!(matches!(decider.choose(&free), Choice::Start(queued) if !queued.request.is_forced));
+    }
 }
 
 #[test]
@@ -192,20 +196,14 @@ proptest! {
                     }
                 },
                 Step::Choose(situation) => {
-                    let best = waiting.iter().min_by_key(|queued| rank(queued)).copied();
-                    let (chosen, is_start) = match decider.choose(&situation) {
-                        Choice::Wait => continue,
-                        Choice::Start(queued) => (queued, true),
-                        Choice::TooSoon(queued, wait) => {
-                            prop_assert!(!wait.is_zero() && queued.request.is_periodic);
-                            (queued, false)
-                        }
-                    };
-                    prop_assert_eq!(Some(chosen), best);
-                    prop_assert!(!situation.is_triggering && situation.cleaning <= max as usize);
-                    prop_assert!(!is_start || chosen.request.is_forced || situation.pending < max as usize);
-                    prop_assert!(answered.insert(chosen.id));
-                    waiting.retain(|queued| queued.id != chosen.id);
+                    let expected = expected(&waiting, &situation, max as usize, ms(pause));
+                    prop_assert_eq!(decider.peek(&situation), expected);
+                    let choice = decider.choose(&situation);
+                    prop_assert_eq!(choice, expected);
+                    if let Choice::Start(chosen) | Choice::TooSoon(chosen, _) = choice {
+                        prop_assert!(answered.insert(chosen.id));
+                        waiting.retain(|queued| queued.id != chosen.id);
+                    }
                 }
             }
             prop_assert_eq!(decider.len(), waiting.len());
@@ -220,8 +218,24 @@ proptest! {
     }
 }
 
+/// The rule, said another way.
+fn expected(waiting: &[QueuedRequest], situation: &Situation, max: usize, pause: Duration) -> Choice {
+    let Some(best) = waiting.iter().min_by_key(|queued| rank(queued)).copied() else { return Choice::Wait };
+    let CheckpointRequest { kind, is_forced, is_periodic, .. } = best.request;
+    if situation.is_triggering || situation.cleaning > max || (situation.pending >= max && !is_forced) {
+        return Choice::Wait;
+    }
+    let keeps_the_pause = is_periodic && !is_forced && kind == Checkpoint;
+    match situation.last_completion {
+        Some(last) if keeps_the_pause && last + pause > situation.now => {
+            Choice::TooSoon(best, (last + pause).saturating_sub(situation.now))
+        }
+        _ => Choice::Start(best),
+    }
+}
+
 /// The order as the rule has it, said another way.
-fn rank(queued: &QueuedRequest) -> (u8, u8, u8, std::time::Duration, RequestId) {
+fn rank(queued: &QueuedRequest) -> (u8, u8, u8, Duration, RequestId) {
     let request = &queued.request;
     (
         u8::from(request.kind == Checkpoint),

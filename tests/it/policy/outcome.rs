@@ -7,7 +7,7 @@ use piton::{
     },
     JobOutcome::{self, Cancelled, Failed, Finished, Suspended},
     Manifest, Options,
-    testing::{SimDisk, Survival},
+    testing::{Call, Fault, SimDisk, Survival},
 };
 
 use crate::support::{ROOT, commit_states};
@@ -72,6 +72,47 @@ fn what_is_not_known_to_be_no_savepoint_stays() {
     assert!(store.checkpoint(damaged).unwrap_err().is_corrupt());
     store.finish(Finished).unwrap();
     assert_eq!(options.open(ROOT).unwrap().checkpoint_ids(), [damaged]);
+}
+
+#[test]
+fn checkpoint_that_another_process_reads_stays_at_the_end() {
+    let options = Options::new().disk(SimDisk::new());
+    let store = options.clone().open(ROOT).unwrap();
+    commit(&store, Checkpoint);
+    let read = commit(&store, Checkpoint);
+    let reader = options.clone().open_read_only(ROOT).unwrap().checkpoint(read).unwrap();
+    let report = store.finish(Finished).unwrap();
+    assert_eq!((report.checkpoints.len(), report.in_use), (1, vec![read]));
+    let store = options.clone().open(ROOT).unwrap();
+    assert_eq!((store.checkpoint_ids(), store.next_id().get()), (vec![read], 3));
+    drop(reader);
+    let report = store.finish(Finished).unwrap();
+    assert_eq!(report.checkpoints, [read]);
+    assert!(options.open(ROOT).unwrap().checkpoint_ids().is_empty());
+}
+
+#[test]
+fn failing_removal_of_data_is_no_error_of_the_end() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    commit(&store, Checkpoint);
+    // The manifest goes, the data does not, however often it is tried.
+    (2..20).for_each(|nth| disk.fail_nth(Call::Remove, nth, Fault::Error(5)));
+    let report = store.finish(Finished).unwrap();
+    assert_eq!((report.checkpoints.len(), report.failures.len()), (1, 1), "{report:?}");
+    assert_eq!(report.failures[0].raw_os_error(), Some(5));
+    let store = Options::new().disk(disk.cut_power(Survival::Everything)).open(ROOT).unwrap();
+    assert_eq!((store.usage().physical_files, store.open_report().removed.len()), (0, 1));
+}
+
+#[test]
+fn store_that_must_be_reopened_says_so_at_the_end() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    commit(&store, Checkpoint);
+    disk.fail_nth(Call::SyncDir, 1, Fault::Error(5));
+    assert!(store.clone().finish(Finished).unwrap_err().is_indeterminate());
+    assert!(store.finish(Finished).unwrap_err().is_poisoned());
 }
 
 #[test]

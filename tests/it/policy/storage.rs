@@ -92,6 +92,7 @@ fn filesystem_takes_its_threshold_and_its_buffer() {
 
 fn fault(storage: &dyn CheckpointStorage, pointer: &str) -> PointerFault {
     let error = storage.resolve(pointer.as_ref()).unwrap_err();
+    assert!(!error.to_string().contains("  "), "{error}");
     let fault = error.pointer_fault();
     let (is_invalid, is_missing) = (error.is_invalid(), error.is_not_found());
     assert_eq!(
@@ -188,6 +189,89 @@ fn empty_malformed_and_missing_pointers_are_told_apart() {
     let astray = path(&format!("elsewhere/{:020}.manifest", id.get()));
     std::fs::copy(root.join(format!("manifests/{:020}.manifest", id.get())), &astray).unwrap();
     assert_eq!(fault(&storage, &astray), PointerFault::Malformed);
+}
+
+#[test]
+fn what_is_neither_file_nor_directory_is_malformed() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("state");
+    let storage = FilesystemStorage::new(&root);
+    let id = commit_states(&storage.open().unwrap(), &[bytes(1, 5_000)]).unwrap().id();
+    let manifest = root.join(format!("manifests/{:020}.manifest", id.get()));
+    for (from, to) in [(manifest.clone(), "to a manifest"), (root.join("piton.store"), "to a file")] {
+        std::os::unix::fs::symlink(from, dir.path().join(to)).unwrap();
+        assert_eq!(fault(&storage, dir.path().join(to).to_str().unwrap()), PointerFault::Malformed, "{to}");
+    }
+    std::os::unix::fs::symlink("nowhere", dir.path().join("to nothing")).unwrap();
+    assert_eq!(fault(&storage, dir.path().join("to nothing").to_str().unwrap()), PointerFault::Missing);
+    std::os::unix::fs::symlink(&manifest, root.join(format!("manifests/{:020}.manifest", 77))).unwrap();
+    let alias = root.join(format!("manifests/{:020}.manifest", 77));
+    assert_eq!(fault(&storage, alias.to_str().unwrap()), PointerFault::Malformed);
+    assert_eq!(fault(&storage, "/dev/null"), PointerFault::Malformed);
+}
+
+#[test]
+fn path_that_is_no_text_is_a_path() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join(std::ffi::OsStr::from_bytes(b"state \xff"));
+    let storage = FilesystemStorage::new(&root);
+    let id = commit_states(&storage.open().unwrap(), &[bytes(1, 5_000)]).unwrap().id();
+    let found = storage.resolve(&root).unwrap();
+    assert_eq!((&found.root, found.id), (&root, id));
+    assert_eq!(storage.resolve(&found.path()).unwrap(), found);
+}
+
+#[test]
+fn store_that_has_lost_something_is_damaged_and_not_missing() {
+    type Lose = fn(&Path);
+    let rows: [(&str, Lose); 2] = [
+        ("piton.store", |root| std::fs::remove_file(root.join("piton.store")).unwrap()),
+        ("manifests", |root| std::fs::remove_dir_all(root.join("manifests")).unwrap()),
+    ];
+    for (what, lose) in rows {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state");
+        let storage = FilesystemStorage::new(&root);
+        commit_states(&storage.open().unwrap(), &[bytes(1, 5_000)]).unwrap();
+        lose(&root);
+        let errors = [storage.resolve(&root).unwrap_err(), Options::new().open_read_only(&root).unwrap_err()];
+        for error in errors {
+            assert!(error.is_corrupt() && error.to_string().contains(what), "{error}");
+        }
+    }
+    // Nor is an export that was not completed a store.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("piton.partial"), b"").unwrap();
+    assert!(FilesystemStorage::new("unused").resolve(dir.path()).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn only_rolled_back_checkpoints_are_said_to_be_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = FilesystemStorage::new(dir.path());
+    let store = storage.open().unwrap();
+    let [first, _] = [1, 2].map(|n| commit_states(&store, &[bytes(n, 5_000)]).unwrap().id());
+    store.rollback_to(first).unwrap();
+    store.forget(first).unwrap();
+    let error = storage.resolve(dir.path()).unwrap_err();
+    assert!(
+        error.is_not_found() && error.pointer_fault().is_none() && error.to_string().contains("rolled back"),
+        "{error}"
+    );
+}
+
+#[test]
+fn newest_checkpoint_is_restored_while_a_writer_forgets_it() {
+    let disk = crate::support::hooked::HookedDisk::new();
+    let store = Options::new().disk(disk.clone()).retain(1).open(crate::support::ROOT).unwrap();
+    commit_states(&store, &[bytes(1, 5_000)]).unwrap();
+    let storage = CustomStorage::new("hooked", crate::support::ROOT, Arc::new(disk.clone()));
+    // As soon as the reader has the newest one locked there is a newer one.
+    *disk.after_pin.lock().unwrap() = Some(Box::new(move || drop(commit_states(&store, &[bytes(2, 5_000)]).unwrap())));
+    let restored = storage.restore(crate::support::ROOT.as_ref()).unwrap();
+    let seed = restored.id().get();
+    assert_eq!(read_states(&restored).unwrap()[0].1, bytes(seed, 5_000));
 }
 
 #[test]

@@ -29,11 +29,24 @@ fn both_get_the_same_bytes_whatever_each_takes_at_a_time() {
 }
 
 #[test]
+fn interrupted_calls_are_repeated_on_either_side() {
+    for (first, second) in [(true, false), (false, true), (true, true)] {
+        let interrupted = |interrupted| Flaky { interrupted, ..Flaky::default() };
+        let mut stream = both(interrupted(first), interrupted(second));
+        stream.write_all(b"state").unwrap();
+        let written = stream.finish_both().unwrap();
+        assert_eq!(written.primary, written.secondary.unwrap());
+    }
+}
+
+#[test]
 fn failing_second_is_dropped_and_remembered_and_the_first_goes_on() {
     let rows = [
         ("write", Flaky { fails_at: Some(10), ..Flaky::default() }, true),
-        ("sync", Flaky { fails_to_sync: true, ..Flaky::default() }, true),
-        ("finish", Flaky { fails_to_finish: true, ..Flaky::default() }, false),
+        ("sync", Flaky { fails_in: "sync", ..Flaky::default() }, true),
+        ("flush", Flaky { fails_in: "flush", ..Flaky::default() }, true),
+        ("takes nothing", Flaky { short: Some(0), ..Flaky::default() }, true),
+        ("finish", Flaky { fails_in: "finish", ..Flaky::default() }, false),
     ];
     for (claim, secondary, at_once) in rows {
         let written = Arc::clone(&secondary.written);
@@ -41,6 +54,7 @@ fn failing_second_is_dropped_and_remembered_and_the_first_goes_on() {
         for _ in 0..3 {
             stream.write_all(b"12345678").unwrap();
             stream.sync().unwrap();
+            stream.flush().unwrap();
         }
         assert_eq!(stream.secondary_error().is_some(), at_once, "{claim}");
         assert_eq!(Arc::strong_count(&written) == 1, at_once, "{claim}: dropped at once");
@@ -78,7 +92,7 @@ fn failing_first_fails_both() {
 
     let second = Flaky::default();
     let written = Arc::clone(&second.written);
-    let stream = both(Flaky { fails_to_finish: true, ..Flaky::default() }, second);
+    let stream = both(Flaky { fails_in: "finish", ..Flaky::default() }, second);
     assert!(stream.finish_both().is_err());
     assert_eq!(Arc::strong_count(&written), 1, "it is not finished for nothing");
 }

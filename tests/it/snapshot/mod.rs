@@ -20,7 +20,7 @@ use piton::{
     CheckpointId, CheckpointKind, Error, Result, Scope, StateHandle, Store,
     contract::{
         CheckpointOptions, CheckpointStream, CheckpointStreamFactory, SnapshotResources, SnapshotResult,
-        SnapshotStrategy, SnapshotSupplier,
+        SnapshotStrategy, SnapshotSupplier, StateObject,
     },
 };
 
@@ -51,33 +51,54 @@ impl SnapshotResources for Counted {
     }
 }
 
-type Act = dyn Fn(&dyn CheckpointStreamFactory) -> Result<SnapshotResult<StateHandle>> + Send + Sync;
+/// A state that counts how often it is discarded.
+#[derive(Debug)]
+struct Traced {
+    handle: StateHandle,
+    discards: Arc<AtomicUsize>,
+}
+
+impl StateObject for Traced {
+    fn size(&self) -> u64 {
+        self.handle.len()
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        self.discards.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+type Act = dyn Fn(&dyn CheckpointStreamFactory) -> Result<StateHandle> + Send + Sync;
 
 /// A strategy whose second phase does what it is told.
 struct Told {
     act: Arc<Act>,
     releases: Arc<AtomicUsize>,
+    discards: Arc<AtomicUsize>,
     log: Log,
     prepare_fails: bool,
     asynchronous_part_fails: bool,
 }
 
 impl Told {
-    fn new(
-        act: impl Fn(&dyn CheckpointStreamFactory) -> Result<SnapshotResult<StateHandle>> + Send + Sync + 'static,
-    ) -> Self {
-        let (releases, log) = (Arc::default(), Log::default());
-        Self { act: Arc::new(act), releases, log, prepare_fails: false, asynchronous_part_fails: false }
+    fn new(act: impl Fn(&dyn CheckpointStreamFactory) -> Result<StateHandle> + Send + Sync + 'static) -> Self {
+        let (releases, discards, log) = (Arc::default(), Arc::default(), Log::default());
+        Self { act: Arc::new(act), releases, discards, log, prepare_fails: false, asynchronous_part_fails: false }
     }
 
     fn releases(&self) -> usize {
         self.releases.load(Ordering::SeqCst)
     }
+
+    fn discards(&self) -> usize {
+        self.discards.load(Ordering::SeqCst)
+    }
 }
 
 impl SnapshotStrategy for Told {
     type Resources = Counted;
-    type State = StateHandle;
+    type State = Traced;
 
     fn sync_prepare_resources(&self, id: CheckpointId) -> Result<Counted> {
         self.log.add(format!("prepare {id}"));
@@ -94,21 +115,23 @@ impl SnapshotStrategy for Told {
         timestamp_ms: u64,
         _: &dyn CheckpointStreamFactory,
         options: &CheckpointOptions,
-    ) -> Result<SnapshotSupplier<Counted, StateHandle>> {
+    ) -> Result<SnapshotSupplier<Counted, Traced>> {
         self.log.add(format!("snapshot {id} at {timestamp_ms} {:?}", options.kind()));
         if self.asynchronous_part_fails {
             return Err(Error::invalid("snapshot", "told so"));
         }
-        let (act, log) = (Arc::clone(&self.act), self.log.clone());
+        let (act, log, discards) = (Arc::clone(&self.act), self.log.clone(), Arc::clone(&self.discards));
         Ok(Box::new(move |_, streams| {
             log.add("supply");
-            act(streams)
+            let state = Traced { handle: act(streams)?, discards: Arc::clone(&discards) };
+            let local = Traced { handle: state.handle.clone(), discards };
+            SnapshotResult::stored(state).with_local(local)
         }))
     }
 }
 
-fn write(streams: &dyn CheckpointStreamFactory, bytes: &[u8]) -> Result<SnapshotResult<StateHandle>> {
-    Ok(SnapshotResult::stored(streams.write(Scope::Shared, bytes)?))
+fn write(streams: &dyn CheckpointStreamFactory, bytes: &[u8]) -> Result<StateHandle> {
+    streams.write(Scope::Shared, bytes)
 }
 
 fn plain() -> CheckpointOptions {
@@ -136,12 +159,17 @@ struct Flaky {
     short: Option<usize>,
     /// Fails once it has so many bytes.
     fails_at: Option<usize>,
-    fails_to_sync: bool,
-    fails_to_finish: bool,
+    /// Fails in this verb.
+    fails_in: &'static str,
+    /// The first call is interrupted.
+    interrupted: bool,
 }
 
 impl Write for Flaky {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if std::mem::take(&mut self.interrupted) {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
         let mut written = self.written.lock().unwrap();
         if self.fails_at.is_some_and(|at| written.len() + bytes.len() > at) {
             return Err(std::io::Error::from_raw_os_error(5));
@@ -152,7 +180,7 @@ impl Write for Flaky {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        if self.fails_in == "flush" { Err(std::io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 }
 
@@ -162,11 +190,11 @@ impl CheckpointStream for Flaky {
     }
 
     fn sync(&mut self) -> Result<()> {
-        if self.fails_to_sync { Err(Error::invalid("sync", "told so")) } else { Ok(()) }
+        if self.fails_in == "sync" { Err(Error::invalid("sync", "told so")) } else { Ok(()) }
     }
 
     fn finish(self: Box<Self>) -> Result<StateHandle> {
-        if self.fails_to_finish {
+        if self.fails_in == "finish" {
             return Err(Error::invalid("finish", "told so"));
         }
         Ok(StateHandle::inline(&self.written.lock().unwrap()))

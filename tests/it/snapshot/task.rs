@@ -6,15 +6,18 @@ use std::{
 };
 
 use piton::{
-    Error, Manifest, Result, Scope, StateHandle,
-    contract::{CheckpointStreamFactory, SnapshotResult},
+    Error, Manifest, Options, Result, Scope, StateHandle,
+    contract::CheckpointStreamFactory,
     snapshot::{ExecutionKind, SnapshotEvent, SnapshotRunner, SnapshotTask},
+    testing::SimDisk,
 };
 
-use super::{Told, panic_of, plain, streams, write};
-use crate::support::{bytes, memory};
+use super::{Told, Traced, panic_of, plain, streams, write};
+use crate::support::{ROOT, bytes, hooked::HookedDisk, memory, plain::PlainDisk};
 
-fn snapshot(told: &Arc<Told>, streams: &Arc<dyn CheckpointStreamFactory>) -> Result<SnapshotTask<StateHandle>> {
+type Task = SnapshotTask<Traced>;
+
+fn snapshot(told: &Arc<Told>, streams: &Arc<dyn CheckpointStreamFactory>) -> Result<Task> {
     let log = told.log.clone();
     let runner = SnapshotRunner::new(Arc::clone(told), ExecutionKind::Asynchronous);
     let runner = runner.log_to(move |event| match event {
@@ -34,19 +37,19 @@ fn first_phase_runs_here_and_the_second_where_the_task_is() {
     assert_eq!((task.checkpoint().get(), task.canceller().checkpoint().get()), (1, 1));
     let result = thread::spawn(|| task.run()).join().unwrap().unwrap();
     assert_eq!(told.log.all()[3..], ["supply", "logged 5000", "released"], "released after it was logged");
-    let checkpoint = pending.commit(Manifest::builder().state("it", result.state().unwrap().clone())).unwrap();
-    assert_eq!(*checkpoint.read(result.state().unwrap()).unwrap(), *bytes(1, 5_000));
+    let checkpoint = pending.commit(Manifest::builder().state("it", result.state().unwrap().handle.clone())).unwrap();
+    assert_eq!(*checkpoint.read(&result.state().unwrap().handle).unwrap(), *bytes(1, 5_000));
 }
 
 #[test]
 fn resources_are_released_once_however_it_ends() {
-    type Drive = fn(Result<SnapshotTask<StateHandle>>);
-    type Act = fn(&dyn CheckpointStreamFactory) -> Result<SnapshotResult<StateHandle>>;
+    type Drive = fn(Result<Task>);
+    type Act = fn(&dyn CheckpointStreamFactory) -> Result<StateHandle>;
     let good: Act = |streams| write(streams, b"state");
     let bad: Act = |_| Err(Error::invalid("write", "told so"));
     let panics: Act = |_| panic!("told so");
     let rows: &[(&str, Act, Drive)] = &[
-        ("success", good, |task| assert_eq!(task.unwrap().run().unwrap().state().unwrap().len(), 5)),
+        ("success", good, |task| assert_eq!(task.unwrap().run().unwrap().state().unwrap().handle.len(), 5)),
         ("error", bad, |task| assert!(task.unwrap().run().unwrap_err().is_invalid())),
         ("panic", panics, |task| assert_eq!(panic_of(|| task.unwrap().run()), "told so")),
         ("cancel before the run", good, |task| {
@@ -81,9 +84,11 @@ fn resources_are_released_once_however_it_ends() {
         let (_pending, streams) = streams(&store);
         let told = Arc::new(Told::new(*act));
         let task = snapshot(&told, &streams);
+        // It keeps nothing of the snapshot.
+        let _canceller = task.as_ref().unwrap().canceller();
         assert_eq!(told.releases(), 0, "{claim}: not yet");
         drive(task);
-        assert_eq!(told.releases(), 1, "{claim}");
+        assert_eq!((told.releases(), told.discards()), (1, 0), "{claim}");
         assert_eq!(Arc::strong_count(&told.act), 1, "{claim}: nothing of the task is left");
         assert_eq!(Arc::strong_count(&streams), 1, "{claim}: nor of its streams");
     }
@@ -102,7 +107,7 @@ fn failing_first_phase_leaves_nothing_behind() {
 }
 
 #[test]
-fn log_that_panics_costs_the_result_and_not_the_resources() {
+fn log_that_panics_discards_the_result_and_releases_the_resources() {
     let store = memory();
     let (_pending, streams) = streams(&store);
     let told = Arc::new(Told::new(|streams| write(streams, b"state")));
@@ -110,7 +115,7 @@ fn log_that_panics_costs_the_result_and_not_the_resources() {
     let runner = runner.log_to(|event| assert!(!matches!(event, SnapshotEvent::Written { .. }), "told so"));
     let task = runner.snapshot(piton::CheckpointId::FIRST, 0, streams, &plain()).unwrap();
     panic_of(|| task.run());
-    assert_eq!(told.releases(), 1);
+    assert_eq!((told.releases(), told.discards()), (1, 2), "nobody got it, nor its local copy");
 }
 
 #[test]
@@ -129,7 +134,10 @@ fn synchronous_kind_has_run_before_it_returns_and_the_task_tells_what_came_of_it
         assert_eq!(told.releases(), releases);
         assert!(!task.canceller().cancel(), "it is over");
         assert_eq!(task.run().is_err(), fails);
-        assert_eq!(told.releases(), releases);
+        assert_eq!((told.releases(), told.discards()), (releases, 0));
+        let task = runner.snapshot(piton::CheckpointId::FIRST, 0, Arc::clone(&streams), &plain()).unwrap();
+        drop(task);
+        assert_eq!(told.discards(), if fails { 0 } else { 2 }, "nobody got it");
     }
 }
 
@@ -138,10 +146,14 @@ fn cancel_during_the_run_fails_every_call_of_its_streams_and_ends_it_as_cancelle
     type Verb = fn(&dyn CheckpointStreamFactory, Box<dyn piton::contract::CheckpointStream>) -> Result<()>;
     let verbs: &[(&str, Verb)] = &[
         ("write", |_, mut stream| stream.write_all(b"more").map_err(Error::from_writer)),
+        ("write vectored", |_, mut stream| {
+            stream.write_vectored(&[std::io::IoSlice::new(b"more")]).map(drop).map_err(Error::from_writer)
+        }),
         ("flush", |_, mut stream| stream.flush().map_err(Error::from_writer)),
         ("sync", |_, mut stream| stream.sync()),
         ("finish", |_, stream| stream.finish().map(drop)),
         ("create", |streams, _| streams.create_stream(Scope::Shared).map(drop)),
+        ("write at once", |streams, _| streams.write(Scope::Shared, b"state").map(drop)),
         ("reuse", |streams, _| streams.reuse_previous(&[]).map(drop)),
         ("duplicate", |streams, _| streams.duplicate(&[], Scope::Shared).map(drop)),
         ("can duplicate", |streams, _| streams.can_fast_duplicate(&StateHandle::inline(b""), Scope::Shared).map(drop)),
@@ -154,19 +166,20 @@ fn cancel_during_the_run_fails_every_call_of_its_streams_and_ends_it_as_cancelle
         let (begun, wait) = mpsc::channel();
         let (go_on, told_to) = mpsc::channel::<()>();
         let (begun, told_to) = (Mutex::new(begun), Mutex::new(told_to));
-        let verb = *verb;
+        let (claim, verb) = (*claim, *verb);
         let told = Arc::new(Told::new(move |streams| {
             let mut stream = streams.create_stream(Scope::Shared)?;
             stream.write_all(&bytes(1, 2_000_000)).map_err(Error::from_writer)?;
             streams.check_active()?;
             begun.lock().unwrap().send(()).unwrap();
             told_to.lock().unwrap().recv().unwrap();
-            let failed = verb(streams, stream);
-            assert!(failed.as_ref().err().is_none_or(Error::is_cancelled), "{failed:?}");
-            // Whether it gives up or not.
-            Ok(SnapshotResult::stored(StateHandle::inline(if failed.is_err() { b"failed" } else { b"passed" })))
+            match verb(streams, stream) {
+                Ok(()) => assert_eq!(claim, "none", "a call that was to fail"),
+                Err(error) => assert!(error.is_cancelled() && claim != "none", "{claim}: {error}"),
+            }
+            // It does not give up, whatever it was told.
+            Ok(StateHandle::inline(b"state"))
         }));
-        let log = told.log.clone();
         let task = snapshot(&told, &streams).unwrap();
         let canceller = task.canceller();
         let run = thread::spawn(|| task.run());
@@ -175,8 +188,11 @@ fn cancel_during_the_run_fails_every_call_of_its_streams_and_ends_it_as_cancelle
         assert_eq!(told.releases(), 0, "{claim}: it is using them");
         go_on.send(()).unwrap();
         assert!(run.join().unwrap().unwrap_err().is_cancelled(), "{claim}");
-        assert_eq!(told.releases(), 1, "{claim}");
-        assert!(log.all().contains(&"logged 6".to_owned()), "{claim}: {:?}", log.all());
+        assert_eq!(
+            (told.releases(), told.discards()),
+            (1, 2),
+            "{claim}: what it made is discarded, the local copy too"
+        );
         drop(pending);
         assert_eq!(store.usage().physical_files, 0, "{claim}: what it wrote is gone");
     }
@@ -184,31 +200,124 @@ fn cancel_during_the_run_fails_every_call_of_its_streams_and_ends_it_as_cancelle
 
 #[test]
 fn streams_end_with_their_checkpoint_whatever_is_still_under_way() {
-    let store = memory();
-    let (pending, streams) = streams(&store);
-    let old = pending.write(Scope::Shared, &bytes(1, 5_000)).unwrap();
-    pending.commit(Manifest::builder().state("old", old.clone())).unwrap();
-    assert!(streams.check_active().unwrap_err().is_invalid(), "committed");
+    // With links, and where states have to be copied.
+    let disks = [Options::new().disk(SimDisk::new()), Options::new().disk(PlainDisk(SimDisk::new()))];
+    for options in disks {
+        let store = options.open(ROOT).unwrap();
+        let (pending, streams) = streams(&store);
+        let old: Vec<_> = [1, 2].map(|n| pending.write(Scope::Shared, &bytes(n, 5_000)).unwrap()).to_vec();
+        let manifest = Manifest::builder().state("old", old[0].clone()).state("older", old[1].clone());
+        pending.commit(manifest).unwrap();
+        assert!(streams.check_active().unwrap_err().is_invalid(), "committed");
 
-    let (pending, streams) = self::streams(&store);
-    let mut open = streams.create_stream(Scope::Shared).unwrap();
-    assert!(streams.could_reuse(&old) && streams.can_fast_duplicate(&old, Scope::Exclusive).unwrap());
-    assert_eq!(streams.reuse_previous(std::slice::from_ref(&old)).unwrap(), std::slice::from_ref(&old));
-    drop(pending);
-    assert!(open.write_all(b"more").is_err() && open.finish().is_err());
-    let ended = [
-        streams.create_stream(Scope::Shared).map(drop),
-        streams.reuse_previous(std::slice::from_ref(&old)).map(drop),
-        streams.duplicate(std::slice::from_ref(&old), Scope::Exclusive).map(drop),
-        streams.check_active(),
-    ];
-    for result in ended {
-        assert!(result.unwrap_err().is_invalid());
+        let (pending, streams) = self::streams(&store);
+        let mut open = streams.create_stream(Scope::Shared).unwrap();
+        assert!(streams.could_reuse(&old[0]));
+        assert_eq!(streams.reuse_previous(&old[..1]).unwrap(), &old[..1]);
+        streams.duplicate(&old[..1], Scope::Exclusive).unwrap();
+        drop(pending);
+        assert!(open.write_all(b"more").is_err() && open.finish().is_err());
+        assert!(!streams.could_reuse(&old[0]) && !streams.can_fast_duplicate(&old[0], Scope::Exclusive).unwrap());
+        let ended = [
+            streams.create_stream(Scope::Shared).map(drop),
+            streams.reuse_previous(&old).map(drop),
+            streams.duplicate(&old, Scope::Exclusive).map(drop),
+            streams.duplicate(&old[1..], Scope::Shared).map(drop),
+            streams.duplicate(&[], Scope::Shared).map(drop),
+            streams.check_active(),
+        ];
+        for result in ended {
+            assert!(result.unwrap_err().is_invalid());
+        }
+        // A reference that nobody takes back would keep it.
+        store.begin(store.next_id()).unwrap().commit(Manifest::builder()).unwrap();
+        store.prune(1).unwrap();
+        assert_eq!((store.usage().logical_files, store.usage().logical_bytes), (0, 0));
     }
-    // A reference that nobody takes back would keep it.
-    store.begin(store.next_id()).unwrap().commit(Manifest::builder()).unwrap();
+}
+
+#[test]
+fn state_that_goes_while_it_is_read_for_a_checkpoint_that_has_ended_is_not_damaged() {
+    // While a state is copied the checkpoint is aborted, and the last one that has the state is forgotten.
+    let disk = HookedDisk::new();
+    let options = Options::new().disk(disk.clone()).segment_size(20_000).max_space_amplification(Some(1.0));
+    let store = options.punch_holes(false).open(ROOT).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    let states: Vec<_> = (0..4).map(|n| pending.write(Scope::Shared, &bytes(n, 4_000)).unwrap()).collect();
+    let named = states.iter().enumerate();
+    pending.commit(named.fold(Manifest::builder(), |m, (n, handle)| m.state(n.to_string(), handle.clone()))).unwrap();
+    let pending = store.begin(store.next_id()).unwrap();
+    pending.commit(Manifest::builder().state("0", states[0].clone())).unwrap();
     store.prune(1).unwrap();
-    assert_eq!((store.usage().logical_files, store.usage().logical_bytes), (0, 0));
+    let (pending, streams) = streams(&store);
+    assert!(!streams.could_reuse(&states[0]), "its file is marked");
+    let other = store.clone();
+    *disk.before_open_of_a_segment.lock().unwrap() = Some(Box::new(move || {
+        drop(pending);
+        other.begin(other.next_id()).unwrap().commit(Manifest::builder()).unwrap();
+        other.prune(1).unwrap();
+    }));
+    let error = streams.reuse_previous(&states[..1]).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    assert!(store.damaged().is_empty());
+}
+
+#[test]
+fn streams_keep_the_store_open() {
+    let options = Options::new().disk(SimDisk::new());
+    let store = options.clone().open(ROOT).unwrap();
+    let (pending, streams) = streams(&store);
+    let told = Arc::new(Told::new(|streams| write(streams, b"state")));
+    let task = snapshot(&told, &streams).unwrap();
+    let canceller = task.canceller();
+    drop((pending, streams));
+    store.close().unwrap();
+    assert!(options.clone().open(ROOT).unwrap_err().is_locked());
+    assert!(task.run().unwrap_err().is_invalid());
+    options.open(ROOT).unwrap();
+    assert!(!canceller.cancel());
+}
+
+#[test]
+fn strategies_of_several_kinds_run_from_one_list() {
+    use piton::contract::{
+        CheckpointOptions, SnapshotResources, SnapshotResult, SnapshotStrategy, SnapshotSupplier, StateObject,
+    };
+    type Resources = Box<dyn SnapshotResources>;
+    type State = Box<dyn StateObject>;
+    struct Boxed<T>(T);
+    impl<T: SnapshotStrategy> SnapshotStrategy for Boxed<T> {
+        type Resources = Resources;
+        type State = State;
+        fn sync_prepare_resources(&self, id: piton::CheckpointId) -> Result<Resources> {
+            Ok(Box::new(self.0.sync_prepare_resources(id)?))
+        }
+        fn async_snapshot(
+            &self,
+            _: &Resources,
+            id: piton::CheckpointId,
+            _: u64,
+            _: &dyn CheckpointStreamFactory,
+            _: &CheckpointOptions,
+        ) -> Result<SnapshotSupplier<Resources, State>> {
+            let size = id.get() as usize;
+            Ok(Box::new(move |_, streams| {
+                Ok(SnapshotResult::stored(Box::new(vec![Some(streams.write(Scope::Shared, &bytes(1, size))?), None])))
+            }))
+        }
+    }
+    type Dyn = Arc<dyn SnapshotStrategy<Resources = Resources, State = State>>;
+    let store = memory();
+    let (_pending, streams) = streams(&store);
+    let told = Arc::new(Told::new(|_| unreachable!()));
+    let list: Vec<Dyn> =
+        vec![Arc::new(Boxed(Told { releases: Arc::clone(&told.releases), ..Told::new(|_| unreachable!()) }))];
+    for strategy in list {
+        let runner = SnapshotRunner::new(strategy, ExecutionKind::Synchronous);
+        let task = runner.snapshot(piton::CheckpointId::FIRST, 0, Arc::clone(&streams), &plain()).unwrap();
+        assert_eq!(StateObject::size(&task.run().unwrap()), 1);
+    }
+    assert_eq!(told.releases(), 1);
 }
 
 /// The same as in `interleave`, of whole tasks and on real threads.

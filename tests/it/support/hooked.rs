@@ -27,6 +27,7 @@ pub(crate) struct HookedDisk {
     pub(crate) hinted: Arc<Mutex<Vec<(u64, u64)>>>,
     pub(crate) before_sync_of_manifests: Hook,
     pub(crate) before_open_of_a_manifest: Hook,
+    pub(crate) before_open_of_a_segment: Hook,
     /// In the middle of a list of the manifests: it lacks what was added meanwhile, and what was removed.
     pub(crate) during_list_of_manifests: Hook,
     pub(crate) after_pin: Hook,
@@ -56,6 +57,7 @@ impl HookedDisk {
             hinted: Arc::default(),
             before_sync_of_manifests: Hook::default(),
             before_open_of_a_manifest: Hook::default(),
+            before_open_of_a_segment: Hook::default(),
             during_list_of_manifests: Hook::default(),
             after_pin: Hook::default(),
             before_claim: Hook::default(),
@@ -111,6 +113,9 @@ impl Disk for HookedDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         if path.extension().is_some_and(|extension| extension == "manifest") {
             run(&self.before_open_of_a_manifest);
+        }
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            run(&self.before_open_of_a_segment);
         }
         self.disk.open(path).map(|file| self.file(file))
     }

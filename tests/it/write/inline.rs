@@ -64,7 +64,7 @@ fn flush_and_sync_touch_no_file_while_a_state_may_be_inline() {
 #[test]
 fn inline_threshold_above_one_mebibyte_is_refused_before_anything_is_touched() {
     let dir = tempfile::tempdir().unwrap();
-    let error = Options::new().inline_threshold((64 << 20) + 1).open(dir.path().join("s")).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("67108865"), "{error}");
+    let error = Options::new().inline_threshold((1 << 20) + 1).open(dir.path().join("s")).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("1048577"), "{error}");
     assert!(!dir.path().join("s").exists());
 }
