@@ -312,7 +312,8 @@ impl Error {
     }
 
     /// The store refuses to write until it is reopened: any of `is_poisoned`, `is_fenced` and `is_indeterminate`. After
-    /// every other error the next attempt may succeed.
+    /// every other error the next attempt may succeed, or says so itself: a directory sync that failed is an error of the file
+    /// system, and what is written next is refused.
     #[must_use]
     pub fn needs_reopen(&self) -> bool {
         self.is_poisoned() || self.is_fenced() || self.is_indeterminate()

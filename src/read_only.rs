@@ -80,23 +80,30 @@ impl Options {
     pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
         let root = root::absolute(root::OPERATION, root.as_ref())?;
         let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));
-        let store = identity::read(&volume).map_err(|error| lost_identity(&volume, error))?.store;
-        root::check_dir(&volume, layout::MANIFESTS)?;
+        let store = read_identity(&volume)?.store;
+        // Whoever takes a store away begins with its identity.
+        root::check_dir(&volume, layout::MANIFESTS).or_else(|gone| read_identity(&volume).and(Err(gone)))?;
         let reading = Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify));
         Ok(ReadOnlyStore(Arc::new(Inner { volume, store, reading, vnode_count: self.vnode_count })))
     }
 }
 
-/// Where there are checkpoints there was a store.
-fn lost_identity(volume: &Volume, error: Error) -> Error {
+/// Where there are checkpoints there is an identity, or there was: whoever makes a store writes it last.
+fn read_identity(volume: &Volume) -> Result<Identity> {
     let has_checkpoints =
         |entries: Vec<DirEntry>| entries.iter().any(|entry| layout::parse_manifest(&entry.name).is_some());
-    if error.is_not_found() && volume.list(layout::MANIFESTS).is_ok_and(has_checkpoints) {
-        let what = "the file is missing, and there are checkpoints; opening the store for writing can make a new one, see \
-                    Options::rebuild_identity";
-        return Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::IDENTITY));
+    match identity::read(volume) {
+        Err(error) if error.is_not_found() && volume.list(layout::MANIFESTS).is_ok_and(has_checkpoints) => {
+            identity::read(volume).map_err(|error| if error.is_not_found() { lost_identity(volume) } else { error })
+        }
+        found => found,
     }
-    error
+}
+
+fn lost_identity(volume: &Volume) -> Error {
+    let what = "the file is missing, and there are checkpoints; opening the store for writing can make a new one, see \
+                Options::rebuild_identity";
+    Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::IDENTITY))
 }
 
 impl ReadOnlyStore {

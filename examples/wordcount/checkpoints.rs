@@ -116,7 +116,8 @@ impl Run<'_> {
 
     /// Writes the snapshot of a worker; with that of the last one the checkpoint is complete.
     fn take(&mut self, (worker, id, task): Snapshot) -> Result<(), Failure> {
-        if self.written.is_none_or(|(last, _)| last != id) {
+        let is_pending = self.coordinator.pending().any(|pending| pending == id);
+        if is_pending && self.written.is_none_or(|(last, _)| last != id) {
             (self.tell)(Event::Begun)?;
             self.written = Some((id, self.clock.elapsed()));
         }

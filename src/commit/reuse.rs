@@ -43,11 +43,11 @@ fn relocate_if_due(
         return Ok(handle.clone());
     }
     let moved = relocate(publisher, batch, extent, source).or_else(|error| {
-        // What nobody refers to any more may have gone while it was read: that is no damage.
-        batch.check_open()?;
         if error.is_corrupt() {
             batch.hold().mark_damaged(extent, &error);
         }
+        // What nobody refers to any more may merely have gone while it was read.
+        batch.check_open()?;
         Err(error)
     })?;
     // One that could not be written stays where it is, which is as good as ever.

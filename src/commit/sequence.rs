@@ -92,7 +92,7 @@ impl Publisher {
     }
 
     /// Step 1. It runs again directly before publishing: a concurrent commit may have failed or taken a higher id.
-    pub(super) fn admit(&self, id: CheckpointId) -> Result<()> {
+    fn admit(&self, id: CheckpointId) -> Result<()> {
         let operation = operation("commit", id);
         self.volume.check_writable(&operation)?;
         self.registry.check_new(id, &operation)

@@ -61,6 +61,6 @@ impl CheckpointStreams {
     /// Whether what is written can still become part of the checkpoint, as far as is known.
     pub(crate) fn check_active(&self) -> Result<()> {
         self.batch.check_open()?;
-        self.publisher.admit(self.id())
+        self.publisher.volume.check_writable("write a state in")
     }
 }

@@ -45,9 +45,11 @@ use crate::{
 ///         self.saved.lock().unwrap().keys().last().map_or(CheckpointId::FIRST, |last| last.next())
 ///     }
 ///     fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()> {
-///         chunks.map_or(Ok(()), |chunks| self.save_state_data(manifest.id(), chunks))?;
 ///         let first = self.saved.lock().unwrap().entry(manifest.id()).or_insert(manifest.clone()).clone();
-///         if first == *manifest { Ok(()) } else { Err(Error::conflict("save", manifest.id())) }
+///         if first != *manifest {
+///             return Err(Error::conflict("save", manifest.id()));
+///         }
+///         chunks.map_or(Ok(()), |chunks| self.save_state_data(manifest.id(), chunks))
 ///     }
 ///     fn update_manifest(&self, manifest: &Manifest) -> Result<()> {
 ///         let missing = || Error::not_found("update", "there is no such checkpoint");

@@ -111,10 +111,14 @@ fn kind_at(disk: &dyn Disk, path: &Path) -> Result<Option<FileKind>> {
 }
 
 fn newest(options: Options, root: &Path) -> Result<Checkpoint> {
-    let store = options.open_read_only(root).map_err(|error| match error.io_kind() {
-        Some(ErrorKind::NotADirectory) => fault(root, PointerFault::Malformed),
-        _ if error.is_not_found() => fault(root, PointerFault::Missing),
-        _ => error,
+    let is_no_dir = |error: &Error| {
+        error.io_kind() == Some(ErrorKind::NotADirectory)
+            && error.path().is_some_and(|path| path.ends_with(layout::IDENTITY))
+    };
+    let store = options.open_read_only(root).map_err(|error| match error {
+        error if is_no_dir(&error) => fault(root, PointerFault::Malformed),
+        error if error.is_not_found() => fault(root, PointerFault::Missing),
+        error => error,
     })?;
     store.latest()?.ok_or_else(|| fault(root, PointerFault::Missing))
 }

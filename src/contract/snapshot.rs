@@ -110,7 +110,14 @@ pub trait SnapshotResources: Send {
 
 impl SnapshotResources for () {}
 
-impl<T: Send> SnapshotResources for Vec<T> {}
+/// A copy as bytes has nothing to give back.
+impl SnapshotResources for Vec<u8> {}
+
+impl<T: SnapshotResources> SnapshotResources for Vec<T> {
+    fn release(&mut self) {
+        self.iter_mut().for_each(T::release);
+    }
+}
 
 impl<T: SnapshotResources + ?Sized> SnapshotResources for Box<T> {
     fn release(&mut self) {
@@ -146,8 +153,8 @@ pub trait StateObject: Send {
     /// How many bytes of state it stands for.
     fn size(&self) -> u64;
 
-    /// Gives the states up because nobody will name them. By default there is nothing to do: a store forgets by itself what
-    /// no checkpoint names.
+    /// Gives up what was written, because nobody will name it; not what was only kept from earlier checkpoints. It must not
+    /// panic. By default there is nothing to do: a store forgets by itself what no checkpoint names.
     ///
     /// # Errors
     ///

@@ -105,7 +105,7 @@ pub trait CheckpointStreamFactory: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// `is_invalid` if the checkpoint has ended, or a newer one was committed; `is_cancelled` if the snapshot was; `is_poisoned`.
+    /// `is_invalid` if the checkpoint has ended, `is_cancelled` if the snapshot was, `is_poisoned` if the store must be reopened.
     fn check_active(&self) -> Result<()> {
         Ok(())
     }

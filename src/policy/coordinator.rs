@@ -78,8 +78,10 @@ pub struct Coordinator {
     due: Option<Duration>,
     last_completion: Option<Duration>,
     cleaning: usize,
-    /// Whether the store refuses to write; nobody need be told again.
-    needs_reopen: bool,
+    /// When the last periodic checkpoint began, or this.
+    periodic_since: Duration,
+    /// Why the store refuses to write until it is reopened.
+    broken: Option<Error>,
     /// What the next tick returns.
     actions: Vec<Action>,
 }
@@ -165,22 +167,21 @@ impl Coordinator {
         if subtasks == 0 {
             return Err(Error::invalid("coordinate checkpoints", "there are no subtasks"));
         }
-        let mut coordinator = Self {
+        Ok(Self {
             store,
             subtasks,
             decider: RequestDecider::new(config),
             failures: FailureCounter::new(config),
             expiry: Expiry::new(config),
             attempts: BTreeMap::new(),
-            due: None,
+            due: config.checkpoint_interval().map(|interval| now.saturating_add(interval)),
             last_completion: None,
             cleaning: 0,
-            needs_reopen: false,
+            periodic_since: now,
+            broken: None,
             actions: Vec::new(),
             config: config.clone(),
-        };
-        coordinator.due = coordinator.next_due(now);
-        Ok(coordinator)
+        })
     }
 
     /// The store.
@@ -216,8 +217,7 @@ impl Coordinator {
                 Choice::Wait => break,
                 Choice::Start(queued) => self.trigger(queued.id, &queued.request, now),
                 Choice::TooSoon(queued, wait) => {
-                    // Unless nothing is due any more.
-                    self.due = self.due.map(|_| now.saturating_add(wait));
+                    self.put_off(now.saturating_add(wait));
                     let why = Refusal::MinimumTimeBetweenCheckpoints(wait);
                     self.actions.push(Action::Refuse { request: queued.id, why });
                 }
@@ -307,7 +307,8 @@ impl Coordinator {
     pub fn complete(&mut self, id: CheckpointId, manifest: ManifestBuilder, now: Duration) -> Result<Checkpoint> {
         let attempt = self.attempts.get(&id).ok_or_else(|| not_pending(id))?;
         attempt.check_complete(id, &manifest)?;
-        attempt.pending.batch().check_no_writers()?;
+        // From here on nobody can begin to write another one.
+        attempt.pending.batch().close_to_writers()?;
         let Some(mut attempt) = self.attempts.remove(&id) else { return Err(not_pending(id)) };
         let mut manifest = manifest.kind(attempt.options.kind());
         manifest.states.append(&mut attempt.states);
@@ -361,15 +362,18 @@ impl Coordinator {
     /// A periodic request that waits already asks for the same.
     fn request_if_due(&mut self, now: Duration) {
         if self.due.is_some_and(|due| due <= now) {
-            self.due = self.next_due(now);
+            let interval = self.config.checkpoint_interval();
+            self.due = interval.map(|interval| now.saturating_add(interval));
             if !self.decider.has_periodic() {
                 self.request(CheckpointRequest::periodic(now));
             }
         }
     }
 
-    fn next_due(&self, now: Duration) -> Option<Duration> {
-        self.config.checkpoint_interval().map(|interval| now.saturating_add(interval))
+    /// The next periodic checkpoint is due an interval after the last one, at the earliest; unless none is any more.
+    fn put_off(&mut self, earliest: Duration) {
+        let Some(interval) = self.due.and(self.config.checkpoint_interval()) else { return };
+        self.due = Some(self.periodic_since.saturating_add(interval).max(earliest));
     }
 
     fn situation(&self, now: Duration) -> Situation {
@@ -384,6 +388,9 @@ impl Coordinator {
     }
 
     fn trigger(&mut self, request: RequestId, wanted: &CheckpointRequest, now: Duration) {
+        if let Some(error) = self.broken.clone() {
+            return self.actions.push(Action::Refuse { request, why: Refusal::Store(error) });
+        }
         let id = self.store.next_id();
         match self.store.begin(id) {
             Ok(pending) => {
@@ -392,7 +399,8 @@ impl Coordinator {
                 self.attempts.insert(id, Attempt { pending, options, missing, states: BTreeMap::new() });
                 self.expiry.started(id, now);
                 if wanted.is_periodic {
-                    self.due = self.due.and(self.next_due(now));
+                    self.periodic_since = now;
+                    self.put_off(now);
                 }
                 self.actions.push(Action::Trigger { id, options, request });
             }
@@ -413,10 +421,14 @@ impl Coordinator {
 
     /// Whoever has asked for a savepoint is told, and the job goes on; unless the store cannot.
     fn count_failure(&mut self, id: CheckpointId, kind: CheckpointKind, why: FailureReason, error: Option<&Error>) {
-        let breaks = error.is_some_and(Error::needs_reopen) && !self.needs_reopen;
-        self.needs_reopen |= breaks;
-        let counts = kind == CheckpointKind::Checkpoint && !self.needs_reopen;
-        if breaks || (counts && self.failures.failed(id, why) == Verdict::FailJob) {
+        if self.broken.is_some() {
+            return;
+        }
+        // What broke the store may have been told to somebody else, and as something else.
+        let refusal = self.store.check_writable("take checkpoints in").err();
+        self.broken = refusal.or_else(|| error.filter(|error| error.needs_reopen()).cloned());
+        let counts = kind == CheckpointKind::Checkpoint;
+        if self.broken.is_some() || (counts && self.failures.failed(id, why) == Verdict::FailJob) {
             self.actions.push(Action::FailJob);
         }
     }

@@ -94,7 +94,7 @@ pub enum Choice {
 pub struct RequestDecider {
     max_concurrent: usize,
     min_pause: Duration,
-    /// Whether anything may start beside what is under way; savepoints then do.
+    /// Whether anything may start beside what is under way; savepoints then are forced by themselves.
     may_force: bool,
     /// The best one last.
     queue: Vec<QueuedRequest>,
@@ -149,7 +149,7 @@ impl RequestDecider {
     /// Adds a request. If too many wait (1,000), it is refused if the worst of these was asked for by somebody; else the
     /// worst of all is, this one included.
     pub fn submit(&mut self, mut request: CheckpointRequest) -> Submitted {
-        request.is_forced = self.may_force && (request.is_forced || request.is_savepoint());
+        request.is_forced |= request.is_savepoint() && self.may_force;
         let id = RequestId(self.next);
         self.next += 1;
         let queued = QueuedRequest { id, request };
@@ -175,7 +175,8 @@ impl RequestDecider {
     #[must_use]
     pub fn peek(&self, situation: &Situation) -> Choice {
         let Some(best) = self.queue.last().copied() else { return Choice::Wait };
-        let is_full = situation.pending >= self.max_concurrent && !best.request.is_forced;
+        let is_forced = best.request.is_forced && self.may_force;
+        let is_full = situation.pending >= self.max_concurrent && !is_forced;
         if situation.is_triggering || situation.cleaning > self.max_concurrent || is_full {
             return Choice::Wait;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Inner, Store, no_such_checkpoint};
+use super::{Inner, Store, no_such_checkpoint, retain_final};
 use crate::{
     check::Validation,
     error::{Cause, Error, Result},
@@ -92,7 +92,7 @@ impl Store {
     /// # Errors
     ///
     /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
-    /// removed, or not be written for closing, is in the report; the next open sees to it.
+    /// removed is in the report, and the next open removes it; so is it that the ids of aborted attempts may be given out again.
     ///
     /// # Examples
     ///
@@ -118,11 +118,14 @@ impl Store {
     /// The same, by another rule than the store was opened with.
     pub(crate) fn finish_with(self, cleanup: ExternalizedCheckpointCleanup, outcome: JobOutcome) -> Result<Reclaimed> {
         let mut report = self.forget_planned(|catalog| catalog.end_of_job(cleanup, outcome))?;
-        for error in self.wind_up()? {
-            // What failed before was tried again.
-            report.failures.retain(|before| before.path().is_none() || before.path() != error.path());
-            report.failures.push(error);
-        }
+        let rest = match self.wind_up() {
+            Err(error) if !error.needs_reopen() => Reclaimed { failures: vec![error], ..Reclaimed::default() },
+            wound_up => wound_up?,
+        };
+        retain_final(&mut report.failures);
+        report.failures.extend(rest.failures);
+        report.files += rest.files;
+        report.bytes += rest.bytes;
         Ok(report)
     }
 

@@ -26,7 +26,10 @@ use crate::{
     options::Options,
     outcome::ExternalizedCheckpointCleanup,
     read::{Checkpoint, Pin, ReadSettings},
-    reclaim::{gauges::Usage, registry::Registry, retention::Retention, space::SpacePolicy, sweep::Maintained},
+    reclaim::{
+        forget::Reclaimed, gauges::Usage, registry::Registry, retention::Retention, space::SpacePolicy,
+        sweep::Maintained,
+    },
     recover::{self, OpenReport, Purpose, Recovered},
     write::batch::WriteSettings,
 };
@@ -270,6 +273,11 @@ impl Store {
         }
     }
 
+    /// Whether the store must be reopened before anything can be written, as far as is known.
+    pub(crate) fn check_writable(&self, operation: &str) -> Result<()> {
+        self.0.volume.check_writable(operation)
+    }
+
     /// Checkpoints in the making that are addressed by their ids.
     pub(crate) fn staging(&self) -> &Staging {
         &self.0.staging
@@ -341,25 +349,35 @@ impl Store {
     ///
     /// `is_poisoned`, `is_fenced`, and those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
-        self.wind_up()?.into_iter().next().map_or(Ok(()), Err)
+        self.wind_up()?.failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Returns what merely could not be done.
-    fn wind_up(&self) -> Result<Vec<Error>> {
+    /// What merely could not be done is in the report, first of all that ids may be given out again.
+    fn wind_up(&self) -> Result<Reclaimed> {
         self.0.volume.check_writable("close")?;
         self.0.publisher.write.seal();
-        let mut leftovers = self.forget_planned(|_| Vec::new())?.failures;
+        let mut report = self.forget_planned(|_| Vec::new())?;
+        retain_final(&mut report.failures);
         // Whoever does the maintenance: after this nobody can.
-        leftovers.extend(self.0.registry.remove_dead().failures);
+        let removed = self.0.registry.remove_dead();
+        report.files += removed.files;
+        report.bytes += removed.bytes;
+        report.failures.extend(removed.failures);
         if let Some(floor) = self.0.registry.catalog(|catalog| catalog.id_floor()) {
             match self.0.identity.raise_floor(floor) {
                 Ok(()) => {}
                 Err(error) if error.needs_reopen() => return Err(error),
-                Err(error) => leftovers.insert(0, error),
+                Err(error) => report.failures.insert(0, error),
             }
         }
-        Ok(leftovers)
+        Ok(report)
     }
+}
+
+/// Of failures those that stay when what could not be removed is tried again: all but those of data files.
+fn retain_final(failures: &mut Vec<Error>) {
+    let is_data = |path: &Path| path.extension().is_some_and(|extension| extension == "seg");
+    failures.retain(|error| !error.path().is_some_and(is_data));
 }
 
 fn no_such_checkpoint(operation: &str, id: CheckpointId) -> Error {

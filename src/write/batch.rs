@@ -412,24 +412,21 @@ impl Batch {
         Ok(())
     }
 
-    /// Fails while a writer is open.
-    pub(crate) fn check_no_writers(&self) -> Result<()> {
-        self.none_open(&self.state.lock())
-    }
-
-    fn none_open(&self, state: &State) -> Result<()> {
+    /// Nobody can begin to write any more. Refuses while a writer is open.
+    pub(crate) fn close_to_writers(&self) -> Result<()> {
+        let state = self.state.lock();
         if state.writers > 0 {
             let why = format!("{} of its writers are still open: finish or drop them first", state.writers);
             return Err(Error::invalid(format!("commit checkpoint {}", self.id), why));
         }
+        self.closed.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Ends writing for the commit; refuses while a writer is open.
     pub(crate) fn seal(&self) -> Result<Unsynced> {
+        self.close_to_writers()?;
         let mut state = self.state.lock();
-        self.none_open(&state)?;
-        self.closed.store(true, Ordering::Release);
         let (segments, dirs) = (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.dirs));
         drop(state);
         self.seal_own_lanes();

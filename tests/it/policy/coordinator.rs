@@ -146,12 +146,19 @@ fn declined_checkpoint_is_aborted_and_counts() {
     let (_, mut coordinator) = coordinator(&periodic(|c| c));
     tick(&mut coordinator, 100);
     assert!(coordinator.decline(id(1), FailureReason::Other));
-    assert_eq!(coordinator.next_wakeup(), Some(Duration::ZERO), "somebody is to be told");
-    assert_eq!(tick(&mut coordinator, 101), ["abort 1 Other"]);
+    tick(&mut coordinator, 150);
+    assert_eq!(coordinator.next_wakeup(), Some(ms(200)), "and cannot expire");
+    assert!(coordinator.tick(ms(151)).is_empty());
     tick(&mut coordinator, 200);
-    assert!(coordinator.decline(id(2), FailureReason::AsyncPart));
-    assert_eq!(tick(&mut coordinator, 201), ["abort 2 AsyncPart", "fail job"]);
-    assert!(tick(&mut coordinator, 1200)[0].starts_with("trigger"), "what was declined does not expire");
+    assert!(coordinator.decline(id(2), FailureReason::Other));
+    assert_eq!(coordinator.next_wakeup(), Some(Duration::ZERO), "somebody is to be told");
+    assert_eq!(tick(&mut coordinator, 201), ["abort 2 Other"]);
+    tick(&mut coordinator, 300);
+    assert!(coordinator.decline(id(3), FailureReason::AsyncPart));
+    assert_eq!(tick(&mut coordinator, 301), ["abort 3 AsyncPart", "fail job"]);
+    assert_eq!(coordinator.acknowledge(id(3), 0, []).unwrap(), Acknowledged::Unknown);
+    assert!(tick(&mut coordinator, 1400)[0].starts_with("trigger"), "what was declined does not expire");
+    assert_eq!(coordinator.acknowledge(id(3), 0, []).unwrap(), Acknowledged::Unknown);
 }
 
 #[test]
@@ -171,23 +178,59 @@ fn commit_that_fails_counts_and_the_next_one_works() {
 
 #[test]
 fn store_that_must_be_reopened_fails_the_job_once_whatever_is_tolerable() {
-    for tolerable in [0, 3, u32::MAX] {
+    // Which directory sync of the commit fails; what is said of the checkpoint; whether it is there.
+    let unnamed = (1, vec!["abort 1 Finalizing", "fail job"], vec![]);
+    // After the manifest has its name nobody knows, and nobody is told that it came to nothing.
+    let unknown = (2, vec!["fail job"], vec![id(1)]);
+    for ((sync, said, there), tolerable) in
+        [unnamed, unknown].into_iter().flat_map(|row| [0, 3, u32::MAX].map(|n| (row.clone(), n)))
+    {
         let (disk, mut coordinator) = coordinator(&periodic(|c| c.set_tolerable_checkpoint_failure_number(tolerable)));
         tick(&mut coordinator, 100);
         acknowledge(&mut coordinator, id(1), 0);
         acknowledge(&mut coordinator, id(1), 1);
-        // After the manifest has its name nobody knows.
-        disk.fail_nth(Call::SyncDir, 2, Fault::Error(EIO));
+        let streams = coordinator.streams(id(1)).unwrap();
+        disk.fail_nth(Call::SyncDir, sync, Fault::Error(EIO));
         let error = coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err();
-        assert!(error.is_indeterminate());
-        assert_eq!(tick(&mut coordinator, 111), ["fail job"], "and not that it came to nothing: it may be there");
+        assert_eq!(error.is_indeterminate(), !there.is_empty());
+        assert_eq!(tick(&mut coordinator, 111), said);
         for now in [200, 300, 400] {
             assert_eq!(tick(&mut coordinator, now), ["refuse, store: true"]);
         }
         coordinator.request(CheckpointRequest::savepoint(ms(401)));
         assert_eq!(tick(&mut coordinator, 401), ["refuse, store: true"]);
-        drop(coordinator);
-        assert_eq!(Options::new().disk(disk).open(ROOT).unwrap().checkpoint_ids(), [id(1)], "as it is here");
+        drop((coordinator, streams));
+        assert_eq!(Options::new().disk(disk).open(ROOT).unwrap().checkpoint_ids(), there);
+    }
+}
+
+#[test]
+fn store_that_breaks_under_a_subtask_fails_the_job_when_that_declines() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).durability(piton::Durability::PerState).open(ROOT).unwrap();
+    let config = periodic(|c| c.set_max_concurrent_checkpoints(2).unwrap().set_fail_on_checkpointing_errors(false));
+    let mut coordinator = Coordinator::new(store, &config, 2, Duration::ZERO).unwrap();
+    tick(&mut coordinator, 100);
+    tick(&mut coordinator, 200);
+    let streams = coordinator.streams(id(2)).unwrap();
+    disk.fail_nth(Call::SyncDir, 1, Fault::Error(EIO));
+    streams.write(Scope::Shared, &bytes(1, 5_000)).unwrap_err();
+    assert!(streams.check_active().unwrap_err().is_poisoned());
+    coordinator.decline(id(2), FailureReason::AsyncPart);
+    assert_eq!(tick(&mut coordinator, 210), ["abort 2 AsyncPart", "fail job"]);
+    coordinator.decline(id(1), FailureReason::AsyncPart);
+    assert_eq!(tick(&mut coordinator, 211), ["abort 1 AsyncPart"]);
+}
+
+#[test]
+fn success_forgives_the_failures_before_it() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c.set_tolerable_checkpoint_failure_number(1)));
+    for round in [1, 3, 5] {
+        tick(&mut coordinator, round * 100);
+        coordinator.decline(id(round), FailureReason::Declined);
+        assert_eq!(tick(&mut coordinator, round * 100 + 1), [format!("abort {round} Declined")]);
+        tick(&mut coordinator, round * 100 + 100);
+        finish(&mut coordinator, id(round + 1), round * 100 + 110);
     }
 }
 
@@ -287,6 +330,17 @@ fn minimum_pause_puts_off_what_is_due_and_not_what_is_asked_for() {
     finish(&mut coordinator, id(2), 202);
     assert_eq!(tick(&mut coordinator, 250), ["too soon by 32ms"]);
     assert_eq!(tick(&mut coordinator, 282), ["trigger 3 Checkpoint"]);
+}
+
+#[test]
+fn periodic_request_of_the_engine_brings_nothing_forward() {
+    let (_, mut coordinator) = coordinator(&periodic(|c| c.set_min_pause_between_checkpoints(ms(30))));
+    tick(&mut coordinator, 100);
+    finish(&mut coordinator, id(1), 110);
+    coordinator.request(CheckpointRequest::periodic(ms(115)));
+    assert_eq!(tick(&mut coordinator, 115), ["too soon by 25ms"]);
+    assert!(tick(&mut coordinator, 199).is_empty());
+    assert_eq!(tick(&mut coordinator, 200), ["trigger 2 Checkpoint"]);
 }
 
 #[test]

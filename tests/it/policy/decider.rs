@@ -64,7 +64,7 @@ fn savepoints_are_forced_and_with_unaligned_nothing_is() {
         decider.submit(wanted);
         assert_eq!(decider.choose(&full), Choice::Wait);
         let free = Situation::default();
-        assert!(matches!(decider.choose(&free), Choice::Start(queued) if !queued.request.is_forced));
+        assert!(matches!(decider.choose(&free), Choice::Start(queued) if queued.request.is_forced == wanted.is_forced));
     }
 }
 
@@ -176,8 +176,13 @@ proptest! {
 
     /// The queue never exceeds its bound, the best is chosen by an order that is total, and every request gets one answer.
     #[test]
-    fn no_request_is_lost_without_an_answer(steps in steps(), max in 1..3_u32, pause in 0..60_u64) {
-        let config = config(|c| c.set_min_pause_between_checkpoints(ms(pause)).set_max_concurrent_checkpoints(max).unwrap());
+    fn no_request_is_lost_without_an_answer(steps in steps(), max in 1..3_u32, pause in 0..60_u64, unaligned in any::<bool>()) {
+        let config = config(|c| {
+            if unaligned {
+                c.enable_unaligned_checkpoints();
+            }
+            c.set_min_pause_between_checkpoints(ms(pause)).set_max_concurrent_checkpoints(max).unwrap()
+        });
         let mut decider = RequestDecider::new(&config);
         let mut waiting: Vec<QueuedRequest> = Vec::new();
         let mut answered = BTreeSet::new();
@@ -187,7 +192,7 @@ proptest! {
                 Step::Submit(request, times) => for _ in 0..times {
                     let done = decider.submit(request);
                     prop_assert!(submitted.insert(done.id), "an id was given out twice");
-                    let is_forced = request.is_forced || request.kind == Savepoint;
+                    let is_forced = request.is_forced || (request.kind == Savepoint && !unaligned);
                     waiting.push(QueuedRequest { id: done.id, request: CheckpointRequest { is_forced, ..request } });
                     if let Some(refused) = done.refused {
                         prop_assert_eq!(waiting.len(), MAX_QUEUED + 1, "one is refused only if there are too many");
@@ -196,7 +201,7 @@ proptest! {
                     }
                 },
                 Step::Choose(situation) => {
-                    let expected = expected(&waiting, &situation, max as usize, ms(pause));
+                    let expected = expected(&waiting, &situation, (max as usize, ms(pause), !unaligned));
                     prop_assert_eq!(decider.peek(&situation), expected);
                     let choice = decider.choose(&situation);
                     prop_assert_eq!(choice, expected);
@@ -219,10 +224,14 @@ proptest! {
 }
 
 /// The rule, said another way.
-fn expected(waiting: &[QueuedRequest], situation: &Situation, max: usize, pause: Duration) -> Choice {
+fn expected(
+    waiting: &[QueuedRequest],
+    situation: &Situation,
+    (max, pause, may_force): (usize, Duration, bool),
+) -> Choice {
     let Some(best) = waiting.iter().min_by_key(|queued| rank(queued)).copied() else { return Choice::Wait };
     let CheckpointRequest { kind, is_forced, is_periodic, .. } = best.request;
-    if situation.is_triggering || situation.cleaning > max || (situation.pending >= max && !is_forced) {
+    if situation.is_triggering || situation.cleaning > max || (situation.pending >= max && !(is_forced && may_force)) {
         return Choice::Wait;
     }
     let keeps_the_pause = is_periodic && !is_forced && kind == Checkpoint;

@@ -47,6 +47,7 @@ fn checkpoints_stay_as_the_rule_says_and_savepoints_and_pinned_ones_always() {
         store.pin(pinned).unwrap();
         let report = store.finish(outcome).unwrap();
         assert_eq!(report.checkpoints, if stays { vec![] } else { vec![first, last] }, "{cleanup:?} {outcome:?}");
+        assert!(report.failures.is_empty() && report.files == 0, "the others share the file: {report:?}");
 
         let store = options.open(ROOT).unwrap();
         let left = if stays { vec![first, savepoint, pinned, last] } else { vec![savepoint, pinned] };
@@ -87,7 +88,8 @@ fn checkpoint_that_another_process_reads_stays_at_the_end() {
     assert_eq!((store.checkpoint_ids(), store.next_id().get()), (vec![read], 3));
     drop(reader);
     let report = store.finish(Finished).unwrap();
-    assert_eq!(report.checkpoints, [read]);
+    assert_eq!((report.checkpoints, report.files), (vec![read], 1));
+    assert!(report.bytes > 10_000);
     assert!(options.open(ROOT).unwrap().checkpoint_ids().is_empty());
 }
 
@@ -103,6 +105,17 @@ fn failing_removal_of_data_is_no_error_of_the_end() {
     assert_eq!(report.failures[0].raw_os_error(), Some(5));
     let store = Options::new().disk(disk.cut_power(Survival::Everything)).open(ROOT).unwrap();
     assert_eq!((store.usage().physical_files, store.open_report().removed.len()), (0, 1));
+}
+
+#[test]
+fn ids_that_cannot_be_noted_at_the_end_are_in_the_report() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    commit(&store, Savepoint);
+    drop(store.begin(store.next_id()).unwrap());
+    disk.fail_nth(Call::CreateTemp, 1, Fault::Error(5));
+    let report = store.finish(Finished).unwrap();
+    assert_eq!((report.failures.len(), report.failures[0].raw_os_error()), (1, Some(5)), "{report:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use piton::{
     Manifest, Options, PointerFault, Scope, Store,
     contract::{CheckpointPointer, CheckpointStorage, CustomStorage, FilesystemStorage, MemoryStorage, Storage},
-    disk::MemoryDisk,
+    disk::{Disk, MemoryDisk},
 };
 
 use crate::support::{bytes, commit_states, read_states};
@@ -240,10 +240,41 @@ fn store_that_has_lost_something_is_damaged_and_not_missing() {
             assert!(error.is_corrupt() && error.to_string().contains(what), "{error}");
         }
     }
+    // What has become something else is named.
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    std::fs::remove_dir(dir.path().join("manifests")).unwrap();
+    std::fs::write(dir.path().join("manifests"), b"").unwrap();
+    let error = FilesystemStorage::new("unused").resolve(dir.path()).unwrap_err();
+    assert!(error.pointer_fault().is_none() && error.path().unwrap().ends_with("manifests"), "{error}");
     // Nor is an export that was not completed a store.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("piton.partial"), b"").unwrap();
     assert!(FilesystemStorage::new("unused").resolve(dir.path()).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn store_that_is_made_or_taken_away_just_now_is_not_damaged() {
+    let (root, identity) = (Path::new(crate::support::ROOT), Path::new("/state/piton.store"));
+    let disk = crate::support::hooked::HookedDisk::new();
+    commit_states(&disk.open(), &[bytes(1, 5_000)]).unwrap();
+    let open = || Options::new().disk(disk.clone()).open_read_only(root);
+    // It gets its identity, which comes last, after that was looked for.
+    let away = Path::new("/state/away");
+    disk.disk.rename(identity, away).unwrap();
+    assert!(open().unwrap_err().is_corrupt());
+    let sim = disk.disk.clone();
+    *disk.during_list_of_manifests.lock().unwrap() = Some(Box::new(move || sim.rename(away, identity).unwrap()));
+    assert_eq!(open().unwrap().checkpoint_ids().unwrap().len(), 1);
+    // It goes, its identity first, after that was read.
+    let sim = disk.disk.clone();
+    *disk.after_open_of_the_identity.lock().unwrap() = Some(Box::new(move || {
+        sim.rename(identity, away).unwrap();
+        let manifests = Path::new("/state/manifests");
+        sim.list(manifests).unwrap().iter().for_each(|entry| sim.remove(&manifests.join(&entry.name)).unwrap());
+        sim.remove_dir(manifests).unwrap();
+    }));
+    assert!(open().unwrap_err().is_not_found());
 }
 
 #[test]
@@ -262,7 +293,7 @@ fn only_rolled_back_checkpoints_are_said_to_be_so() {
 }
 
 #[test]
-fn newest_checkpoint_is_restored_while_a_writer_forgets_it() {
+fn newest_checkpoint_is_restored_while_a_writer_commits() {
     let disk = crate::support::hooked::HookedDisk::new();
     let store = Options::new().disk(disk.clone()).retain(1).open(crate::support::ROOT).unwrap();
     commit_states(&store, &[bytes(1, 5_000)]).unwrap();

@@ -71,6 +71,15 @@ impl StateObject for Traced {
 
 type Act = dyn Fn(&dyn CheckpointStreamFactory) -> Result<StateHandle> + Send + Sync;
 
+/// Says when it goes.
+struct Farewell(Log);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.add("supplier gone");
+    }
+}
+
 /// A strategy whose second phase does what it is told.
 struct Told {
     act: Arc<Act>,
@@ -120,9 +129,9 @@ impl SnapshotStrategy for Told {
         if self.asynchronous_part_fails {
             return Err(Error::invalid("snapshot", "told so"));
         }
-        let (act, log, discards) = (Arc::clone(&self.act), self.log.clone(), Arc::clone(&self.discards));
+        let (act, farewell, discards) = (Arc::clone(&self.act), Farewell(self.log.clone()), Arc::clone(&self.discards));
         Ok(Box::new(move |_, streams| {
-            log.add("supply");
+            farewell.0.add("supply");
             let state = Traced { handle: act(streams)?, discards: Arc::clone(&discards) };
             let local = Traced { handle: state.handle.clone(), discards };
             SnapshotResult::stored(state).with_local(local)

@@ -10,7 +10,7 @@ use std::{
 
 use piton::{
     Error, Result, StateHandle,
-    contract::{SnapshotResult, StateObject},
+    contract::{SnapshotResources, SnapshotResult, StateObject},
 };
 
 /// A state that counts how often it is discarded, and may fail to be.
@@ -70,4 +70,22 @@ fn several_states_are_as_large_as_all_of_them_and_are_all_discarded() {
     assert_eq!(named.size(), 9);
     assert!(named.discard().is_err());
     assert_eq!(count.load(Ordering::SeqCst), 5);
+    let mut boxed: Vec<Option<Box<dyn StateObject>>> = vec![Some(Box::new(part(7))), None];
+    assert_eq!(boxed.size(), 7);
+    assert!(boxed.discard().is_err());
+    assert_eq!(count.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn several_resources_are_all_released() {
+    struct Counted(Arc<AtomicUsize>);
+    impl SnapshotResources for Counted {
+        fn release(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let count = Arc::<AtomicUsize>::default();
+    let part = || Some(Box::new(Counted(Arc::clone(&count))) as Box<dyn SnapshotResources>);
+    vec![part(), None, part()].release();
+    assert_eq!(count.load(Ordering::SeqCst), 2);
 }

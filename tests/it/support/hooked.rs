@@ -28,6 +28,7 @@ pub(crate) struct HookedDisk {
     pub(crate) before_sync_of_manifests: Hook,
     pub(crate) before_open_of_a_manifest: Hook,
     pub(crate) before_open_of_a_segment: Hook,
+    pub(crate) after_open_of_the_identity: Hook,
     /// In the middle of a list of the manifests: it lacks what was added meanwhile, and what was removed.
     pub(crate) during_list_of_manifests: Hook,
     pub(crate) after_pin: Hook,
@@ -58,6 +59,7 @@ impl HookedDisk {
             before_sync_of_manifests: Hook::default(),
             before_open_of_a_manifest: Hook::default(),
             before_open_of_a_segment: Hook::default(),
+            after_open_of_the_identity: Hook::default(),
             during_list_of_manifests: Hook::default(),
             after_pin: Hook::default(),
             before_claim: Hook::default(),
@@ -117,7 +119,11 @@ impl Disk for HookedDisk {
         if path.extension().is_some_and(|extension| extension == "seg") {
             run(&self.before_open_of_a_segment);
         }
-        self.disk.open(path).map(|file| self.file(file))
+        let file = self.disk.open(path)?;
+        if path.ends_with("piton.store") {
+            run(&self.after_open_of_the_identity);
+        }
+        Ok(self.file(file))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
