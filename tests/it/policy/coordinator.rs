@@ -205,6 +205,19 @@ fn store_that_must_be_reopened_fails_the_job_once_whatever_is_tolerable() {
 }
 
 #[test]
+fn store_that_somebody_else_has_taken_over_triggers_nothing_any_more() {
+    let (disk, mut coordinator) = coordinator(&periodic(|c| c.set_fail_on_checkpointing_errors(false)));
+    tick(&mut coordinator, 100);
+    acknowledge(&mut coordinator, id(1), 0);
+    acknowledge(&mut coordinator, id(1), 1);
+    disk.break_locks();
+    let _successor = Options::new().disk(disk).open(ROOT).unwrap();
+    assert!(coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err().is_fenced());
+    assert_eq!(tick(&mut coordinator, 111), ["abort 1 Finalizing", "fail job"]);
+    assert_eq!(tick(&mut coordinator, 200), ["refuse, store: false"]);
+}
+
+#[test]
 fn store_that_breaks_under_a_subtask_fails_the_job_when_that_declines() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).durability(piton::Durability::PerState).open(ROOT).unwrap();

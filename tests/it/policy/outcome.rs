@@ -95,16 +95,24 @@ fn checkpoint_that_another_process_reads_stays_at_the_end() {
 
 #[test]
 fn failing_removal_of_data_is_no_error_of_the_end() {
-    let disk = SimDisk::new();
-    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
-    commit(&store, Checkpoint);
-    // The manifest goes, the data does not, however often it is tried.
-    (2..20).for_each(|nth| disk.fail_nth(Call::Remove, nth, Fault::Error(5)));
-    let report = store.finish(Finished).unwrap();
-    assert_eq!((report.checkpoints.len(), report.failures.len()), (1, 1), "{report:?}");
-    assert_eq!(report.failures[0].raw_os_error(), Some(5));
-    let store = Options::new().disk(disk.cut_power(Survival::Everything)).open(ROOT).unwrap();
-    assert_eq!((store.usage().physical_files, store.open_report().removed.len()), (0, 1));
+    // While states are still appended to the file, and once it is sealed, when it is tried earlier.
+    for reopened in [false, true] {
+        let disk = SimDisk::new();
+        let options = Options::new().disk(disk.clone());
+        let mut store = options.clone().open(ROOT).unwrap();
+        commit(&store, Checkpoint);
+        if reopened {
+            store.close().unwrap();
+            store = options.open(ROOT).unwrap();
+        }
+        // The manifest goes, the data does not, however often it is tried.
+        (2..20).for_each(|nth| disk.fail_nth(Call::Remove, nth, Fault::Error(5)));
+        let report = store.finish(Finished).unwrap();
+        assert_eq!((report.checkpoints.len(), report.failures.len()), (1, 1), "{report:?}");
+        assert_eq!(report.failures[0].raw_os_error(), Some(5));
+        let store = Options::new().disk(disk.cut_power(Survival::Everything)).open(ROOT).unwrap();
+        assert_eq!((store.usage().physical_files, store.open_report().removed.len()), (0, 1));
+    }
 }
 
 #[test]
@@ -138,7 +146,8 @@ fn end_of_the_job_is_durable_and_closes_the_store() {
     let written = pending.write(piton::Scope::Shared, &[3; 5000]).unwrap();
     assert!(!written.is_inline());
     drop(pending);
-    store.finish(Cancelled).unwrap();
+    let report = store.finish(Cancelled).unwrap();
+    assert_eq!((report.files, report.bytes > 10_000), (1, true), "the file was still open: {report:?}");
     let disk = disk.cut_power(Survival::Nothing);
     let store = Options::new().disk(disk).open(ROOT).unwrap();
     assert!(store.checkpoint_ids().is_empty() && store.latest().unwrap().is_none());

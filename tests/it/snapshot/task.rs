@@ -273,6 +273,17 @@ fn state_that_goes_while_it_is_read_for_a_checkpoint_that_has_ended_is_not_calle
     }));
     let error = streams.duplicate(&[state], Scope::Exclusive).unwrap_err();
     assert!(error.is_invalid(), "{error}");
+
+    // And if the state is still there, so that the copy is complete when it turns out that nobody wants it.
+    let pending = store.begin(store.next_id()).unwrap();
+    let state = pending.write(Scope::Shared, &bytes(10, 5_000)).unwrap();
+    pending.commit(Manifest::builder().state("it", state.clone())).unwrap();
+    let (pending, streams) = self::streams(&store);
+    *disk.before_open_of_a_segment.lock().unwrap() = Some(Box::new(move || drop(pending)));
+    let error = streams.duplicate(&[state], Scope::Exclusive).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    assert!(disk.disk.list("/state/exclusive".as_ref()).unwrap().is_empty());
+    store.forget(store.latest().unwrap().unwrap().id()).unwrap();
     assert_eq!(store.usage().physical_files, 0);
     assert!(disk.disk.list("/state/exclusive".as_ref()).unwrap().is_empty());
 }
