@@ -8,7 +8,11 @@ use piton::{
     disk::{Disk, MemoryDisk},
 };
 
-use crate::support::{bytes, commit_states, read_states};
+use crate::support::{
+    bytes, commit_states,
+    hooked::{Hook, HookedDisk},
+    read_states,
+};
 
 const LIMIT: usize = 5 * 1024 * 1024;
 
@@ -256,7 +260,7 @@ fn store_that_has_lost_something_is_damaged_and_not_missing() {
 #[test]
 fn store_that_is_made_or_taken_away_just_now_is_not_damaged() {
     let (root, identity) = (Path::new(crate::support::ROOT), Path::new("/state/piton.store"));
-    let disk = crate::support::hooked::HookedDisk::new();
+    let disk = HookedDisk::new();
     commit_states(&disk.open(), &[bytes(1, 5_000)]).unwrap();
     let open = || Options::new().disk(disk.clone()).open_read_only(root);
     // It gets its identity, which comes last, after that was looked for.
@@ -292,17 +296,24 @@ fn only_rolled_back_checkpoints_are_said_to_be_so() {
     );
 }
 
+/// Runs an act the n-th time that a hook is.
+fn at_the_nth(hook: &Hook, n: usize, act: Box<dyn FnOnce() + Send>) {
+    let again = Arc::clone(hook);
+    *hook.lock().unwrap() = Some(if n == 1 { act } else { Box::new(move || at_the_nth(&again, n - 1, act)) });
+}
+
 #[test]
-fn newest_checkpoint_is_restored_while_a_writer_commits() {
-    let disk = crate::support::hooked::HookedDisk::new();
-    let store = Options::new().disk(disk.clone()).retain(1).open(crate::support::ROOT).unwrap();
-    commit_states(&store, &[bytes(1, 5_000)]).unwrap();
-    let storage = CustomStorage::new("hooked", crate::support::ROOT, Arc::new(disk.clone()));
-    // As soon as the reader has the newest one locked there is a newer one.
-    *disk.after_pin.lock().unwrap() = Some(Box::new(move || drop(commit_states(&store, &[bytes(2, 5_000)]).unwrap())));
-    let restored = storage.restore(crate::support::ROOT.as_ref()).unwrap();
-    let seed = restored.id().get();
-    assert_eq!(read_states(&restored).unwrap()[0].1, bytes(seed, 5_000));
+fn newest_checkpoint_is_restored_whenever_a_writer_forgets_it_for_a_newer_one() {
+    for n in 1..10 {
+        let disk = HookedDisk::new();
+        let store = Options::new().disk(disk.clone()).retain(1).open(crate::support::ROOT).unwrap();
+        commit_states(&store, &[bytes(1, 5_000)]).unwrap();
+        let storage = CustomStorage::new("hooked", crate::support::ROOT, Arc::new(disk.clone()));
+        let commit = move || drop(commit_states(&store, &[bytes(2, 5_000)]).unwrap());
+        at_the_nth(&disk.after_open_of_the_identity, n, Box::new(commit));
+        let restored = storage.restore(crate::support::ROOT.as_ref()).unwrap();
+        assert_eq!(read_states(&restored).unwrap()[0].1, bytes(restored.id().get(), 5_000), "at the {n}th look");
+    }
 }
 
 #[test]
