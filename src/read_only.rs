@@ -69,14 +69,15 @@ struct Inner {
 }
 
 impl Options {
-    /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing is created, changed or removed, and no lock is needed, so another process
-    /// may write it, and the medium may be read-only. Of the options only those count that are about reading:
+    /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing is created,
+    /// changed or removed, and no lock is needed, so another process may write it, and the medium may be read-only. Of the options only those count that are about reading:
     /// [`disk`](Self::disk), [`verify`](Self::verify), [`vnode_count`](Self::vnode_count).
     ///
     /// # Errors
     ///
     /// `is_not_found` if there is no store. `is_corrupt` if its identity is damaged or was lost, which opening it for writing
-    /// can [rebuild](Self::rebuild_identity), or if the directory of its manifests was. `is_newer_format`. Errors of the file system.
+    /// can [rebuild](Self::rebuild_identity), or if the directory of its manifests was. `is_newer_format`. Errors of the file
+    /// system.
     pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
         let root = root::absolute(root::OPERATION, root.as_ref())?;
         let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));

@@ -6,7 +6,8 @@
 //! point nothing of it can be seen; dropped before, it is an abort: what it alone refers to is removed. [`sequence`] is
 //! the commit: one function a step, in order, and nothing else publishes. [`reuse`] keeps states of earlier checkpoints,
 //! and moves them out of files that should go. [`CheckpointStreams`] share the batch with those who write the states, and
-//! may outlive it: whatever adds a reference looks, under the lock of the batch, whether it has ended. [`staging`] has pending checkpoints that are addressed by their ids.
+//! may outlive it: whatever adds a reference looks, under the lock of the batch, whether it has ended. [`staging`] has
+//! pending checkpoints that are addressed by their ids.
 //!
 //! # The commit, step by step
 //!

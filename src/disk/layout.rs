@@ -105,6 +105,11 @@ pub(crate) fn parse_segment(scope: Scope, name: &OsStr) -> Option<FileId> {
     (segment_name(file) == name).then_some(file)
 }
 
+/// Whether this is the path of a data file.
+pub(crate) fn is_segment(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| parse_segment(Scope::Shared, name).is_some())
+}
+
 /// Whether a store makes such a name in one of its directories.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
     let of_checkpoint = [parse_manifest, parse_update, parse_source].iter().any(|parse| parse(name).is_some());

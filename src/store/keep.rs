@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Inner, Store, no_such_checkpoint, retain_final};
+use super::{Inner, Store, no_such_checkpoint};
 use crate::{
     check::Validation,
     error::{Cause, Error, Result},
@@ -117,16 +117,7 @@ impl Store {
 
     /// The same, by another rule than the store was opened with.
     pub(crate) fn finish_with(self, cleanup: ExternalizedCheckpointCleanup, outcome: JobOutcome) -> Result<Reclaimed> {
-        let mut report = self.forget_planned(|catalog| catalog.end_of_job(cleanup, outcome))?;
-        let rest = match self.wind_up() {
-            Err(error) if !error.needs_reopen() => Reclaimed { failures: vec![error], ..Reclaimed::default() },
-            wound_up => wound_up?,
-        };
-        retain_final(&mut report.failures);
-        report.failures.extend(rest.failures);
-        report.files += rest.files;
-        report.bytes += rest.bytes;
-        Ok(report)
+        self.wind_up(|catalog| catalog.end_of_job(cleanup, outcome))
     }
 
     pub(super) fn forget_planned(&self, plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>) -> Result<Reclaimed> {

@@ -27,8 +27,8 @@ use crate::{
     outcome::ExternalizedCheckpointCleanup,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
-        forget::Reclaimed, gauges::Usage, registry::Registry, retention::Retention, space::SpacePolicy,
-        sweep::Maintained,
+        catalog::Catalog, forget::Reclaimed, gauges::Usage, registry::Registry, retention::Retention,
+        space::SpacePolicy, sweep::Maintained,
     },
     recover::{self, OpenReport, Purpose, Recovered},
     write::batch::WriteSettings,
@@ -349,16 +349,17 @@ impl Store {
     ///
     /// `is_poisoned`, `is_fenced`, and those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
-        self.wind_up()?.failures.into_iter().next().map_or(Ok(()), Err)
+        self.wind_up(|_| Vec::new())?.failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// What merely could not be done is in the report, first of all that ids may be given out again.
-    fn wind_up(&self) -> Result<Reclaimed> {
+    /// Closes it, and forgets these checkpoints with that: their data can go because nothing is appended to any more. What
+    /// merely could not be done is in the report, first of all that ids may be given out again.
+    fn wind_up(&self, plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>) -> Result<Reclaimed> {
         self.0.volume.check_writable("close")?;
         self.0.publisher.write.seal();
-        let mut report = self.forget_planned(|_| Vec::new())?;
-        retain_final(&mut report.failures);
-        // Whoever does the maintenance: after this nobody can.
+        let mut report = self.forget_planned(plan)?;
+        // Whoever does the maintenance: after this nobody can. Data that could not be removed is tried again.
+        report.failures.retain(|error| !error.path().is_some_and(layout::is_segment));
         let removed = self.0.registry.remove_dead();
         report.files += removed.files;
         report.bytes += removed.bytes;
@@ -372,12 +373,6 @@ impl Store {
         }
         Ok(report)
     }
-}
-
-/// Of failures those that stay when what could not be removed is tried again: all but those of data files.
-fn retain_final(failures: &mut Vec<Error>) {
-    let is_data = |path: &Path| path.extension().is_some_and(|extension| extension == "seg");
-    failures.retain(|error| !error.path().is_some_and(is_data));
 }
 
 fn no_such_checkpoint(operation: &str, id: CheckpointId) -> Error {

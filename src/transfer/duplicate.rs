@@ -15,6 +15,9 @@ use crate::{
     manifest::DataFile,
 };
 
+/// What this is called in errors, before the checkpoint that it is for.
+const DUPLICATE: &str = "duplicate states for";
+
 impl PendingCheckpoint {
     /// Whether [`duplicate`](Self::duplicate) would take no more than a hard link for this state. Nothing is tried, so that
     /// asking costs little; what is answered is what is likely.
@@ -145,17 +148,12 @@ impl CheckpointStreams {
 
     /// While this takes the old states must stay.
     fn copy(&self, needed: &Needed<'_>, name: &Path) -> Result<Way> {
-        self.batch().refer(needed.extents.iter(), "duplicate states for")?;
+        self.batch().refer(needed.extents.iter(), DUPLICATE)?;
         needed.place(&self.publisher().volume, name, || None::<()>)
     }
 
     fn check(&self, extents: &[Extent]) -> Result<()> {
-        self.batch().hold().may_refer_all(extents).map_err(|unknown| self.unknown(unknown))
-    }
-
-    fn unknown(&self, extent: Extent) -> Error {
-        let operation = format!("duplicate states for checkpoint {}: state {}", self.id(), StateHandle::file(extent));
-        Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
+        self.batch().hold().may_refer_all(extents).map_err(|extent| self.batch().unknown(extent, DUPLICATE))
     }
 
     /// A file with one name that could not get another one: none can. One with many may have as many as can be.

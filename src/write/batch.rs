@@ -397,10 +397,13 @@ impl Batch {
 
     /// The same for whoever commits it, and has [sealed](Self::seal) it for that.
     pub(crate) fn refer_sealed<'a>(&self, extents: impl Iterator<Item = &'a Extent>, what: &str) -> Result<()> {
-        self.hold.refer(extents).map_err(|unknown| {
-            let operation = format!("{what} checkpoint {}: state {}", self.id, StateHandle::file(unknown));
-            Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
-        })
+        self.hold.refer(extents).map_err(|extent| self.unknown(extent, what))
+    }
+
+    /// A state that cannot be referred to.
+    pub(crate) fn unknown(&self, extent: Extent, what: &str) -> Error {
+        let operation = format!("{what} checkpoint {}: state {}", self.id, StateHandle::file(extent));
+        Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
     }
 
     /// Fails once the pending checkpoint has ended.
