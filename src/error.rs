@@ -9,10 +9,12 @@ use std::{
 
 use crate::id::CheckpointId;
 
-/// An error of the medium; too many open files in this process, in the system. The same numbers on every Unix.
-const EIO: i32 = 5;
+/// Too many open files in this process, in the system. The same numbers on every Unix.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
+/// The medium cannot give the bytes back: a failed read, a block whose checksum is wrong, a damaged file system. What
+/// Linux calls `EIO`, `EUCLEAN`, `EBADMSG` and `ENODATA`; the first has the same number on every Unix.
+const MEDIUM: &[i32] = if cfg!(target_os = "linux") { &[5, 117, 74, 61] } else { &[5] };
 
 /// What every fallible call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -349,14 +351,39 @@ impl Error {
         matches!(self.inner.cause, Cause::NewerFormat { .. })
     }
 
+    /// What this process lacks: descriptors, memory, rights, time to finish the call. Nothing is said of the file.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        use io::ErrorKind::{Interrupted, OutOfMemory, PermissionDenied};
+        self.is_out_of_files() || matches!(self.io_kind(), Some(Interrupted | OutOfMemory | PermissionDenied))
+    }
+
     /// No file could be opened because too many are: the call did nothing.
     pub(crate) fn is_out_of_files(&self) -> bool {
         self.raw_os_error().is_some_and(|code| code == EMFILE || code == ENFILE)
     }
 
-    /// Bytes that are there cannot be had: damaged, on a bad sector, or somebody else's. An older checkpoint is the way out.
-    pub(crate) fn is_damage(&self) -> bool {
-        self.is_corrupt() || self.is_unavailable() || self.raw_os_error() == Some(EIO)
+    /// The bytes of a checkpoint cannot be had: they are [damaged](Self::is_corrupt), on a bad medium, or
+    /// [borrowed](Self::is_unavailable) and gone. An older checkpoint is the way out, so a search for the newest whole
+    /// checkpoint passes this one over.
+    ///
+    /// Every other error says nothing about the checkpoint: too few descriptors, too little memory, missing rights, an
+    /// interrupted call, a newer format. No checkpoint is passed over, pruned or remembered as damaged for such an error;
+    /// the caller gets it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io, path::Path};
+    /// use piton::Error;
+    ///
+    /// let path = Path::new("shared/00000001-001-0000000001.seg");
+    /// assert!(Error::corrupt("read", path, 64, "the file ends here").is_damage());
+    /// assert!(!Error::io("open", path, io::ErrorKind::PermissionDenied.into()).is_damage());
+    /// ```
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let medium = self.raw_os_error().is_some_and(|code| MEDIUM.contains(&code));
+        self.is_corrupt() || self.is_unavailable() || medium
     }
 
     /// A name that was to be new exists already.

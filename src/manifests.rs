@@ -29,8 +29,6 @@ use crate::{
 };
 
 const OPERATION: &str = "read manifest";
-/// There are checkpoints, and none that is to be used.
-pub(crate) const ALL_ROLLED_BACK: &str = "all that are left were rolled back; roll back to one of them to use it";
 
 /// What is known of a checkpoint from its files.
 #[derive(Clone, Debug)]

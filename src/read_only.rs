@@ -18,7 +18,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    check::{self, Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport},
+    check::{self, Issue, RecoveryReport, Severity, Validation, ValidationReport},
     disk::{DirEntry, FileKind, layout, root, volume::Volume},
     error::{Error, Malformed, Result},
     format::identity::Identity,
@@ -145,59 +145,39 @@ impl ReadOnlyStore {
     /// The damage of the newest one if there are checkpoints and none is valid; `is_not_found` if all that are left were
     /// rolled back; `is_newer_format` if a newer version of this crate wrote the newest one. Errors of the file system.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        let (found, is_empty) = self.look(LATEST, |ids| match self.newest_of(ids) {
-            // It was forgotten meanwhile, in favour of a newer one: what is older is not the newest.
-            Err(error) if error.is_not_found() => Ok(None),
-            found => found.map(|found| Some((found, ids.is_empty()))),
-        })?;
-        if found.is_none() && !is_empty {
-            return Err(Error::not_found(LATEST, manifests::ALL_ROLLED_BACK));
-        }
-        Ok(found)
+        check::latest(LATEST, || self.stable_ids(), |id| self.checkpoint(id).map(Some))
     }
 
     /// The newest checkpoint that was not rolled back, as [`latest`](Self::latest); but one that is damaged is an error, and
     /// no older one will do. `None` if there is none.
     pub(crate) fn newest(&self) -> Result<Option<Checkpoint>> {
-        self.look(LATEST, |ids| {
-            let roll_backs = self.identity()?.roll_backs;
-            let Some(id) = ids.iter().rev().find(|id| !roll_backs.skips(**id)) else { return Ok(Some(None)) };
-            match self.checkpoint(*id) {
-                Err(error) if error.is_not_found() => Ok(None),
-                checkpoint => checkpoint.map(|checkpoint| Some(Some(checkpoint))),
+        loop {
+            let newest = self.stable_ids()?.into_iter().rev().find(|(_, rolled_back)| !rolled_back);
+            let Some((id, _)) = newest else { return Ok(None) };
+            match self.checkpoint(id) {
+                // It was forgotten meanwhile: another one is the newest.
+                Err(error) if error.is_not_found() => {}
+                checkpoint => return checkpoint.map(Some),
             }
-        })
+        }
     }
 
-    /// Looks at the ids that are there until it finds an answer in a moment in which nothing newer comes. A list of a
-    /// directory that changes meanwhile may lack what was added, and what was removed: then the newest of it was never the
-    /// newest. One that is followed by a list without newer ones is right.
-    fn look<T>(&self, operation: &str, answer: impl Fn(&[CheckpointId]) -> Result<Option<T>>) -> Result<T> {
-        let mut last = None;
+    /// All ids, ascending, each with whether it was rolled back, as they were at one moment.
+    ///
+    /// A list of a directory that changes meanwhile may lack what was added, and what was removed: then the newest of it
+    /// was never the newest. One that is followed by a list without newer ones is right.
+    fn stable_ids(&self) -> Result<check::Ids> {
+        let mut ids = self.checkpoint_ids()?;
         for _ in 0..MOST_LOOKS {
-            let ids = self.checkpoint_ids()?;
-            last = answer(&ids)?.or(last);
-            if self.checkpoint_ids()?.last() <= ids.last()
-                && let Some(found) = last.take()
-            {
-                return Ok(found);
+            let again = self.checkpoint_ids()?;
+            let is_stable = again.last() <= ids.last();
+            let before = std::mem::replace(&mut ids, again);
+            if is_stable {
+                let roll_backs = self.identity()?.roll_backs;
+                return Ok(before.into_iter().map(|id| (id, roll_backs.skips(id))).collect());
             }
         }
-        last.ok_or_else(|| Error::not_found(operation, "each was forgotten while it was being opened"))
-    }
-
-    /// The newest valid one of these; `is_not_found` if one was forgotten meanwhile.
-    fn newest_of(&self, ids: &[CheckpointId]) -> Result<Option<Checkpoint>> {
-        let roll_backs = self.identity()?.roll_backs;
-        let mut damage = None;
-        for id in ids.iter().rev().filter(|id| !roll_backs.skips(**id)) {
-            match self.checkpoint(*id) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(error) if error.is_damage() => drop(damage.get_or_insert(error)),
-                Err(error) => return Err(error),
-            }
-        }
-        damage.map_or(Ok(None), Err)
+        Err(Error::not_found("list checkpoints", "newer ones came faster than they could be listed"))
     }
 
     /// The checkpoint with this id.
@@ -209,7 +189,7 @@ impl ReadOnlyStore {
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
         let checkpoint = self.load(id)?;
         let fatal = |issue: &Issue| issue.severity() == Severity::Fatal;
-        match self.issues(&checkpoint, Validation::Quick).into_iter().find(fatal) {
+        match self.issues(&checkpoint, Validation::Quick)?.into_iter().find(fatal) {
             None => Ok(checkpoint),
             Some(Issue::State { error, .. }) => Err(error),
             Some(issue) => {
@@ -220,14 +200,18 @@ impl ReadOnlyStore {
     }
 
     /// Looks at one checkpoint, and says all that is wrong with it: see [`Store::validate`](crate::Store::validate).
-    #[must_use]
-    pub fn validate(&self, id: CheckpointId, depth: Validation) -> ValidationReport {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::validate`](crate::Store::validate).
+    pub fn validate(&self, id: CheckpointId, depth: Validation) -> Result<ValidationReport> {
         let issues = match self.load(id) {
-            Ok(checkpoint) => self.issues(&checkpoint, depth),
+            Ok(checkpoint) => self.issues(&checkpoint, depth)?,
             Err(error) if error.is_not_found() => vec![Issue::Missing],
-            Err(error) => vec![Issue::Unreadable(error)],
+            Err(error) if error.is_damage() || error.is_newer_format() => vec![Issue::Unreadable(error)],
+            Err(error) => return Err(error),
         };
-        ValidationReport::new(id, issues)
+        Ok(ValidationReport::new(id, issues))
     }
 
     /// The newest checkpoint of which every byte is what it should be: see
@@ -235,17 +219,9 @@ impl ReadOnlyStore {
     ///
     /// # Errors
     ///
-    /// Those of the file system while looking for checkpoints.
+    /// Those of [`validate`](Self::validate), and of the file system while looking for checkpoints.
     pub fn recover_latest_validated(&self) -> Result<RecoveryReport> {
-        self.look("recover", |ids| {
-            let roll_backs = self.identity()?.roll_backs;
-            let ids = ids.iter().rev().map(|id| (*id, roll_backs.skips(*id)));
-            let report = check::newest_valid(ids, |id| self.validate(id, Validation::Full));
-            let forgotten =
-                |why: &Skipped| matches!(why, Skipped::Invalid(issues) if matches!(issues[..], [Issue::Missing]));
-            let all_there = !report.skipped.iter().any(|(_, why)| forgotten(why));
-            Ok(all_there.then_some(report))
-        })
+        check::recover(|| self.stable_ids(), |id| self.validate(id, Validation::Full))
     }
 
     /// As it is now: somebody may have rolled back, or taken the store over.
@@ -281,7 +257,7 @@ impl ReadOnlyStore {
         Ok(Checkpoint::new(manifest, reading, pin))
     }
 
-    fn issues(&self, checkpoint: &Checkpoint, depth: Validation) -> Vec<Issue> {
+    fn issues(&self, checkpoint: &Checkpoint, depth: Validation) -> Result<Vec<Issue>> {
         check::validate(&self.0.reading, checkpoint.manifest(), (self.0.vnode_count, depth), |_, _| ())
     }
 }

@@ -13,7 +13,13 @@
 //! 3. quickly: every file that a state is in must be there, and long enough. In full: the header of every such file, and
 //!    trailer, checksum and digest of every state, file by file and in the order of the bytes.
 //!
-//! What is found to be damaged is remembered by whoever calls, so that nobody comes back to it.
+//! # What is damage
+//!
+//! [`Error::is_damage`](crate::Error::is_damage) decides, and nothing else does. An error that says nothing of the
+//! checkpoint (too few descriptors, missing rights, ...) ends the validation or the search, and the caller gets it.
+//!
+//! Damage is a verdict, made from a second look: a state that is found to be damaged is read again, from a file that is
+//! opened anew. The caller remembers what both looks agree on.
 
 mod content;
 mod issue;
@@ -23,4 +29,4 @@ mod walk;
 pub(crate) use content::is_incremental;
 pub use issue::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
 pub(crate) use states::validate;
-pub(crate) use walk::newest_valid;
+pub(crate) use walk::{Ids, latest, recover};

@@ -3,11 +3,11 @@
 use super::{Issue, Validation};
 use crate::{
     disk::layout,
-    error::{Error, Malformed, Result},
+    error::{Error, Result},
     format::segment::entry_end,
     handle::{Extent, Place},
     id::FileId,
-    manifest::{DataFile, Digest, DigestHasher, Manifest, StateRef},
+    manifest::{Digest, DigestHasher, Manifest, StateRef},
     read::{OpenSegment, ReadSettings, check_digest},
 };
 
@@ -24,12 +24,14 @@ type InFile<'a> = (Extent, StateRef<'a>);
 
 /// What is wrong with a checkpoint. Each damaged state is told to `note`: with its place if its bytes are damaged, and so
 /// those of every checkpoint that refers to them; without if only this one says that they should be others.
+///
+/// An error that is no damage says nothing about the checkpoint, and is returned.
 pub(crate) fn validate(
     settings: &ReadSettings,
     manifest: &Manifest,
     (vnode_count, depth): (u16, Validation),
     mut note: impl FnMut(Option<&Extent>, &Error),
-) -> Vec<Issue> {
+) -> Result<Vec<Issue>> {
     let mut issues = Issue::of_content(manifest, vnode_count);
     let mut in_files = Vec::new();
     for state in manifest.all_states() {
@@ -48,15 +50,21 @@ pub(crate) fn validate(
     in_files.sort_unstable_by_key(|(extent, _)| (extent.file, extent.offset));
     for states in in_files.chunk_by(|(a, _), (b, _)| a.file == b.file) {
         let Some((first, _)) = states.first() else { continue };
-        let mut check = Checked::open(settings, first.file, manifest, depth);
+        let mut check = Checked::open(settings, first.file, manifest, depth)?;
         for same in states.chunk_by(|(a, _), (b, _)| a == b) {
-            for Wrong { bytes, state, error } in check.states(same) {
+            let mut wrong = check.states(same)?;
+            if !wrong.is_empty() && !matches!(check, Checked::Failed(_)) {
+                // A verdict takes a second look.
+                check = Checked::open(settings, first.file, manifest, depth)?;
+                wrong = check.states(same)?;
+            }
+            for Wrong { bytes, state, error } in wrong {
                 note(bytes, &error);
                 issues.push(issue(state, error));
             }
         }
     }
-    issues
+    Ok(issues)
 }
 
 const OPERATION: &str = "verify";
@@ -67,35 +75,36 @@ fn issue(state: &StateRef<'_>, error: Error) -> Issue {
 
 /// A file with states, as closely as it is looked at.
 enum Checked {
-    Quick { data: DataFile, len: u64, path: std::path::PathBuf },
+    Quick(OpenSegment),
     Full(OpenSegment),
     Failed(Error),
 }
 
 impl Checked {
-    fn open(settings: &ReadSettings, file: FileId, manifest: &Manifest, depth: Validation) -> Self {
-        let data = manifest.data_file(file);
-        let opened = match depth {
-            Validation::Full => settings.open_verified(data).map(Self::Full),
-            Validation::Quick => settings.len(&data).map(|(len, path)| Self::Quick { data, len, path }),
+    fn open(settings: &ReadSettings, file: FileId, manifest: &Manifest, depth: Validation) -> Result<Self> {
+        let open = || match depth {
+            Validation::Full => settings.open_verified(manifest.data_file(file)).map(Self::Full),
+            Validation::Quick => settings.open_unverified(manifest.data_file(file)).map(Self::Quick),
         };
-        opened.unwrap_or_else(Self::Failed)
+        // A verdict takes a second look.
+        let opened = open().or_else(|error| if error.is_damage() { open() } else { Err(error) });
+        opened.or_else(|error| if error.is_damage() { Ok(Self::Failed(error)) } else { Err(error) })
     }
 
     /// What is wrong with states that are the same run of bytes.
-    fn states<'a>(&mut self, same: &'a [InFile<'a>]) -> Vec<Wrong<'a>> {
-        let Some((extent, _)) = same.first() else { return Vec::new() };
+    fn states<'a>(&mut self, same: &'a [InFile<'a>]) -> Result<Vec<Wrong<'a>>> {
+        let Some((extent, _)) = same.first() else { return Ok(Vec::new()) };
         let wants_digest = same.iter().any(|(_, state)| state.digest.is_some());
         let found = match self {
             Self::Failed(error) => Err(error.clone()),
-            Self::Quick { data, len, path } => match *len {
-                len if len < entry_end(extent.offset, extent.len) => {
-                    Err(data.blame(Malformed::new(len, "the file ends here").at("check", path)))
-                }
-                _ => Ok(None),
-            },
+            Self::Quick(segment) => segment.check_reaches(entry_end(extent.offset, extent.len)).map(|()| None),
             Self::Full(segment) => digest(segment, extent, wants_digest),
         };
+        if let Err(error) = &found
+            && !error.is_damage()
+        {
+            return Err(error.clone());
+        }
         let wrong = |(extent, state): &'a InFile<'a>| match (&found, state.digest, &*self) {
             (Err(error), ..) => Some(Wrong { bytes: Some(extent), state, error: error.clone() }),
             (Ok(Some(found)), Some(expected), Self::Full(segment)) => {
@@ -104,7 +113,7 @@ impl Checked {
             }
             _ => None,
         };
-        same.iter().filter_map(wrong).collect()
+        Ok(same.iter().filter_map(wrong).collect())
     }
 }
 

@@ -44,7 +44,14 @@ fn relocate_if_due(
     }
     let moved = relocate(publisher, batch, extent, source).or_else(|error| {
         if error.is_corrupt() {
-            batch.hold().mark_damaged(extent, &error);
+            // A verdict takes a second look, through a file that is opened anew. A state that it finds whole stays where it is.
+            *source = None;
+            let second = open(publisher, extent.file, source).and_then(|file| file.check_state(extent, |_| ()));
+            match second {
+                Ok(()) => return Ok(None),
+                Err(error) if error.is_corrupt() => batch.hold().mark_damaged(extent, &error),
+                Err(_) => {}
+            }
         }
         // What nobody refers to any more may merely have gone while it was read.
         batch.check_open()?;

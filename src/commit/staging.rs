@@ -219,7 +219,7 @@ impl Staging {
     fn compare(&self, manifest: &Manifest, sidecar: Option<&[&[u8]]>, conflict: Error) -> Result<()> {
         let id = manifest.id;
         let unusable = |catalog: &mut Catalog| catalog.damage(id).is_some() || catalog.is_rolled_back(id);
-        let loaded = self.load(id).ok().filter(|_| !self.publisher.registry.catalog(unusable));
+        let loaded = self.load(id)?.filter(|_| !self.publisher.registry.catalog(unusable));
         let Some(loaded) = loaded else { return Err(conflict) };
         let stored = loaded.into_published();
         let mut given = manifest.content.clone();
@@ -237,13 +237,18 @@ impl Staging {
     }
 
     fn compare_sidecar(&self, id: CheckpointId, chunks: &[&[u8]], conflict: Error) -> Result<()> {
-        let same = self.open(id).and_then(|checkpoint| {
+        let Some(loaded) = self.load(id)? else { return Err(conflict) };
+        let same = self.publisher.open(loaded.manifest).and_then(|checkpoint| {
             let Some(handle) = checkpoint.manifest().sidecar() else { return Ok(false) };
             let mut given = chunks.iter().copied().flatten();
             let same_bytes = checkpoint.read(handle)?.iter().all(|byte| given.next() == Some(byte));
             Ok(same_bytes && given.next().is_none())
         });
-        if same.unwrap_or(false) { Ok(()) } else { Err(conflict) }
+        match same {
+            Ok(true) => Ok(()),
+            Err(error) if !error.is_damage() && !error.is_not_found() => Err(error),
+            _ => Err(conflict),
+        }
     }
 
     /// Which artifact of a partition of a committed checkpoint has this digest: the snapshot, or the n-th delta.
@@ -254,7 +259,7 @@ impl Staging {
         digest: &Digest,
         conflict: Error,
     ) -> Result<Option<usize>> {
-        let Ok(loaded) = self.load(id) else { return Err(conflict) };
+        let Some(loaded) = self.load(id)? else { return Err(conflict) };
         let partition = loaded.manifest.operator(operator).and_then(|operator| operator.partitions.get(&number));
         let is_it = |artifact: &Artifact| artifact.digest.as_ref() == Some(digest);
         let Some(partition) = partition else { return Err(conflict) };
@@ -269,12 +274,12 @@ impl Staging {
         fresh.or_else(|| deltas.clone().next()).map(Some).ok_or(conflict)
     }
 
-    fn load(&self, id: CheckpointId) -> Result<manifests::Loaded> {
-        manifests::load(&self.publisher.volume, self.publisher.identity.store(), id)
-    }
-
-    fn open(&self, id: CheckpointId) -> Result<Checkpoint> {
-        self.publisher.open(self.load(id)?.manifest)
+    /// A checkpoint that is there; `None` if it is damaged, or a newer version wrote it: then nothing can be compared.
+    fn load(&self, id: CheckpointId) -> Result<Option<manifests::Loaded>> {
+        match manifests::load(&self.publisher.volume, self.publisher.identity.store(), id) {
+            Err(error) if error.is_damage() || error.is_newer_format() => Ok(None),
+            loaded => loaded.map(Some),
+        }
     }
 }
 

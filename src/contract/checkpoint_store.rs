@@ -118,15 +118,7 @@ pub trait CheckpointStore: Send + Sync {
     /// The damage of the newest one if there are checkpoints and none is valid: that is not the same as `None`.
     /// `is_not_found` if all that are left were rolled back, `is_newer_format` if a newer version wrote the newest one.
     fn load_latest(&self) -> Result<Option<Manifest>> {
-        let mut damage = None;
-        for id in self.list_ids()?.into_iter().rev() {
-            match self.load_by_id(id) {
-                Ok(None) => {}
-                Err(error) if error.is_corrupt() => drop(damage.get_or_insert(error)),
-                found => return found,
-            }
-        }
-        damage.map_or(Ok(None), Err)
+        check::latest("load the newest checkpoint", || all_ids(self.list_ids()), |id| self.load_by_id(id))
     }
 
     /// The checkpoint with this id; `None` if there is none.
@@ -153,7 +145,7 @@ pub trait CheckpointStore: Send + Sync {
         for id in self.list_ids()? {
             match self.load_by_id(id) {
                 Ok(found) => epochs.extend(found.map(|manifest| (id, manifest.epoch()))),
-                Err(error) if error.is_corrupt() => {}
+                Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -206,7 +198,7 @@ pub trait CheckpointStore: Send + Sync {
         let issues = match self.load_by_id(id) {
             Ok(Some(manifest)) => Issue::of_content(&manifest, self.vnode_count()),
             Ok(None) => vec![Issue::Missing],
-            Err(error) if error.is_corrupt() => vec![Issue::Unreadable(error)],
+            Err(error) if error.is_damage() => vec![Issue::Unreadable(error)],
             Err(error) => return Err(error),
         };
         Ok(ValidationReport::new(id, issues))
@@ -219,11 +211,7 @@ pub trait CheckpointStore: Send + Sync {
     ///
     /// Those of the storage that say nothing about a checkpoint.
     fn recover_latest_validated(&self) -> Result<RecoveryReport> {
-        let candidates = self.list_ids()?.into_iter().rev().map(|id| (id, false));
-        let unreadable = |id, error| ValidationReport::new(id, vec![Issue::Unreadable(error)]);
-        Ok(check::newest_valid(candidates, |id| {
-            self.validate_checkpoint(id).unwrap_or_else(|error| unreadable(id, error))
-        }))
+        check::recover(|| all_ids(self.list_ids()), |id| self.validate_checkpoint(id))
     }
 
     /// [`save_state_data`](Self::save_state_data), unless there are no chunks to save, and [`save`](Self::save), all or
@@ -233,6 +221,11 @@ pub trait CheckpointStore: Send + Sync {
     ///
     /// Those of both.
     fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()>;
+}
+
+/// None of these was rolled back, as far as an implementation says.
+fn all_ids(ids: Result<Vec<CheckpointId>>) -> Result<check::Ids> {
+    Ok(ids?.into_iter().map(|id| (id, false)).collect())
 }
 
 impl CheckpointStore for Store {
@@ -287,11 +280,11 @@ impl CheckpointStore for Store {
     }
 
     fn validate_checkpoint(&self, id: CheckpointId) -> Result<ValidationReport> {
-        Ok(self.validate(id, Validation::Full))
+        self.validate(id, Validation::Full)
     }
 
     fn recover_latest_validated(&self) -> Result<RecoveryReport> {
-        Ok(Store::recover_latest_validated(self))
+        Store::recover_latest_validated(self)
     }
 
     fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()> {

@@ -127,6 +127,13 @@ impl SimDisk {
         state.faults_by_kind.insert((call, number), fault);
     }
 
+    /// Takes back every fault that has not happened yet.
+    pub fn heal(&self) {
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.faults_by_kind.clear();
+    }
+
     /// Cuts the power: every later call on this disk fails. Returns the disk as it comes up again.
     #[must_use]
     pub fn cut_power(&self, survival: Survival) -> Self {

@@ -314,6 +314,16 @@ impl VolumeFile {
         self.file.len().map_err(|e| Error::io("look at", &self.path, e))
     }
 
+    /// Fails if the file ends before this offset. A length that says so is not believed at once: a file system in user
+    /// space may answer with one that it remembers, and corrects it when somebody reads there.
+    pub(crate) fn check_reaches(&self, end: u64) -> Result<()> {
+        let len = self.len()?;
+        if len >= end || self.read_at(&mut [0], end - 1)? > 0 {
+            return Ok(());
+        }
+        Err(Malformed::new(len, "the file ends here").at("check", &self.path))
+    }
+
     /// Reads some bytes; 0 at the end of the file.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         loop {

@@ -85,10 +85,11 @@ impl DataFile {
         self.lent.as_ref().map(|lent| (lent.by.root(), lent.file))
     }
 
-    /// Whatever is wrong with a file that is lent, nothing of ours is damaged.
+    /// Whatever is wrong with a borrowed file, nothing of ours is damaged. What this process may not or cannot do now says
+    /// nothing of the file.
     pub(crate) fn blame(&self, error: Error) -> Error {
         match &self.lent {
-            Some(lent) if !error.is_out_of_files() => {
+            Some(lent) if !error.is_of_this_process() => {
                 let path = error.path().unwrap_or(lent.by.root()).to_owned();
                 Error::unavailable("read", &path, &error.to_string())
             }

@@ -94,9 +94,10 @@ impl Checkpoint {
             Place::Inline { bytes, .. } => return Ok(StateView::inline(Arc::clone(bytes))),
             Place::File(extent) => extent,
         };
-        let segment = self.open(extent)?;
-        let complete = self.0.pin.complete(extent);
-        let mapped = self.noting_damage(extent, segment.map(extent, complete))?;
+        let (segment, mapped) = self.with_segment(extent, |segment| {
+            let complete = self.0.pin.complete(extent);
+            segment.map(extent, complete)
+        })?;
         Ok(StateView::mapped(mapped, segment, self.clone()))
     }
 
@@ -114,7 +115,7 @@ impl Checkpoint {
             Place::Inline { bytes, .. } => return Ok(StateReader::inline(Arc::clone(bytes))),
             Place::File(extent) => extent,
         };
-        Ok(StateReader::file(self.open(extent)?, *extent, self.clone()))
+        Ok(StateReader::file(self.with_segment(extent, |_| Ok(()))?.0, *extent, self.clone()))
     }
 
     /// The bytes of an artifact, if they have its digest as well.
@@ -137,21 +138,31 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// Opens the file of a state that this checkpoint refers to, and verifies the state on first use.
-    fn open(&self, extent: &Extent) -> Result<Arc<OpenSegment>> {
+    /// Opens the file of a state that this checkpoint refers to, verifies the state on first use, and does something with
+    /// the file. What is found to be damaged is looked at again, through a file that is opened anew: the second look
+    /// counts.
+    fn with_segment<T>(
+        &self,
+        extent: &Extent,
+        act: impl Fn(&OpenSegment) -> Result<T>,
+    ) -> Result<(Arc<OpenSegment>, T)> {
         if !self.0.pin.refers(extent) {
             let operation = format!("read state {} of checkpoint {}", StateHandle::file(*extent), self.id());
             return Err(Error::not_found(operation, "the checkpoint does not refer to it"));
         }
-        let recent = self.0.recent.lock().clone().filter(|recent| recent.id() == extent.file);
-        let segment = match recent {
-            Some(recent) => Ok(recent),
-            None => self.0.settings.open_shared(self.0.manifest.data_file(extent.file)),
+        let data = || self.0.manifest.data_file(extent.file);
+        let look = |segment: Result<Arc<OpenSegment>>| {
+            let segment = segment?;
+            self.verify_once(&segment, extent)?;
+            act(&segment).map(|done| (segment, done))
         };
-        let segment = self
-            .noting_damage(extent, segment.and_then(|segment| self.verify_once(&segment, extent).map(|()| segment)))?;
+        let recent = self.0.recent.lock().clone().filter(|recent| recent.id() == extent.file);
+        let first = look(recent.map_or_else(|| self.0.settings.open_shared(data()), Ok));
+        let found = first
+            .or_else(|error| if error.is_damage() { look(self.0.settings.open_again(data())) } else { Err(error) });
+        let (segment, done) = found.inspect_err(|error| self.note_damage(extent, error))?;
         *self.0.recent.lock() = Some(Arc::clone(&segment));
-        Ok(segment)
+        Ok((segment, done))
     }
 
     /// Verification reads, also where a mapping follows: a bad sector is then an error, and not a SIGBUS.
@@ -166,11 +177,9 @@ impl Checkpoint {
 
     /// Every checkpoint with a state that was found to be damaged is skipped by `latest` and not counted by `prune` from
     /// now on, and the state cannot be reused.
-    fn noting_damage<T>(&self, extent: &Extent, read: Result<T>) -> Result<T> {
-        read.inspect_err(|error| {
-            if error.is_corrupt() {
-                self.0.pin.mark_damaged(extent, error);
-            }
-        })
+    fn note_damage(&self, extent: &Extent, error: &Error) {
+        if error.is_corrupt() {
+            self.0.pin.mark_damaged(extent, error);
+        }
     }
 }

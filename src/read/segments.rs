@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Weak},
 };
 
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::verify;
 use crate::{
     disk::{
-        FileKind, Mapping, layout,
+        Mapping, layout,
         volume::{Volume, VolumeFile},
     },
     error::{Error, Malformed, Result},
@@ -71,19 +71,11 @@ impl ReadSettings {
         Ok(segment)
     }
 
-    fn open_unverified(&self, data: DataFile) -> Result<OpenSegment> {
+    /// Opens a data file, whatever is in it.
+    pub(crate) fn open_unverified(&self, data: DataFile) -> Result<OpenSegment> {
         let file = self.volume.open(layout::data_file(data.id, data.lent()));
         let file = file.map_err(|error| self.not_there(&data, error))?;
         Ok(OpenSegment { data, file, mapping: Mutex::default() })
-    }
-
-    /// How long a data file is, without opening it; and its path.
-    pub(crate) fn len(&self, data: &DataFile) -> Result<(u64, PathBuf)> {
-        let name = layout::data_file(data.id, data.lent());
-        let found = self.volume.metadata(&name).map_err(|error| self.not_there(data, error))?;
-        let found = found.filter(|found| found.kind == FileKind::File);
-        let found = found.ok_or_else(|| self.not_there(data, self.missing(&name)))?;
-        Ok((found.len, self.volume.path(&name)))
     }
 
     fn not_there(&self, data: &DataFile, error: Error) -> Error {
@@ -95,7 +87,13 @@ impl ReadSettings {
         Malformed::new(0, "the data file is missing").at("open", &self.volume.path(name))
     }
 
-    /// The same, shared with whoever has it open already.
+    /// Opens a data file anew, whatever its sharers have open: for a second look.
+    pub(super) fn open_again(&self, data: DataFile) -> Result<Arc<OpenSegment>> {
+        self.open.lock().remove(&data.id);
+        self.open_shared(data)
+    }
+
+    /// Opens a data file, or shares it with those who have it open already.
     pub(super) fn open_shared(&self, data: DataFile) -> Result<Arc<OpenSegment>> {
         let id = data.id;
         let known = self.open.lock().get(&id).and_then(Weak::upgrade);
@@ -155,7 +153,8 @@ impl OpenSegment {
             let part = 0..mapping.len();
             return Ok(Mapped { mapping, part });
         }
-        self.check_length(extent)?;
+        // A look at a mapping beyond the end of its file would end the process.
+        self.check_reaches(extent.end())?;
         let mut kept = self.mapping.lock();
         let long_enough = |mapping: &&Arc<Mapping>| mapping.len() as u64 >= extent.end();
         let mapping = match kept.as_ref().filter(long_enough) {
@@ -174,13 +173,8 @@ impl OpenSegment {
         whole.or_else(|error| if error.is_corrupt() { self.file.map(0, extent.end()) } else { Err(error) })
     }
 
-    /// To look at a mapping beyond the end of its file would end the process.
-    fn check_length(&self, extent: &Extent) -> Result<()> {
-        match self.file.len()? {
-            len if len < extent.end() => {
-                Err(self.data.blame(Malformed::new(len, "the file ends here").at("map", self.file.path())))
-            }
-            _ => Ok(()),
-        }
+    /// Fails if the file ends before this offset.
+    pub(crate) fn check_reaches(&self, end: u64) -> Result<()> {
+        self.file.check_reaches(end).map_err(|error| self.data.blame(error))
     }
 }

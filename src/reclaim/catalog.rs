@@ -1,9 +1,6 @@
 //! Which checkpoints are published, which ids were used, and what is known of each. Pure: no lock, no file.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     group::Group,
@@ -178,13 +175,6 @@ impl Catalog {
         self.damaged.get(&id).cloned()
     }
 
-    /// The newest published id, or the newest below another, of those that were not rolled back.
-    pub(crate) fn newest_below(&self, bound: Option<CheckpointId>) -> Option<CheckpointId> {
-        let below = bound.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut ids = self.published.range((Bound::Unbounded, below)).rev().map(|(id, _)| *id);
-        ids.find(|id| !self.roll_backs.skips(*id))
-    }
-
     /// The group of the checkpoint that an engine would go on from.
     pub(super) fn newest_valid(&self) -> Option<Group> {
         let mut candidates = self.published.iter().rev();
@@ -282,6 +272,11 @@ impl Catalog {
     /// All published ids, ascending, damaged ones included.
     pub(crate) fn ids(&self) -> Vec<CheckpointId> {
         self.published.keys().copied().collect()
+    }
+
+    /// All published ids, ascending, each with whether it was rolled back.
+    pub(crate) fn ids_and_roll_backs(&self) -> Vec<(CheckpointId, bool)> {
+        self.published.keys().map(|id| (*id, self.roll_backs.skips(*id))).collect()
     }
 
     /// The epochs of all published checkpoints that could be read, by id.

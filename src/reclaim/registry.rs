@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    io::ErrorKind,
     sync::{Arc, Weak, atomic::AtomicBool},
 };
 
@@ -187,7 +188,8 @@ impl Registry {
         (origins, extents): (&Origins, impl Iterator<Item = (Extent, Metadata)>),
         damage: Option<Error>,
     ) -> Result<()> {
-        let pins = self.pin_lenders(origins)?;
+        let (pins, denied) = self.pin_lenders(origins)?;
+        let damage = damage.or(denied);
         let lenders = origins.values().filter_map(|origin| Some(&*origin.lent.as_ref()?.by));
         let damage = damage.or_else(|| lenders.clone().find(|lender| !pins.contains_key(*lender)).map(not_lent));
         let mut state = self.state.lock();
@@ -212,14 +214,19 @@ impl Registry {
         Ok(())
     }
 
-    /// Keeps whoever lends files from removing them, as far as they have not done so.
-    fn pin_lenders(&self, origins: &Origins) -> Result<Pins> {
+    /// Keeps lenders from removing their files, as far as they have not done so. Without the right to do that a checkpoint
+    /// cannot be used, and is not damaged: the error is returned beside the pins.
+    fn pin_lenders(&self, origins: &Origins) -> Result<(Pins, Option<Error>)> {
         let lenders: BTreeSet<_> = origins.values().filter_map(|origin| Some(&origin.lent.as_ref()?.by)).collect();
-        let mut pins = Pins::new();
+        let (mut pins, mut denied) = (Pins::new(), None);
         for lender in lenders {
-            pins.extend(self.pin_lender(lender)?.map(|pin| (Arc::clone(lender), pin)));
+            match self.pin_lender(lender) {
+                Ok(pin) => pins.extend(pin.map(|pin| (Arc::clone(lender), pin))),
+                Err(error) if error.io_kind() == Some(ErrorKind::PermissionDenied) => denied = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(pins)
+        Ok((pins, denied))
     }
 
     /// Shared by all files of one lender: it is let go when the last of them is.
@@ -376,14 +383,14 @@ impl Registry {
     }
 }
 
-/// Keeps another store from removing a checkpoint; `None` if that is gone, or cannot be had. That descriptors have run out
-/// says nothing of it.
+/// Keeps another store from removing a checkpoint; `None` if that is gone, or cannot be had. What this process lacks says
+/// nothing of it.
 pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Result<Option<Box<dyn LockGuard>>> {
     let name = layout::lender(lender.root(), lender.checkpoint());
-    let unless_out_of_files = |error: Error| if error.is_out_of_files() { Err(error) } else { Ok(None) };
+    let if_gone = |error: Error| if error.is_of_this_process() { Err(error) } else { Ok(None) };
     // To open anything else than a file might take for ever.
     let is_file = volume.metadata(&name).is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File));
-    if is_file { volume.pin(&name).or_else(unless_out_of_files) } else { Ok(None) }
+    if is_file { volume.pin(&name).or_else(if_gone) } else { Ok(None) }
 }
 
 /// A checkpoint that is to lend files is not there.

@@ -38,11 +38,12 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
     let mut learned = Learned::default();
     let mut published_under = 0;
     for (id, kind) in &found.manifests {
-        let loaded = match kind {
+        let load = || match kind {
             FileKind::File => manifests::load_in_parts(volume, identity.store, *id),
             _ => Err(Malformed::new(0, "it is not a regular file").at(OPERATION, &volume.path(layout::manifest(*id)))),
         };
-        match loaded {
+        // A verdict takes a second look.
+        match load().or_else(|error| if error.is_damage() { load() } else { Err(error) }) {
             Ok((loaded, bad_update)) => {
                 let bad_update = bad_update.map(only_damage).transpose()?;
                 let Loaded { manifest, pinned, updated, .. } = loaded;
@@ -54,7 +55,10 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                     Some(lent) => *lent,
                     None => found.segments.get(&file).copied(),
                 };
-                let damage = damage.or_else(|| missing_data(volume, &manifest, file));
+                let damage = match damage {
+                    Some(damage) => Some(damage),
+                    None => missing_data(volume, &manifest, file)?,
+                };
                 let present = extents(&manifest).filter_map(|extent| Some((*extent, file(extent.file)?)));
                 let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
                 registry.enter(*id, facts, (&manifest.origins, present), damage)?;
@@ -114,15 +118,24 @@ fn data_file(manifest: &Manifest, file: FileId) -> PathBuf {
     layout::data_file(file, manifest.data_file(file).lent())
 }
 
-/// The first file that is missing or too short for what the manifest says of it.
-fn missing_data(volume: &Volume, manifest: &Manifest, file: impl Fn(FileId) -> Option<Metadata>) -> Option<Error> {
+/// The first file that is missing or too short for what the manifest says of it. What a list of a directory says is not
+/// believed at once: the second look opens the file.
+fn missing_data(
+    volume: &Volume,
+    manifest: &Manifest,
+    file: impl Fn(FileId) -> Option<Metadata>,
+) -> Result<Option<Error>> {
     let is_short =
         |extent: &&Extent| file(extent.file).is_none_or(|file| file.len < entry_end(extent.offset, extent.len));
-    let extent = extents(manifest).find(is_short)?;
-    let path = volume.path(data_file(manifest, extent.file));
-    let error = match file(extent.file) {
-        None => Malformed::new(0, "the data file is missing"),
-        Some(file) => Malformed::new(file.len, "the file ends here"),
-    };
-    Some(manifest.data_file(extent.file).blame(error.at("check", &path)))
+    for extent in extents(manifest).filter(is_short) {
+        let data = manifest.data_file(extent.file);
+        let name = data_file(manifest, extent.file);
+        let reaches = volume.open(&name).and_then(|file| file.check_reaches(entry_end(extent.offset, extent.len)));
+        let Err(error) = reaches else { continue };
+        let missing = || Malformed::new(0, "the data file is missing").at("check", &volume.path(&name));
+        let error = data.blame(if error.is_not_found() { missing() } else { error });
+        // Of somebody else's file any error is no reason not to open the store.
+        return if error.is_damage() || data.lent.is_some() { Ok(Some(error)) } else { Err(error) };
+    }
+    Ok(None)
 }

@@ -55,22 +55,23 @@ impl Store {
     /// # Errors
     ///
     /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
-    /// removed is in the report.
+    /// removed is in the report. Errors that keep it from looking at a checkpoint and say nothing of it, such as too few
+    /// descriptors: nothing was removed then.
     pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
-        let unreadable = self.look_at_newest(keep.max(1));
+        let unreadable = self.look_at_newest(keep.max(1))?;
         self.forget_planned(|catalog| catalog.plan(Retention::newest(keep), &unreadable))
     }
 
     /// Finds out what is lost of the newest so many checkpoints that are valid, as far as is known, and of older ones in
     /// their place. Returns those that cannot be used now, and may be another time: they neither count nor go.
-    fn look_at_newest(&self, keep: usize) -> BTreeSet<CheckpointId> {
+    fn look_at_newest(&self, keep: usize) -> Result<BTreeSet<CheckpointId>> {
         let (mut valid, mut unusable) = (0, BTreeSet::new());
         let plan = |catalog: &mut Catalog| catalog.plan(Retention::newest(keep), &BTreeSet::new());
         if self.0.registry.catalog(plan).is_empty() {
-            return unusable;
+            return Ok(unusable);
         }
         for id in self.0.registry.catalog(|catalog| catalog.counted()).into_iter().rev() {
-            if self.validate(id, Validation::Quick).is_valid() {
+            if self.validate(id, Validation::Quick)?.is_valid() {
                 valid += 1;
             } else {
                 unusable.insert(id);
@@ -79,7 +80,7 @@ impl Store {
                 break;
             }
         }
-        unusable
+        Ok(unusable)
     }
 
     /// The job has ended: forgets what [`Options::externalized_checkpoint_cleanup`](crate::Options::externalized_checkpoint_cleanup)
@@ -226,7 +227,7 @@ impl Store {
         if !registry.catalog(|catalog| catalog.is_published(id)) {
             return Err(no_such_checkpoint(verb, id));
         }
-        let mut loaded = self.load(id)?;
+        let mut loaded = self.look(id)?;
         let before = loaded.update();
         change(&mut loaded)?;
         let after = loaded.update();

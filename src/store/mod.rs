@@ -17,6 +17,7 @@ use std::{
 };
 
 use crate::{
+    check,
     commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
     disk::{layout, root, volume::Volume},
     error::{Error, Malformed, Result},
@@ -188,27 +189,12 @@ impl Store {
     /// `is_newer_format` if a newer version of this crate wrote the newest one: it is not damaged, only not for us. Errors
     /// of the file system other than a bad medium.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        let mut damage = None;
-        let mut next = self.0.registry.catalog(|catalog| catalog.newest_below(None));
-        while let Some(id) = next {
-            match self.checkpoint(id) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(error) if error.is_damage() => {
-                    damage.get_or_insert(error);
-                    next = self.0.registry.catalog(|catalog| catalog.newest_below(Some(id)));
-                }
-                // Somebody forgot it just now: what is newest has changed.
-                Err(error) if error.is_not_found() => {
-                    next = self.0.registry.catalog(|catalog| catalog.newest_below(None));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        match damage {
-            Some(damage) => Err(damage),
-            None if self.checkpoint_ids().is_empty() => Ok(None),
-            None => Err(Error::not_found("open the newest checkpoint", manifests::ALL_ROLLED_BACK)),
-        }
+        check::latest("open the newest checkpoint", || Ok(self.ids()), |id| self.checkpoint(id).map(Some))
+    }
+
+    /// All ids, ascending, each with whether it was rolled back, as they are at one moment.
+    fn ids(&self) -> check::Ids {
+        self.0.registry.catalog(|catalog| catalog.ids_and_roll_backs())
     }
 
     /// The checkpoint with this id.
@@ -223,34 +209,43 @@ impl Store {
         if let Some(damage) = self.0.registry.catalog(|catalog| catalog.damage(id)) {
             return Err(damage);
         }
-        let loaded = self.load(id).map_err(|error| self.damaged_or_forgotten(id, error))?;
-        // Else what was changed of it may have been removed before it was read.
+        let loaded = self.load(id)?;
+        // The update may have been removed before it was read, with the checkpoint.
         if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
             return Err(no_such_checkpoint("open", id));
         }
         Ok(Checkpoint::new(loaded.manifest, &self.0.publisher.reading, Pin::Registered(hold)))
     }
 
-    /// What there is of a checkpoint; what was changed of it since must be there as well.
+    /// What a checkpoint consists of.
+    ///
+    /// The first look takes no lock, and another thread may be in the middle of updating, pinning or forgetting the
+    /// checkpoint. So when it fails, the second look is taken under the lock of the names, and only that one is a verdict.
     fn load(&self, id: CheckpointId) -> Result<Loaded> {
+        self.look(id).or_else(|error| {
+            if !error.is_damage() {
+                return Err(error);
+            }
+            let _names = self.0.registry.lock_manifests();
+            if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
+                return Err(no_such_checkpoint("open", id));
+            }
+            self.look(id).inspect_err(|error| {
+                if error.is_corrupt() {
+                    self.0.registry.catalog(|catalog| catalog.mark_damaged(id, error.clone()));
+                }
+            })
+        })
+    }
+
+    /// Reads a manifest and its update, which must be there if the checkpoint was updated.
+    fn look(&self, id: CheckpointId) -> Result<Loaded> {
         let loaded = manifests::load(&self.0.volume, self.id(), id)?;
         if !loaded.updated && self.0.registry.catalog(|catalog| catalog.is_updated(id)) {
             let path = self.0.volume.path(layout::update(id));
             return Err(Malformed::new(0, "the file is missing").at("read update", &path));
         }
         Ok(loaded)
-    }
-
-    /// Why a manifest could not be read: somebody may be forgetting the checkpoint, who removes the manifest first.
-    fn damaged_or_forgotten(&self, id: CheckpointId, error: Error) -> Error {
-        let _names = self.0.registry.lock_manifests();
-        if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
-            return no_such_checkpoint("open", id);
-        }
-        if error.is_corrupt() {
-            self.0.registry.catalog(|catalog| catalog.mark_damaged(id, error.clone()));
-        }
-        error
     }
 
     /// The ids of all checkpoints, ascending, damaged ones included.

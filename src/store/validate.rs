@@ -3,7 +3,7 @@
 use super::{Inner, Store};
 use crate::{
     check::{self, Issue, RecoveryReport, Validation, ValidationReport},
-    error::Error,
+    error::{Error, Result},
     id::CheckpointId,
 };
 
@@ -11,8 +11,12 @@ impl Store {
     /// Looks at one checkpoint, and says all that is wrong with it. One that is found to be damaged is passed over by
     /// `latest` from now on, and not counted by `prune`.
     ///
-    /// Nothing here is an error: what cannot be read is an issue. It reads every byte of the checkpoint's states, piece by
-    /// piece, unless it is to be quick.
+    /// It reads every byte of the checkpoint's states, piece by piece, unless it is to be quick. What is
+    /// [damage](Error::is_damage) is an issue in the report; it was seen by two looks.
+    ///
+    /// # Errors
+    ///
+    /// Errors that say nothing of the checkpoint: too few descriptors, missing rights, and the like.
     ///
     /// # Examples
     ///
@@ -23,25 +27,26 @@ impl Store {
     /// let pending = store.begin(store.next_id())?;
     /// let handle = pending.write(Scope::Shared, &[7; 5000])?;
     /// let id = pending.commit(Manifest::builder().state("weights", handle).timestamp_ms(1_700_000_000_000))?.id();
-    /// let report = store.validate(id, Validation::Full);
+    /// let report = store.validate(id, Validation::Full)?;
     /// assert!(report.is_valid() && report.issues.is_empty());
     /// # Ok::<(), piton::Error>(())
     /// ```
-    #[must_use]
-    pub fn validate(&self, id: CheckpointId, depth: Validation) -> ValidationReport {
+    pub fn validate(&self, id: CheckpointId, depth: Validation) -> Result<ValidationReport> {
         let Inner { registry, publisher, .. } = &*self.0;
-        let Some(hold) = registry.open(id) else { return ValidationReport::new(id, vec![Issue::Missing]) };
-        let manifest = match self.load(id).map_err(|error| self.damaged_or_forgotten(id, error)) {
+        let only = |issue| Ok(ValidationReport::new(id, vec![issue]));
+        let Some(hold) = registry.open(id) else { return only(Issue::Missing) };
+        let manifest = match self.load(id) {
             Ok(loaded) => loaded.manifest,
-            Err(error) if error.is_not_found() => return ValidationReport::new(id, vec![Issue::Missing]),
-            Err(error) => return ValidationReport::new(id, vec![Issue::Unreadable(error)]),
+            Err(error) if error.is_not_found() => return only(Issue::Missing),
+            Err(error) if error.is_damage() || error.is_newer_format() => return only(Issue::Unreadable(error)),
+            Err(error) => return Err(error),
         };
         let note = |bytes: Option<&_>, error: &Error| match bytes {
             _ if !error.is_corrupt() => {}
             Some(extent) => hold.mark_damaged(extent, error),
             None => registry.catalog(|catalog| catalog.mark_damaged(id, error.clone())),
         };
-        let issues = check::validate(&publisher.reading, &manifest, (publisher.vnode_count, depth), note);
+        let issues = check::validate(&publisher.reading, &manifest, (publisher.vnode_count, depth), note)?;
         let mut report = ValidationReport::new(id, issues);
         let gone = |parent| !registry.catalog(|catalog| catalog.is_published(parent));
         if check::is_incremental(&manifest) && manifest.parent().is_some_and(gone) {
@@ -51,7 +56,7 @@ impl Store {
             // Known from when the store was opened, or found by somebody else.
             report.issues.extend(registry.catalog(|catalog| catalog.damage(id)).map(Issue::Unreadable));
         }
-        report
+        Ok(report)
     }
 
     /// The newest checkpoint of which every byte is what it should be: validates one after the other, in full, from the
@@ -59,27 +64,24 @@ impl Store {
     ///
     /// Unlike [`latest`](Self::latest) it reads all states before it answers.
     ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate): a checkpoint that cannot be read *now* is no reason to go back to an older one.
+    ///
     /// # Examples
     ///
     /// ```
     /// # use piton::{Manifest, Options};
     /// # let store = Options::memory().open("state")?;
     /// # store.begin(store.next_id())?.commit(Manifest::builder())?;
-    /// let report = store.recover_latest_validated();
+    /// let report = store.recover_latest_validated()?;
     /// for (id, why) in &report.skipped {
     ///     eprintln!("checkpoint {id} cannot be used: {why:?}");
     /// }
     /// let checkpoint = store.checkpoint(report.chosen.expect("one was committed"))?;
     /// # Ok::<(), piton::Error>(())
     /// ```
-    #[must_use]
-    pub fn recover_latest_validated(&self) -> RecoveryReport {
-        let registry = &self.0.registry;
-        let ids = registry
-            .catalog(|catalog| catalog.ids())
-            .into_iter()
-            .rev()
-            .map(|id| (id, registry.catalog(|catalog| catalog.is_rolled_back(id))));
-        check::newest_valid(ids, |id| self.validate(id, Validation::Full))
+    pub fn recover_latest_validated(&self) -> Result<RecoveryReport> {
+        check::recover(|| Ok(self.ids()), |id| self.validate(id, Validation::Full))
     }
 }

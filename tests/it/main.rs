@@ -4,6 +4,7 @@
 
 mod support;
 
+mod around;
 mod check;
 mod commit;
 mod contract;

@@ -88,7 +88,7 @@ fn every_flipped_byte_is_reported_with_its_file_or_is_padding() {
     for path in covered.keys() {
         for at in 0..len(&disk, path) {
             flip(&disk, path, at);
-            let reports = [id(1), id(2)].map(|id| store.validate(id, Validation::Full));
+            let reports = [id(1), id(2)].map(|id| store.validate(id, Validation::Full).unwrap());
             for report in &reports {
                 compare(report, &covered, path, at);
             }
@@ -129,7 +129,7 @@ fn store_that_is_opened_with_any_byte_flipped_recovers_the_newest_whole_checkpoi
             }
             flip(&disk, path, at);
             let store: Store = open(&disk).unwrap();
-            let reports = [id(1), id(2)].map(|id| store.validate(id, Validation::Full));
+            let reports = [id(1), id(2)].map(|id| store.validate(id, Validation::Full).unwrap());
             let valid =
                 |id: CheckpointId| !reference[path].iter().any(|(other, range)| *other == id && range.contains(&at));
             let newest = [id(1), id(2)].into_iter().filter(|id| valid(*id)).max();
@@ -138,7 +138,7 @@ fn store_that_is_opened_with_any_byte_flipped_recovers_the_newest_whole_checkpoi
                 "byte {at} of {}",
                 path.display()
             );
-            assert_eq!(store.recover_latest_validated().chosen, newest, "byte {at} of {}", path.display());
+            assert_eq!(store.recover_latest_validated().unwrap().chosen, newest, "byte {at} of {}", path.display());
             match newest {
                 Some(newest) => assert_eq!(store.latest().unwrap().unwrap().id(), newest),
                 None => assert!(store.latest().unwrap_err().is_corrupt()),

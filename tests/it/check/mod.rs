@@ -63,7 +63,7 @@ fn quick_look_finds_what_is_missing_and_a_full_one_every_byte() {
         disk.damage(&data, damage).unwrap();
         let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
         for (depth, valid) in [(Validation::Quick, quick_is_valid), (Validation::Full, false)] {
-            for report in [reader.validate(id(3), depth), store.validate(id(3), depth)] {
+            for report in [reader.validate(id(3), depth).unwrap(), store.validate(id(3), depth).unwrap()] {
                 assert_eq!(report.is_valid(), valid, "{depth:?}: {:?}", report.issues);
                 let named = report.fatal().all(|issue| match issue {
                     Issue::State { name, error } => name == "state \"0\"" && error.path() == Some(&*data),
@@ -73,7 +73,7 @@ fn quick_look_finds_what_is_missing_and_a_full_one_every_byte() {
             }
         }
         assert_eq!(store.latest().unwrap().unwrap().id(), id(2), "what was found is remembered");
-        assert_eq!(store.recover_latest_validated().chosen, Some(id(2)));
+        assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(id(2)));
     }
 }
 
@@ -84,7 +84,7 @@ fn recovery_passes_over_whatever_cannot_be_used_and_says_why() {
     disk.damage(&manifest(3), Vec::clear).unwrap();
     disk.damage(&data, |bytes| bytes[100] ^= 1).unwrap();
     let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
-    for report in [store.recover_latest_validated(), reader.recover_latest_validated().unwrap()] {
+    for report in [store.recover_latest_validated().unwrap(), reader.recover_latest_validated().unwrap()] {
         assert_eq!((report.chosen, &report.examined[..]), (Some(id(1)), &[3, 2, 1].map(id)[..]));
         let paths = report.skipped.iter().map(|(number, why)| match why {
             Skipped::Invalid(issues) => match &issues[..] {
@@ -107,7 +107,7 @@ fn recovery_passes_over_whatever_cannot_be_used_and_says_why() {
 fn where_all_are_damaged_nothing_is_chosen_and_it_is_no_empty_store() {
     let (disk, store) = three();
     (1..=3).for_each(|n| disk.damage(&manifest(n), |bytes| bytes[40] ^= 1).unwrap());
-    let report = store.recover_latest_validated();
+    let report = store.recover_latest_validated().unwrap();
     assert_eq!((report.chosen, report.skipped.len(), report.examined.len()), (None, 3, 3));
     let error = store.load_latest().unwrap_err();
     assert!(error.is_corrupt() && error.path() == Some(&*manifest(3)) && error.offset().is_some(), "{error}");
@@ -131,7 +131,7 @@ fn manifest_whose_inner_id_or_store_is_another_is_damaged() {
 fn epoch_zero_is_fatal() {
     let (disk, store) = three();
     rewrite(&disk, 3, |body| body[32..40].fill(0));
-    let report = store.validate(id(3), Validation::Quick);
+    let report = store.validate(id(3), Validation::Quick).unwrap();
     assert!(matches!(report.issues[..], [Issue::ZeroEpoch, Issue::NoTimestamp]), "{:?}", report.issues);
     assert!(!report.is_valid());
     let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
@@ -154,8 +154,11 @@ fn manifest_of_a_lower_generation_than_a_lower_id_is_that_of_a_stalled_writer() 
     let damaged = store.damaged();
     assert_eq!((damaged.len(), damaged[0].0), (1, id(3)));
     assert!(damaged[0].1.to_string().contains("generation 1 published it after generation 2"), "{}", damaged[0].1);
-    assert!(!store.validate(id(3), Validation::Full).is_valid());
-    assert!(store.validate(id(4), Validation::Full).is_valid() && store.validate(id(1), Validation::Full).is_valid());
+    assert!(!store.validate(id(3), Validation::Full).unwrap().is_valid());
+    assert!(
+        store.validate(id(4), Validation::Full).unwrap().is_valid()
+            && store.validate(id(1), Validation::Full).unwrap().is_valid()
+    );
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn roll_back_lasts_over_restarts_until_a_newer_checkpoint_and_skipped_ones_stay_
     assert_eq!(store.latest().unwrap().unwrap().id(), id(1));
     assert_eq!(reader.latest().unwrap().unwrap().id(), id(1));
     assert_eq!(store.checkpoint_ids(), [1, 2, 3].map(id));
-    let report = store.recover_latest_validated();
+    let report = store.recover_latest_validated().unwrap();
     assert_eq!((report.chosen, &report.examined[..]), (Some(id(1)), &[id(1)][..]));
     assert!(report.skipped.iter().all(|(_, why)| matches!(why, Skipped::RolledBack)) && report.skipped.len() == 2);
     assert_eq!(store.checkpoint(id(3)).unwrap().id(), id(3), "by its id it can be had");
@@ -234,7 +237,9 @@ fn old_copy_of_the_identity_costs_no_checkpoint() {
         let store = open(&disk).unwrap();
         assert!(store.damaged().is_empty() && store.generation() == n, "{} {:?}", store.generation(), store.damaged());
         let ids = store.checkpoint_ids();
-        assert!(ids.iter().all(|id| store.validate(*id, Validation::Full).is_valid()) && ids.len() as u64 == n - 1);
+        assert!(
+            ids.iter().all(|id| store.validate(*id, Validation::Full).unwrap().is_valid()) && ids.len() as u64 == n - 1
+        );
         drop(commit_states(&store, &[bytes(n, 5000)]).unwrap());
     }
 }
@@ -256,9 +261,9 @@ fn store_warns_of_other_vnode_counts_than_its_own() {
     pending.write(Scope::Shared, b"").unwrap();
     pending.commit(Manifest::builder().timestamp_ms(1)).unwrap();
     store.save(&Manifest::builder().timestamp_ms(1).vnode_count(65).build(id(2))).unwrap();
-    assert!(store.validate(id(1), Validation::Full).issues.is_empty());
+    assert!(store.validate(id(1), Validation::Full).unwrap().issues.is_empty());
     assert!(matches!(
-        store.validate(id(2), Validation::Full).issues[..],
+        store.validate(id(2), Validation::Full).unwrap().issues[..],
         [Issue::VnodeCount { found: 65, expected: 64 }]
     ));
     assert_eq!(store.load_by_id(id(1)).unwrap().unwrap().vnode_count(), 64);
@@ -433,7 +438,7 @@ fn update_that_vanishes_while_the_store_is_open_is_damage() {
     for error in [store.pin(id(3)).unwrap_err(), store.checkpoint(id(3)).unwrap_err()] {
         assert!(error.is_corrupt() && error.path() == Some(&*update), "{error}");
     }
-    assert!(!store.validate(id(3), Validation::Quick).is_valid());
+    assert!(!store.validate(id(3), Validation::Quick).unwrap().is_valid());
     assert_eq!(store.latest().unwrap().unwrap().id(), id(2));
 }
 
@@ -449,11 +454,11 @@ fn deltas_without_their_base_are_pointed_out_once_the_parent_is_gone() {
     let base = store.load_manifest(id(1)).unwrap().operator("o").unwrap().clone();
     store.save_delta(id(3), "o", 0, &bytes(3, 3000)).unwrap();
     store.save_manifest(&Manifest::builder().timestamp_ms(1).operator("o", base).build(id(3))).unwrap();
-    assert!(store.validate(id(2), Validation::Full).issues.is_empty());
+    assert!(store.validate(id(2), Validation::Full).unwrap().issues.is_empty());
     store.forget(id(1)).unwrap();
-    let issues = store.validate(id(2), Validation::Full).issues;
+    let issues = store.validate(id(2), Validation::Full).unwrap().issues;
     assert!(matches!(issues[..], [Issue::IncrementalWithoutParent]), "{issues:?}");
-    assert!(store.validate(id(3), Validation::Full).issues.is_empty());
+    assert!(store.validate(id(3), Validation::Full).unwrap().issues.is_empty());
     assert_eq!(store.load_artifact("3/operators/o/partition-0.snap").unwrap(), bytes(1, 3000));
     assert_eq!(store.load_artifact("3/operators/o/partition-0.delta").unwrap(), bytes(3, 3000));
 }

@@ -20,7 +20,7 @@ fn ten_thousand_partitions_of_one_operator_all_come_back() {
     store.save_manifest(&Manifest::builder().timestamp_ms(1).build(ID)).unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    assert!(store.validate(ID, Validation::Full).issues.is_empty());
+    assert!(store.validate(ID, Validation::Full).unwrap().issues.is_empty());
     for n in (0..10_000).step_by(97) {
         assert_eq!(store.load_artifact(&format!("1/operators/../window/partition-{n}.snap")).unwrap(), data(n));
     }
@@ -36,7 +36,7 @@ fn thousand_deltas_of_one_partition_keep_their_order() {
         let path = format!("1/operators/o/partition-7.{}.delta", n + 1);
         assert_eq!(store.load_artifact(&path).unwrap(), bytes(n, 1500));
     }
-    assert!(store.validate(ID, Validation::Full).issues.is_empty());
+    assert!(store.validate(ID, Validation::Full).unwrap().issues.is_empty());
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn artifacts_of_two_hundred_threads_are_all_in_the_checkpoint_that_is_saved_afte
             assert_eq!(store.load_artifact(&format!("{id}/operators/o/partition-{n}.snap")).unwrap(), data);
             assert_eq!(store.load_artifact(&format!("{id}/operators/o/partition-{n}.delta")).unwrap(), data[..1050]);
         }
-        assert!(store.validate(id, Validation::Full).is_valid());
+        assert!(store.validate(id, Validation::Full).unwrap().is_valid());
     }
 }
 
@@ -86,7 +86,7 @@ fn saving_the_manifest_while_artifacts_arrive_takes_each_whole_or_refuses_it() {
             assert_eq!(found.is_ok(), saved, "partition {n}");
             assert!(found.map_or_else(|error| error.is_not_found(), |found| found == bytes(n, 3000)));
         }
-        assert!(store.validate(ID, Validation::Full).is_valid());
+        assert!(store.validate(ID, Validation::Full).unwrap().is_valid());
     }
 }
 
@@ -114,7 +114,7 @@ fn artifact_with_the_right_checksum_and_another_digest_is_damaged() {
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
     let error = store.load_artifact("1/operators/o/partition-1.snap").unwrap_err();
     assert!(error.is_corrupt() && error.path().unwrap().ends_with("00000000000000000001.manifest"), "{error}");
-    let report = store.validate(ID, Validation::Full);
+    let report = store.validate(ID, Validation::Full).unwrap();
     let named: Vec<_> = report.fatal().map(ToString::to_string).collect();
     assert_eq!(named.len(), 2, "{named:?}");
     assert!(named[0].contains("partition 1") && named[0].contains("00000000000000000001.manifest"), "{named:?}");
@@ -137,7 +137,7 @@ fn digest_that_one_checkpoint_has_wrong_is_no_damage_of_others_with_the_same_sta
     let pending = store.begin(store.next_id()).unwrap();
     let inline = pending.write(Scope::Shared, b"inline").unwrap();
     pending.commit(wrong(inline)).unwrap();
-    assert_eq!(store.recover_latest_validated().chosen, Some(ID));
+    assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(ID));
     assert_eq!(store.latest().unwrap().unwrap().id(), ID, "what was found is remembered");
     assert_eq!(store.damaged().len(), 2);
     assert!(store.begin(store.next_id()).unwrap().reuse(&[handle]).is_ok());

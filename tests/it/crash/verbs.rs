@@ -158,7 +158,7 @@ fn look(store: &Store) -> BTreeMap<u64, Seen> {
         assert_eq!(store.load_state_data(id(number)).unwrap().unwrap(), bytes(100 + number, 700));
         let snapshot = store.load_artifact(&format!("{number}/operators/o/partition-0.snap")).unwrap();
         assert_eq!(snapshot, bytes(number, 1500));
-        assert!(store.validate(id(number), Validation::Full).is_valid());
+        assert!(store.validate(id(number), Validation::Full).unwrap().is_valid());
         (number, Seen { changes, pinned: pinned.contains(&id(number)) })
     };
     store.checkpoint_ids().into_iter().map(|id| look(id.get())).collect()

@@ -144,7 +144,7 @@ fn store_of_version_1_is_read() {
         assert_eq!((manifest.watermark_ms(), manifest.source_watermarks_ms()["clicks"]), (Some(-1), 7));
         assert_eq!((manifest.source_names().len(), manifest.sink_names().len()), (1, 2));
         assert_eq!(manifest.pipeline_hash(), Some(u64::MAX));
-        let issues = store.validate(checkpoint.id(), Validation::Full).issues;
+        let issues = store.validate(checkpoint.id(), Validation::Full).unwrap().issues;
         assert!(matches!(issues[..], [Issue::VnodeCount { found: 64, expected: 256 }]), "{issues:?}");
     }
     assert_eq!(store.pinned(), [CheckpointId::FIRST]);

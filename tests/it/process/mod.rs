@@ -106,7 +106,7 @@ fn of_four_processes_that_save_one_id_exactly_one_content_wins_and_nothing_is_le
             assert_eq!(said, expected, "round {round}: {winner} won");
         }
         assert_eq!(store.load_state_data(id(round)).unwrap().unwrap(), bytes(winner, 2000));
-        assert!(store.validate(id(round), Validation::Full).is_valid());
+        assert!(store.validate(id(round), Validation::Full).unwrap().is_valid());
         store.prune(1).unwrap();
         store.close().unwrap();
         assert_eq!(names(dir.path()).len(), 4, "identity, lock, manifest, data: {:?}", names(dir.path()));
@@ -230,8 +230,8 @@ fn checkpoint_of_a_writer_that_is_stopped_behind_its_last_look_is_never_the_newe
     let damaged = store.damaged();
     assert_eq!((damaged.len(), damaged[0].0, store.latest().unwrap().unwrap().id()), (1, id(2), id(1)));
     assert!(damaged[0].1.is_corrupt() && damaged[0].1.to_string().contains("generation 1"), "{}", damaged[0].1);
-    assert!(!store.validate(id(2), Validation::Full).is_valid());
-    assert_eq!(store.recover_latest_validated().chosen, Some(id(1)));
+    assert!(!store.validate(id(2), Validation::Full).unwrap().is_valid());
+    assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(id(1)));
     drop(store);
     for generation in 4..7 {
         let store = Store::open(dir.path()).unwrap();

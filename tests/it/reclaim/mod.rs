@@ -153,8 +153,8 @@ fn data_that_a_failed_fence_check_left_behind_is_removed_by_the_next_commit() {
     let disk = SimDisk::new();
     let store = open_unmerged(&disk).unwrap();
     (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
-    // Behind the manifest of the newest, its update that is not there, and two looks at the identity.
-    disk.fail_nth(Call::Open, 5, Fault::Error(24));
+    // Behind the manifest of the newest, its update that is not there, its data file, and two looks at the identity.
+    disk.fail_nth(Call::Open, 6, Fault::Error(24));
     let reclaimed = store.prune(1).unwrap();
     assert_eq!((reclaimed.checkpoints.len(), reclaimed.files, reclaimed.failures.len()), (1, 0, 1));
     commit_states(&store, &[]).unwrap();

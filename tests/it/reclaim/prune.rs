@@ -134,7 +134,7 @@ fn prune_two(case: &Case) {
 
 fn prune_and_compare(case: &Case, what: &str, dir: &Path, store: &Store, data: &[Vec<PathBuf>]) {
     if case.damage == "flip data" {
-        (7..=8).for_each(|number| assert!(!store.validate(id(number), Validation::Full).is_valid()));
+        (7..=8).for_each(|number| assert!(!store.validate(id(number), Validation::Full).unwrap().is_valid()));
     }
     let held: Option<Checkpoint> = case.reader.then(|| store.checkpoint(id(2)).unwrap());
     let elsewhere = case.reader.then(|| Options::new().open_read_only(dir).unwrap().checkpoint(id(3)).unwrap());
@@ -220,15 +220,28 @@ fn retention_by_age_goes_by_the_times_of_the_manifests() {
 }
 
 #[test]
-fn checkpoint_that_cannot_be_read_just_now_neither_counts_nor_goes() {
-    for (call, code) in [(Call::Open, 24), (Call::Open, 5), (Call::ReadAt, 5), (Call::Metadata, 5)] {
+fn checkpoint_on_a_bad_medium_neither_counts_nor_goes() {
+    for (call, looks) in [(Call::Open, 2), (Call::ReadAt, 2)] {
+        let disk = SimDisk::new();
+        let store = open(&disk).unwrap();
+        (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+        (1..=looks).for_each(|nth| disk.fail_nth(call, nth, Fault::Error(5)));
+        assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2].map(id), "{call:?}");
+        assert_eq!(store.latest().unwrap().unwrap().id(), id(4));
+        assert_eq!(store.prune(1).unwrap().checkpoints, [id(3)]);
+    }
+}
+
+#[test]
+fn nothing_goes_while_the_newest_cannot_be_looked_at() {
+    for (call, code) in [(Call::Open, 24), (Call::Open, 13), (Call::ReadAt, 12)] {
         let disk = SimDisk::new();
         let store = open(&disk).unwrap();
         (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
         disk.fail_nth(call, 1, Fault::Error(code));
-        assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2].map(id), "{call:?} {code}");
-        assert_eq!(store.latest().unwrap().unwrap().id(), id(4));
-        assert_eq!(store.prune(1).unwrap().checkpoints, [id(3)]);
+        assert_eq!(store.prune(1).unwrap_err().raw_os_error(), Some(code), "{call:?}");
+        assert_eq!(store.checkpoint_ids().len(), 4);
+        assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2, 3].map(id));
     }
 }
 

@@ -29,10 +29,16 @@ pub(crate) struct HookedDisk {
     pub(crate) before_open_of_a_manifest: Hook,
     pub(crate) before_open_of_a_segment: Hook,
     pub(crate) after_open_of_the_identity: Hook,
+    /// After a look for the update of a checkpoint that has none.
+    pub(crate) after_a_missing_update: Hook,
     /// In the middle of a list of the manifests: it lacks what was added meanwhile, and what was removed.
     pub(crate) during_list_of_manifests: Hook,
     pub(crate) after_pin: Hook,
     pub(crate) before_claim: Hook,
+    /// The next read of a state, or of a whole manifest, gives wrong bytes if this is set.
+    pub(crate) garble_a_read: Hook,
+    /// Lengths of segments are too short by so many bytes, until somebody reads behind that.
+    pub(crate) short_by: Arc<Mutex<u64>>,
 }
 
 struct HookedFile {
@@ -40,7 +46,12 @@ struct HookedFile {
     before_sync: Hook,
     before_write: Hook,
     hinted: Arc<Mutex<Vec<(u64, u64)>>>,
+    garble: Hook,
+    short_by: Arc<Mutex<u64>>,
 }
+
+/// A read that is long enough to be of a state or of the body of a manifest.
+const LONG_READ: usize = 300;
 
 fn run(hook: &Hook) {
     let hook = hook.lock().unwrap().take();
@@ -60,9 +71,12 @@ impl HookedDisk {
             before_open_of_a_manifest: Hook::default(),
             before_open_of_a_segment: Hook::default(),
             after_open_of_the_identity: Hook::default(),
+            after_a_missing_update: Hook::default(),
             during_list_of_manifests: Hook::default(),
             after_pin: Hook::default(),
             before_claim: Hook::default(),
+            garble_a_read: Hook::default(),
+            short_by: Arc::default(),
         }
     }
 
@@ -71,9 +85,14 @@ impl HookedDisk {
     }
 
     fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        self.file_short_by(file, Arc::default())
+    }
+
+    fn file_short_by(&self, file: Box<dyn DiskFile>, short_by: Arc<Mutex<u64>>) -> Box<dyn DiskFile> {
+        let garble = Arc::clone(&self.garble_a_read);
         let before_sync = Arc::clone(&self.before_data_sync);
         let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
-        Box::new(HookedFile { file, before_sync, before_write, hinted })
+        Box::new(HookedFile { file, before_sync, before_write, hinted, garble, short_by })
     }
 }
 
@@ -97,7 +116,12 @@ impl Disk for HookedDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let before = self.disk.list(path)?;
         if !path.ends_with("manifests") {
-            return Ok(before);
+            let short_by = *self.short_by.lock().unwrap();
+            let shorten = |mut entry: DirEntry| {
+                entry.metadata.len = entry.metadata.len.saturating_sub(short_by);
+                entry
+            };
+            return Ok(before.into_iter().map(shorten).collect());
         }
         run(&self.during_list_of_manifests);
         let after = self.disk.list(path)?;
@@ -119,11 +143,18 @@ impl Disk for HookedDisk {
         if path.extension().is_some_and(|extension| extension == "seg") {
             run(&self.before_open_of_a_segment);
         }
-        let file = self.disk.open(path)?;
+        let file = self.disk.open(path).inspect_err(|_| {
+            if path.extension().is_some_and(|extension| extension == "update") {
+                run(&self.after_a_missing_update);
+            }
+        })?;
         if path.ends_with("piton.store") {
             run(&self.after_open_of_the_identity);
         }
-        Ok(self.file(file))
+        // Each open file has to find out by itself.
+        let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+        let short_by = if is_segment { *self.short_by.lock().unwrap() } else { 0 };
+        Ok(self.file_short_by(file, Arc::new(Mutex::new(short_by))))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -167,7 +198,14 @@ impl Disk for HookedDisk {
 
 impl DiskFile for HookedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
+        let n = self.file.read_at(buffer, offset)?;
+        if offset + buffer.len() as u64 > self.len()? {
+            *self.short_by.lock().unwrap() = 0;
+        }
+        if n > LONG_READ && self.garble.lock().unwrap().take().is_some() {
+            buffer[n / 2] ^= 1;
+        }
+        Ok(n)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -185,7 +223,7 @@ impl DiskFile for HookedFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        Ok(self.file.len()?.saturating_sub(*self.short_by.lock().unwrap()))
     }
 
     fn sync_data(&self) -> io::Result<()> {

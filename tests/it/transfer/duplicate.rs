@@ -222,7 +222,7 @@ fn many_threads_duplicate_while_others_write_to_the_same_lanes() {
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
         });
         let checkpoint = commit(pending, &states);
-        assert!(store.validate(checkpoint.id(), Validation::Full).is_valid());
+        assert!(store.validate(checkpoint.id(), Validation::Full).unwrap().is_valid());
     }
     store.prune(1).unwrap();
     store.close().unwrap();

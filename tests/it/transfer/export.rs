@@ -35,7 +35,7 @@ fn export_is_a_store_with_exactly_that_checkpoint() {
         let reader = options.clone().open_read_only(&target).unwrap();
         assert_eq!((reader.id(), reader.checkpoint_ids().unwrap()), (exported.id, vec![second.id()]));
         assert_ne!(reader.id(), store.id());
-        assert!(reader.validate(second.id(), Validation::Full).issues.is_empty());
+        assert!(reader.validate(second.id(), Validation::Full).unwrap().issues.is_empty());
         let found = reader.latest().unwrap().unwrap();
         assert_eq!((content(&found), handles(&found)), (content(&second), handles(&second)));
         drop((found, reader));

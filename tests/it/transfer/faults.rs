@@ -58,7 +58,7 @@ fn check_export(disk: &SimDisk, expected: &Content, returned: bool) {
     let found = options(disk).open_read_only(TARGET);
     let is_there = found.as_ref().is_ok_and(|reader| {
         let checkpoint = reader.latest().unwrap().unwrap();
-        assert!(reader.validate(checkpoint.id(), Validation::Full).is_valid());
+        assert!(reader.validate(checkpoint.id(), Validation::Full).unwrap().is_valid());
         assert_eq!(&content(&checkpoint), expected);
         true
     });

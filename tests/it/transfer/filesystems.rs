@@ -96,7 +96,7 @@ fn there_and_back(home: &Path, away: &Path, expected: Way, back: Way, remount: b
     }
     let options = || Options::new().relocation(false);
     let reader = options().open_read_only(&moved).unwrap();
-    assert!(reader.validate(latest.id(), Validation::Full).issues.is_empty(), "{what}");
+    assert!(reader.validate(latest.id(), Validation::Full).unwrap().issues.is_empty(), "{what}");
     assert_eq!(read_states(&reader.latest().unwrap().unwrap()).unwrap(), content);
     let other = options().open(&second).unwrap();
     let before = used(home);
@@ -116,7 +116,7 @@ fn there_and_back(home: &Path, away: &Path, expected: Way, back: Way, remount: b
     assert_freed(home, before, &what);
     other.close().unwrap();
     let other = options().open(&second).unwrap();
-    let report = other.recover_latest_validated();
+    let report = other.recover_latest_validated().unwrap();
     assert!(report.chosen.is_some() && report.skipped.is_empty(), "{what}: {report:?}");
     assert_eq!(read_states(&other.latest().unwrap().unwrap()).unwrap(), content, "{what}");
 

@@ -119,7 +119,7 @@ pub(super) fn content(checkpoint: &Checkpoint) -> Content {
 
 pub(super) fn assert_whole(store: &Store) {
     for id in store.checkpoint_ids() {
-        let report = store.validate(id, Validation::Full);
+        let report = store.validate(id, Validation::Full).unwrap();
         assert!(report.is_valid(), "{report:?}");
     }
 }

@@ -1,0 +1,178 @@
+//! "Cannot be read now" is not "is damaged". What is fenced off here: out of descriptors, or without the right to read the
+//! newest segment, recovery chose an older checkpoint or none, and the job began anew.
+
+use piton::{
+    CheckpointId, Options, Result, Store, Validation,
+    contract::CheckpointStore,
+    testing::{Call, Fault, SimDisk},
+};
+
+use crate::support::{ROOT, bytes, commit_states, hooked::HookedDisk, hooked::set};
+
+/// `EPERM`, `EINTR`, `ENOMEM`, `EACCES`, `ENFILE`, `EMFILE`, `ESTALE`.
+const OF_THE_CALLER: [i32; 7] = [1, 4, 12, 13, 23, 24, 116];
+/// `EIO`, `ENODATA`, `EBADMSG`, `EUCLEAN`.
+const OF_THE_MEDIUM: [i32; 4] = [5, 61, 74, 117];
+
+fn id(number: u64) -> CheckpointId {
+    CheckpointId::new(number).unwrap()
+}
+
+fn three_checkpoints() -> (SimDisk, Store) {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    for seed in 1..=3 {
+        commit_states(&store, &[bytes(seed, 5000), bytes(seed + 10, 7000)]).unwrap();
+    }
+    (disk, store)
+}
+
+/// Every open from the n-th on fails with this code.
+fn deny(disk: &SimDisk, from: u64, code: i32) {
+    (from..from + 500).for_each(|nth| disk.fail_nth(Call::Open, nth, Fault::Error(code)));
+}
+
+/// What a search answers: the newest, an older one, or an error.
+type Search = fn(&SimDisk, &Store) -> Result<Option<CheckpointId>>;
+
+const SEARCHES: [(&str, Search); 6] = [
+    ("latest", |_, store| Ok(store.latest()?.map(|checkpoint| checkpoint.id()))),
+    ("load_latest", |_, store| Ok(store.load_latest()?.map(|manifest| manifest.id()))),
+    ("recover", |_, store| Ok(store.recover_latest_validated()?.chosen)),
+    ("validate", |_, store| Ok(store.validate(id(3), Validation::Full)?.is_valid().then_some(id(3)))),
+    ("read-only latest", |disk, _| {
+        let reader = Options::new().disk(disk.clone()).open_read_only(ROOT)?;
+        Ok(reader.latest()?.map(|checkpoint| checkpoint.id()))
+    }),
+    ("read-only recover", |disk, _| {
+        Ok(Options::new().disk(disk.clone()).open_read_only(ROOT)?.recover_latest_validated()?.chosen)
+    }),
+];
+
+#[test]
+fn errors_that_say_nothing_of_a_checkpoint_are_returned_and_never_remembered() {
+    for code in OF_THE_CALLER {
+        for (name, search) in SEARCHES {
+            for from in 1..=6 {
+                let (disk, store) = three_checkpoints();
+                deny(&disk, from, code);
+                match search(&disk, &store) {
+                    Ok(found) => assert_eq!(found, Some(id(3)), "{name}: error {code} from open {from} on"),
+                    Err(error) => assert_eq!(error.raw_os_error(), Some(code), "{name}, open {from}: {error}"),
+                }
+                disk.heal();
+                assert!(store.damaged().is_empty(), "{name}: {:?}", store.damaged());
+                assert_eq!(search(&disk, &store).unwrap(), Some(id(3)), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_medium_is_passed_over_and_never_pruned_for() {
+    for code in OF_THE_MEDIUM {
+        for (name, search) in SEARCHES {
+            let (disk, store) = three_checkpoints();
+            // One of the first opens is that of the newest manifest, or of its segment.
+            let found = (1..=4).map(|from| {
+                deny(&disk, from, code);
+                let found = search(&disk, &store);
+                disk.heal();
+                found
+            });
+            let found: Vec<_> = found.collect();
+            let passed = |found: &Result<Option<CheckpointId>>| match found {
+                Ok(found) => *found != Some(id(3)),
+                Err(error) => error.raw_os_error() == Some(code),
+            };
+            assert!(found.iter().any(passed), "{name}: {code} was never noticed");
+            assert!(store.damaged().is_empty(), "{name}: {:?}", store.damaged());
+            assert_eq!(store.prune(3).unwrap().checkpoints, [], "{name}");
+        }
+    }
+}
+
+#[test]
+fn prune_that_cannot_look_at_the_newest_removes_nothing() {
+    for code in OF_THE_CALLER {
+        let (disk, store) = three_checkpoints();
+        deny(&disk, 1, code);
+        assert_eq!(store.prune(1).unwrap_err().raw_os_error(), Some(code));
+        disk.heal();
+        assert_eq!(store.checkpoint_ids(), [id(1), id(2), id(3)]);
+        assert_eq!(store.prune(1).unwrap().checkpoints, [id(1), id(2)]);
+    }
+}
+
+#[test]
+fn opening_fails_where_a_manifest_cannot_be_read_now() {
+    for code in OF_THE_CALLER {
+        for from in 1..=8 {
+            let (disk, store) = three_checkpoints();
+            drop(store);
+            deny(&disk, from, code);
+            match Options::new().disk(disk.clone()).open(ROOT) {
+                Ok(store) => assert!(store.damaged().is_empty(), "{:?}", store.damaged()),
+                Err(error) => assert_eq!(error.raw_os_error(), Some(code), "{error}"),
+            }
+            disk.heal();
+            let store = Options::new().disk(disk).open(ROOT).unwrap();
+            assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+        }
+    }
+}
+
+#[test]
+fn saving_again_what_cannot_be_read_now_is_no_conflict() {
+    for code in OF_THE_CALLER {
+        let (disk, store) = three_checkpoints();
+        let manifest = store.load_by_id(id(3)).unwrap().unwrap();
+        deny(&disk, 1, code);
+        assert_eq!(store.save(&manifest).unwrap_err().raw_os_error(), Some(code));
+        disk.heal();
+        store.save(&manifest).unwrap();
+    }
+}
+
+#[test]
+fn length_that_a_file_system_remembers_wrongly_is_no_damage() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    for seed in 1..=3 {
+        commit_states(&store, &[bytes(seed, 5000)]).unwrap();
+    }
+    *disk.short_by.lock().unwrap() = 6000;
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+    let newest = store.latest().unwrap().unwrap();
+    let handle = newest.manifest().state("0").unwrap();
+    assert_eq!(*newest.read(handle).unwrap(), *bytes(3, 5000));
+    assert!(store.validate(id(3), Validation::Quick).unwrap().is_valid());
+    assert!(store.recover_latest_validated().unwrap().skipped.is_empty());
+    assert_eq!(store.prune(2).unwrap().checkpoints, [id(1)]);
+    let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
+    assert_eq!(reader.latest().unwrap().unwrap().id(), id(3));
+    drop((newest, store));
+    let store = disk.open();
+    assert!(store.damaged().is_empty(), "{:?}", store.damaged());
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+}
+
+#[test]
+fn damage_that_the_second_look_does_not_see_is_not_remembered() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    for seed in 1..=2 {
+        commit_states(&store, &[bytes(seed, 5000)]).unwrap();
+    }
+    let newest = store.latest().unwrap().unwrap();
+    let handle = newest.manifest().state("0").unwrap().clone();
+    let once = |disk: &HookedDisk| set(&disk.garble_a_read, || ());
+    once(&disk);
+    assert_eq!(*newest.read(&handle).unwrap(), *bytes(2, 5000), "read again, through a file that is opened anew");
+    drop(newest);
+    once(&disk);
+    assert!(store.validate(id(2), Validation::Full).unwrap().is_valid());
+    once(&disk);
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(2));
+    assert!(store.damaged().is_empty(), "{:?}", store.damaged());
+}

@@ -1,0 +1,104 @@
+//! A look without a lock, overtaken by an update, a pin, or a forgetting. What is fenced off here: the first pin of a
+//! healthy newest checkpoint made it look damaged, `latest` answered an older one, and `prune(1)` deleted it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use piton::{Manifest, Options, Store, Validation};
+
+use crate::support::{
+    bytes, commit_states,
+    hooked::{HookedDisk, set},
+};
+
+/// A store with two checkpoints. The first update of the newest one comes directly after a look that found none.
+fn overtaken(update: impl FnOnce(&Store) + Send + 'static) -> Store {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    for seed in 1..=2 {
+        commit_states(&store, &[bytes(seed, 5000)]).unwrap();
+    }
+    let other = store.clone();
+    set(&disk.after_a_missing_update, move || update(&other));
+    store
+}
+
+fn pin(store: &Store) {
+    store.pin(*store.checkpoint_ids().last().unwrap()).unwrap();
+}
+
+fn pin_and_unpin(store: &Store) {
+    let newest = *store.checkpoint_ids().last().unwrap();
+    store.pin(newest).unwrap();
+    store.unpin(newest).unwrap();
+}
+
+#[test]
+fn first_pin_during_a_look_does_not_make_a_checkpoint_look_damaged() {
+    for change in [pin as fn(&Store), pin_and_unpin] {
+        for look in ["checkpoint", "latest", "validate", "recover"] {
+            let store = overtaken(change);
+            let newest = *store.checkpoint_ids().last().unwrap();
+            match look {
+                "checkpoint" => assert_eq!(store.checkpoint(newest).unwrap().id(), newest),
+                "latest" => assert_eq!(store.latest().unwrap().unwrap().id(), newest),
+                "validate" => assert!(store.validate(newest, Validation::Quick).unwrap().is_valid()),
+                _ => assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(newest)),
+            }
+            assert!(store.damaged().is_empty(), "{look}: {:?}", store.damaged());
+            assert_eq!(store.latest().unwrap().unwrap().id(), newest);
+        }
+    }
+}
+
+#[test]
+fn prune_keeps_the_newest_whose_first_pin_it_overlaps() {
+    let store = overtaken(pin_and_unpin);
+    let report = store.prune(1).unwrap();
+    assert_eq!(report.checkpoints, store_ids(&[1]));
+    assert_eq!(store.checkpoint_ids(), store_ids(&[2]));
+}
+
+fn store_ids(numbers: &[u64]) -> Vec<piton::CheckpointId> {
+    numbers.iter().map(|number| piton::CheckpointId::new(*number).unwrap()).collect()
+}
+
+#[test]
+fn ten_thousand_first_updates_race_with_looks_and_prunes_and_none_is_taken_for_damage() {
+    let store = Options::memory().open("state").unwrap();
+    commit_states(&store, &[]).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for looker in 0..4 {
+            let (store, done) = (&store, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let Some(newest) = store.checkpoint_ids().last().copied() else { continue };
+                    match looker {
+                        0 => drop(store.latest().unwrap().unwrap()),
+                        1 => assert!(store.checkpoint(newest).is_ok_and(|_| true) || is_gone(store, newest)),
+                        2 => drop(store.validate(newest, Validation::Quick).unwrap()),
+                        _ => assert!(store.prune(1).unwrap().failures.is_empty()),
+                    }
+                }
+            });
+        }
+        for round in 0..10_000_u64 {
+            let checkpoint = store.begin(store.next_id()).unwrap().commit(Manifest::builder()).unwrap();
+            if round % 2 == 0 {
+                store.pin(checkpoint.id()).unwrap();
+                store.unpin(checkpoint.id()).unwrap();
+            } else {
+                let changed = checkpoint.manifest().clone().with_metadata("round", Some(round.to_le_bytes().to_vec()));
+                store.update_manifest(&changed).unwrap();
+            }
+            assert!(store.damaged().is_empty(), "round {round}: {:?}", store.damaged());
+            assert!(store.checkpoint_ids().contains(&checkpoint.id()), "round {round}");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(store.damaged().is_empty());
+}
+
+fn is_gone(store: &Store, id: piton::CheckpointId) -> bool {
+    !store.checkpoint_ids().contains(&id)
+}
