@@ -38,7 +38,7 @@ use parking_lot::Mutex;
 use piton::{
     Manifest, Scope,
     contract::{CheckpointStorage, CustomStorage},
-    disk::{DirEntry, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, OsDisk},
+    disk::{At, Dir, DirEntry, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, OsDisk},
     testing::conformance,
 };
 use sha2::{Digest, Sha256};
@@ -86,71 +86,79 @@ fn without_header(metadata: Metadata) -> Metadata {
 }
 
 impl<D: Disk> Disk for EncryptedDisk<D> {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
+    fn open_dir(&self, at: At<'_>) -> io::Result<Dir> {
+        self.disk.open_dir(at)
+    }
+
+    fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
+        self.disk.is_dir(at, dir)
+    }
+
+    fn create_dir(&self, path: At<'_>) -> io::Result<()> {
         self.disk.create_dir(path)
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+    fn list(&self, path: At<'_>) -> io::Result<Vec<DirEntry>> {
         let entries = self.disk.list(path)?.into_iter();
         Ok(entries.map(|entry| DirEntry { metadata: without_header(entry.metadata), ..entry }).collect())
     }
 
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+    fn metadata(&self, path: At<'_>) -> io::Result<Metadata> {
         self.disk.metadata(path).map(without_header)
     }
 
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+    fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
         let (name, file) = self.disk.create_temp(dir)?;
         Ok((name, self.file(file)))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    fn open(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
         self.disk.open(path).map(|file| self.file(file))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.disk.rename(from, to)
     }
 
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.disk.rename_new(from, to)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
+    fn remove(&self, path: At<'_>) -> io::Result<()> {
         self.disk.remove(path)
     }
 
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn link(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.disk.link(from, to)
     }
 
-    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+    fn can_link(&self, from: At<'_>, dir: At<'_>) -> bool {
         self.disk.can_link(from, dir)
     }
 
     /// All bytes, and the nonce with them: what is empty here is empty there.
-    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn reflink(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.disk.reflink(from, to)
     }
 
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+    fn remove_dir(&self, path: At<'_>) -> io::Result<()> {
         self.disk.remove_dir(path)
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn sync_dir(&self, path: At<'_>) -> io::Result<()> {
         self.disk.sync_dir(path)
     }
 
     /// The owner in it is for people, and is not encrypted.
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+    fn try_lock(&self, path: At<'_>, owner: &str) -> io::Result<Lock> {
         self.disk.try_lock(path, owner)
     }
 
-    fn pin(&self, path: &Path) -> io::Result<Lock> {
+    fn pin(&self, path: At<'_>) -> io::Result<Lock> {
         self.disk.pin(path)
     }
 
-    fn claim(&self, path: &Path) -> io::Result<Lock> {
+    fn claim(&self, path: At<'_>) -> io::Result<Lock> {
         self.disk.claim(path)
     }
 }

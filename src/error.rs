@@ -55,7 +55,7 @@ pub(crate) enum Cause {
     Corrupt(Malformed),
     #[error("written by a newer piton: format version {found}, this one reads up to {supported}")]
     NewerFormat { found: u32, supported: u32 },
-    #[error("the store is locked by {owner}; close it there first")]
+    #[error("the store is locked by {owner}, or by a child that inherited the lock; close it there first")]
     Locked { owner: String },
     #[error("checkpoint {0} exists already; the first one stays")]
     Conflict(CheckpointId),
@@ -75,6 +75,10 @@ pub(crate) enum Cause {
     Pointer(PointerFault),
     #[error("the store refuses to write after an earlier failure, reopen it: {0}")]
     Poisoned(#[source] Error),
+    #[error("{0} was exchanged: this name leads elsewhere now; put it back, or open the store anew")]
+    Exchanged(&'static str),
+    #[error("process {opener} opened the store, and this is process {this}: a child must open it for itself")]
+    Forked { opener: u32, this: u32 },
     #[error("generation {found} of this store was opened elsewhere, this one is {ours}: reopen it")]
     Fenced { ours: u64, found: u64 },
 }
@@ -237,7 +241,9 @@ impl Error {
     #[must_use]
     pub fn holder_pid(&self) -> Option<u32> {
         match &self.inner.cause {
-            Cause::Locked { owner } => owner.strip_prefix("process ")?.parse().ok(),
+            Cause::Locked { owner } => {
+                owner.strip_prefix("process ")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+            }
             _ => None,
         }
     }
@@ -295,10 +301,19 @@ impl Error {
             || self.io_kind() == Some(io::ErrorKind::NotFound)
     }
 
-    /// The store was opened for writing by somebody else since: this one must not write any more.
+    /// This store must not write any more: another process has opened it for writing since, or its directory was
+    /// [exchanged](Self::is_exchanged), or this process is a child of the one that opened it.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        matches!(self.inner.cause, Cause::Fenced { .. })
+        matches!(self.inner.cause, Cause::Fenced { .. } | Cause::Exchanged(_) | Cause::Forked { .. })
+    }
+
+    /// The path of the store, or of one of its directories, leads to another directory than the one that was opened; or its
+    /// lock file was removed. Nothing was touched, and nothing is damaged. Once the directory is back under its name the
+    /// store goes on.
+    #[must_use]
+    pub fn is_exchanged(&self) -> bool {
+        matches!(self.inner.cause, Cause::Exchanged(_))
     }
 
     /// An earlier failure left the outcome of a write unknown, so the store refuses to write until it is reopened.
@@ -449,9 +464,12 @@ impl From<Error> for io::Error {
             Cause::Locked { .. } => io::ErrorKind::WouldBlock,
             Cause::InUse(_) => io::ErrorKind::ResourceBusy,
             // Not `Interrupted`, which callers repeat.
-            Cause::Poisoned(_) | Cause::Fenced { .. } | Cause::Unavailable(_) | Cause::Cancelled => {
-                io::ErrorKind::Other
-            }
+            Cause::Poisoned(_)
+            | Cause::Fenced { .. }
+            | Cause::Exchanged(_)
+            | Cause::Forked { .. }
+            | Cause::Unavailable(_)
+            | Cause::Cancelled => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }

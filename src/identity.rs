@@ -81,8 +81,9 @@ impl IdentityFile {
         *self.on_disk.lock()
     }
 
-    /// Refuses if somebody else has opened the store for writing since.
+    /// Refuses if another process has opened the store for writing since, or if its directory was exchanged.
     pub(crate) fn check_not_fenced(&self, operation: &str) -> Result<()> {
+        self.volume.check_in_place(operation)?;
         let found = read(&self.volume)?.generation;
         let ours = self.generation;
         if found == ours {

@@ -81,6 +81,7 @@ impl Options {
     pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
         let root = root::absolute(root::OPERATION, root.as_ref())?;
         let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));
+        volume.open_root()?;
         let store = read_identity(&volume)?.store;
         // Whoever takes a store away begins with its identity.
         root::check_dir(&volume, layout::MANIFESTS).or_else(|gone| read_identity(&volume).and(Err(gone)))?;
@@ -130,9 +131,9 @@ impl ReadOnlyStore {
     ///
     /// Those of the file system.
     pub fn checkpoint_ids(&self) -> Result<Vec<CheckpointId>> {
+        self.0.volume.check_in_place("list checkpoints of")?;
         let entries = self.0.volume.list(layout::MANIFESTS)?;
-        let names = entries.iter().filter(|entry| entry.metadata.kind != FileKind::Dir).map(|entry| &entry.name);
-        let mut ids: Vec<_> = names.filter_map(|name| layout::parse_manifest(name)).collect();
+        let mut ids: Vec<_> = entries.iter().filter_map(|entry| layout::parse_manifest(&entry.name)).collect();
         ids.sort_unstable();
         Ok(ids)
     }
@@ -237,6 +238,7 @@ impl ReadOnlyStore {
         let Inner { volume, store, reading, .. } = &*self.0;
         let name = layout::manifest(id);
         let gone = || Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint");
+        volume.check_in_place("open a checkpoint of")?;
         if volume.metadata(&name)?.ok_or_else(gone)?.kind != FileKind::File {
             return Err(Malformed::new(0, "it is not a regular file").at("check", &volume.path(name)));
         }

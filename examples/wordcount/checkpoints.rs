@@ -166,8 +166,7 @@ mod tests {
     #[test]
     fn what_failed_checkpoints_were_to_have_is_in_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, manifests, away) =
-            (dir.path().join("text"), dir.path().join("state/manifests"), dir.path().join("away"));
+        let (path, manifests) = (dir.path().join("text"), dir.path().join("state/manifests"));
         let text = "one two two three three three ".repeat(10_000);
         fs::write(&path, &text).unwrap();
         let mut files = [InputFile { path, len: text.len() as u64 }];
@@ -176,14 +175,16 @@ mod tests {
         let mut state = State::open(&dir.path().join("state"), &arguments, &files).unwrap();
         let mut events = String::new();
         let stopped = run(&mut state, &files, Duration::from_millis(10), &mut |event| {
+            // What stands in the way of the manifest of this attempt.
+            let obstacle = manifests.join(format!("{:020}.manifest", events.len() + 1));
             match event {
-                Event::Begun if matches!(events.as_str(), "c" | "cf") => fs::rename(&manifests, &away)?,
+                Event::Begun if matches!(events.as_str(), "c" | "cf") => fs::create_dir(&obstacle)?,
                 Event::Begun | Event::Opened { .. } => {}
                 Event::Failed { .. } => events.push('f'),
                 Event::Committed { .. } => events.push('c'),
             }
-            if away.exists() && matches!(event, Event::Failed { .. }) {
-                fs::rename(&away, &manifests)?;
+            if matches!(event, Event::Failed { .. }) {
+                fs::remove_dir(obstacle)?;
             }
             if events == "cffcc" { Err("enough".into()) } else { Ok(()) }
         });

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    disk::{Disk, FileKind, layout, root},
+    disk::{At, Disk, FileKind, layout, root},
     error::{Cause, Error, PointerFault, Result},
     id::CheckpointId,
     options::Options,
@@ -103,7 +103,7 @@ fn manifest_pointer(path: &Path) -> Option<CheckpointPointer> {
 }
 
 fn kind_at(disk: &dyn Disk, path: &Path) -> Result<Option<FileKind>> {
-    match disk.metadata(path) {
+    match disk.metadata(At::new(path)) {
         Ok(found) => Ok(Some(found.kind)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(Error::io(OPERATION, path, error)),
@@ -111,10 +111,7 @@ fn kind_at(disk: &dyn Disk, path: &Path) -> Result<Option<FileKind>> {
 }
 
 fn newest(options: Options, root: &Path) -> Result<Checkpoint> {
-    let is_no_dir = |error: &Error| {
-        error.io_kind() == Some(ErrorKind::NotADirectory)
-            && error.path().is_some_and(|path| path.ends_with(layout::IDENTITY))
-    };
+    let is_no_dir = |error: &Error| error.io_kind() == Some(ErrorKind::NotADirectory) && error.path() == Some(root);
     let store = options.open_read_only(root).map_err(|error| match error {
         error if is_no_dir(&error) => fault(root, PointerFault::Malformed),
         error if error.is_not_found() => fault(root, PointerFault::Missing),

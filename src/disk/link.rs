@@ -14,10 +14,7 @@ use std::{io, ops::Range, path::Path, sync::Arc};
 
 use rustix::io::Errno;
 
-use super::{
-    publish::TempFile,
-    volume::{Volume, VolumeFile},
-};
+use super::{file::VolumeFile, publish::TempFile, volume::Volume};
 use crate::error::{Error, Result};
 
 /// How much is copied at a time.
@@ -70,23 +67,21 @@ pub(crate) fn place<L>(
     check: impl FnOnce(&VolumeFile) -> Result<()>,
 ) -> Result<Way> {
     let same_disk = Arc::ptr_eq(from.volume.disk(), to.disk());
-    let original = from.volume.path(from.name);
     if same_disk
         && let Some(_lock) = lock()
-        && link(to, &original, name)?
+        && link(from.volume, from.name, to, name)?
     {
         return Ok(Way::Linked);
     }
     let temp = TempFile::create(to, name.parent().unwrap_or(Path::new("")))?;
-    if same_disk && reflink(to, &original, temp.file().path())? && temp.file().len()? >= from.end() {
+    if same_disk && reflink(from.volume, from.name, &temp)? && temp.file().len()? >= from.end() {
         temp.file().sync()?;
         temp.publish(name)?;
         return Ok(Way::Reflinked);
     }
     // Over what a reflink may have put there that was too short.
     let ranges = coalesced(from.ranges);
-    let copied = same_disk && done(to.disk().copy_ranges(&original, temp.file().path(), &ranges), "copy", &original)?;
-    if !copied {
+    if !(same_disk && copy_ranges(from, &temp, &ranges)?) {
         copy(&from.volume.open(from.name)?, temp.file(), &ranges)?;
     }
     check(temp.file())?;
@@ -103,19 +98,25 @@ impl Original<'_> {
 }
 
 /// Gives a file a second name; false if that cannot be done here.
-pub(crate) fn link(to: &Volume, original: &Path, name: &Path) -> Result<bool> {
-    let target = to.path(name);
-    done(to.disk().link(original, &target), "link a file to", &target)
+pub(crate) fn link(from: &Volume, original: &Path, to: &Volume, name: &Path) -> Result<bool> {
+    done(to.link(from, original, name), "link a file to", &to.path(name))
 }
 
 /// Lets an empty file share the bytes of another one; false if that cannot be done here.
-pub(crate) fn reflink(to: &Volume, original: &Path, target: &Path) -> Result<bool> {
-    done(to.disk().reflink(original, target), "reflink", original)
+pub(crate) fn reflink(from: &Volume, original: &Path, temp: &TempFile) -> Result<bool> {
+    let Some(name) = temp.name() else { return Ok(false) };
+    done(temp.volume().reflink(from, original, name), "reflink", &from.path(original))
+}
+
+/// Lets the operating system copy ranges of a file; false if that cannot be done here.
+fn copy_ranges(from: Original<'_>, temp: &TempFile, ranges: &[Range<u64>]) -> Result<bool> {
+    let Some(name) = temp.name() else { return Ok(false) };
+    done(temp.volume().copy_ranges(from.volume, from.name, name, ranges), "copy", &from.volume.path(from.name))
 }
 
 /// Whether [`link`] can probably do that. Costs little.
 pub(crate) fn can_link(to: &Volume, original: &Path, dir: &Path) -> bool {
-    to.disk().can_link(&to.path(original), &to.path(dir))
+    to.can_link(original, dir)
 }
 
 fn done(result: io::Result<()>, operation: &str, path: &Path) -> Result<bool> {

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    DirEntry, Disk, DiskFile, Lock, LockGuard, Mapping, Metadata,
+    At, DirEntry, Disk, DiskFile, Lock, LockGuard, Mapping, Metadata,
     tree::{Content, Names, Node, Tree},
 };
 
@@ -48,85 +48,85 @@ impl Default for MemoryDisk {
 }
 
 impl Disk for MemoryDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
+    fn create_dir(&self, at: At<'_>) -> io::Result<()> {
         let mut tree = self.tree.lock();
-        let (dir, name) = tree.split(path)?;
+        let (dir, name) = tree.split(at.path())?;
         tree.create(dir, name, Node::Dir(Names::new())).map(drop)
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+    fn list(&self, at: At<'_>) -> io::Result<Vec<DirEntry>> {
         let tree = self.tree.lock();
-        tree.list(tree.find(path)?)
+        tree.list(tree.find(at.path())?)
     }
 
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+    fn metadata(&self, at: At<'_>) -> io::Result<Metadata> {
         let tree = self.tree.lock();
-        Ok(tree.metadata(tree.find(path)?))
+        Ok(tree.metadata(tree.find(at.path())?))
     }
 
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+    fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
         let mut tree = self.tree.lock();
-        let dir = tree.find(dir)?;
+        let dir = tree.find(dir.path())?;
         let (name, _, content) = tree.create_temp(dir)?;
         Ok((name, Box::new(MemoryFile(content))))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let (_, content) = self.tree.lock().find_file(path)?;
+    fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        let (_, content) = self.tree.lock().find_file(at.path())?;
         Ok(Box::new(MemoryFile(content)))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tree.lock().rename(from, to).map(drop)
+    fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        self.tree.lock().rename(from.path(), to.path()).map(drop)
     }
 
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         let mut tree = self.tree.lock();
-        if tree.find(to).is_ok() {
+        if tree.find(to.path()).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        tree.rename(from, to).map(drop)
+        tree.rename(from.path(), to.path()).map(drop)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.tree.lock().remove(path)
+    fn remove(&self, at: At<'_>) -> io::Result<()> {
+        self.tree.lock().remove(at.path())
     }
 
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tree.lock().link(from, to).map(drop)
+    fn link(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        self.tree.lock().link(from.path(), to.path()).map(drop)
     }
 
-    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+    fn can_link(&self, from: At<'_>, dir: At<'_>) -> bool {
         let tree = &self.tree.lock();
-        tree.find_file(from).is_ok() && tree.find(dir).is_ok()
+        tree.find_file(from.path()).is_ok() && tree.find(dir.path()).is_ok()
     }
 
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.tree.lock().remove_dir(path)
+    fn remove_dir(&self, at: At<'_>) -> io::Result<()> {
+        self.tree.lock().remove_dir(at.path())
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
         let tree = self.tree.lock();
-        tree.names(tree.find(path)?).map(drop)
+        tree.names(tree.find(at.path())?).map(drop)
     }
 
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+    fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
         let mut tree = self.tree.lock();
-        if tree.find(path).is_err() {
-            let (dir, name) = tree.split(path)?;
+        if tree.find(at.path()).is_err() {
+            let (dir, name) = tree.split(at.path())?;
             tree.create(dir, name, Node::File(Content::default()))?;
         }
-        Ok(self.locks.try_lock(path, owner))
+        Ok(self.locks.try_lock(at.path(), owner))
     }
 
-    fn pin(&self, path: &Path) -> io::Result<Lock> {
-        self.tree.lock().find_file(path)?;
-        Ok(self.locks.pin(path))
+    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
+        self.tree.lock().find_file(at.path())?;
+        Ok(self.locks.pin(at.path()))
     }
 
-    fn claim(&self, path: &Path) -> io::Result<Lock> {
-        self.tree.lock().find_file(path)?;
-        Ok(self.locks.try_lock(path, "somebody"))
+    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
+        self.tree.lock().find_file(at.path())?;
+        Ok(self.locks.try_lock(at.path(), "somebody"))
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `at` | [`At`], [`Dir`]: where something is, whatever becomes of the names on the way
 //! | `os` | [`OsDisk`]: the real file system |
+//! | `lock` | locks of its files, and what a lock file says of its owner |
 //! | `memory` | [`MemoryDisk`]: a file system in memory, for small jobs and tests |
 //! | `sim` | `SimDisk` (feature `testing`): a live and a durable image; calls fail and the power goes as told |
 //! | `durable` | what of it survives a power cut |
@@ -10,6 +12,7 @@
 //! | `map` | [`Mapping`]: bytes of a file in memory; the only `unsafe` |
 //! | `layout` | every name that the store makes or parses |
 //! | `root` | the root of a store, and the directories under it |
+//! | `file` | an open file that knows its name |
 //! | `volume` | a disk and a root: the calls that the rest of the crate makes, with errors that name the file |
 //! | `publish` | a file that appears whole or not at all |
 //! | `link` | a file in another directory: linked, else reflinked, else copied |
@@ -21,13 +24,15 @@ use std::{
     fmt,
     io::{self, IoSlice},
     ops::Range,
-    path::Path,
 };
 
+mod at;
 #[cfg(feature = "testing")]
 pub(crate) mod durable;
+pub(crate) mod file;
 pub(crate) mod layout;
 pub(crate) mod link;
+mod lock;
 mod map;
 mod memory;
 mod os;
@@ -38,14 +43,21 @@ pub(crate) mod sim;
 mod tree;
 pub(crate) mod volume;
 
+pub use at::{At, Dir};
+pub(crate) use lock::this_process;
 pub use map::Mapping;
 pub use memory::MemoryDisk;
 pub use os::OsDisk;
 
 /// A file system, as far as a checkpoint store needs one.
 ///
-/// The store talks to nothing else, so an own implementation is an own kind of storage. Paths are absolute; names that
-/// the store makes are ASCII, at most 64 bytes long. All calls come from many threads at once and may block.
+/// The store talks to nothing else, so an own implementation is an own kind of storage. Each call says [where](At) by an
+/// absolute path and, where the store has opened a directory, by a name below that; names that the store makes are ASCII,
+/// at most 64 bytes long. All calls come from many threads at once and may block.
+///
+/// A disk that wraps another one passes [`At`] on as it is, and [`open_dir`](Disk::open_dir) and
+/// [`is_dir`](Disk::is_dir) as well: else its stores go by path, and are not protected from directories that are exchanged
+/// under them.
 ///
 /// Errors are those of the operating system, unwrapped, so that [`io::Error::raw_os_error`] works where there is a
 /// code. `Interrupted` may be returned by [`DiskFile::read_at`] and [`DiskFile::write_at`] alone: the store repeats
@@ -57,12 +69,35 @@ pub use os::OsDisk;
 ///
 /// The module `testing` (feature `testing`) has a conformance kit that checks these promises, durability excepted.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
+    /// Opens a directory, so that names below it lead there whatever becomes of the path. The last part of a name below an
+    /// open directory is no symbolic link; a path may lead over any.
+    ///
+    /// By default nothing is opened, and calls go by path: right for a disk whose directories nobody else can rename.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is nothing, `NotADirectory`, and those of the operating system.
+    fn open_dir(&self, at: At<'_>) -> io::Result<Dir> {
+        let _ = at;
+        Ok(Dir::by_path())
+    }
+
+    /// Whether this still leads to a directory that was opened. By default it always does.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system; that nothing is there any more is an answer.
+    fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
+        let _ = (at, dir);
+        Ok(true)
+    }
+
     /// Creates one directory. Its parent must exist; `AlreadyExists` if the name does.
     ///
     /// # Errors
     ///
     /// Those of the operating system.
-    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    fn create_dir(&self, at: At<'_>) -> io::Result<()>;
 
     /// Lists a directory in no particular order, without following symbolic links. Names that vanish meanwhile are
     /// left out.
@@ -70,14 +105,14 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// `NotFound` if there is no such directory, and those of the operating system.
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    fn list(&self, at: At<'_>) -> io::Result<Vec<DirEntry>>;
 
     /// What is under this name, without following a symbolic link at its end.
     ///
     /// # Errors
     ///
     /// `NotFound` if there is nothing, and those of the operating system.
-    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    fn metadata(&self, at: At<'_>) -> io::Result<Metadata>;
 
     /// Creates a new, empty file, open for reading and writing, in this directory, under a name of its own that begins
     /// with `.tmp-` and goes on with 12 ASCII letters or digits; returns the name. Other users may read the file as far
@@ -86,14 +121,15 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Those of the operating system.
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)>;
+    fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)>;
 
-    /// Opens a file for reading.
+    /// Opens a regular file for reading, without waiting for anything. A symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is none, and those of the operating system.
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// `NotFound` if there is nothing; [`not_a_file`] if there is something else: a directory, a link, a FIFO, a socket, a
+    /// device; and those of the operating system.
+    fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name in the same file system, replacing what has that name. At every moment, and after a
     /// crash at any moment, the new name is either what it was or the whole file. Open files stay open.
@@ -101,7 +137,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Those of the operating system.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()>;
 
     /// Like [`rename`](Disk::rename), but only if the new name does not exist: of several callers at once, in several
     /// processes, exactly one succeeds. A crash may leave both names.
@@ -109,14 +145,14 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// `AlreadyExists` if the new name exists, which then is untouched; and those of the operating system.
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()>;
 
     /// Removes a file's name. Open files and mappings stay readable.
     ///
     /// # Errors
     ///
     /// `NotFound` if there is none, and those of the operating system.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, at: At<'_>) -> io::Result<()>;
 
     /// Gives the space of these ranges of a file back to the file system; a symbolic link is not followed. They read as zeros from then on, as far as they
     /// are given back; the length of the file and every other byte stay as they are. Nothing is durable on return.
@@ -125,8 +161,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     ///
     /// `Unsupported` if this cannot be done, which is the default: the store rewrites files with little in them then.
     /// Else those of the operating system; some of the ranges may have been given back.
-    fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
-        let _ = (path, ranges);
+    fn punch_holes(&self, at: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
+        let _ = (at, ranges);
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -138,14 +174,14 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// `AlreadyExists` if the new name exists, which then is untouched. `EXDEV`, `EPERM`, `EMLINK`, `EOPNOTSUPP` and
     /// `Unsupported`, which is the default, say that this cannot be done here: the store shares or copies the bytes then.
     /// Any other error is one.
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn link(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         let _ = (from, to);
         Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Whether [`link`](Disk::link) can probably give this file a name in this directory. Nothing is tried, so that it costs
     /// little; by default it cannot.
-    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+    fn can_link(&self, from: At<'_>, dir: At<'_>) -> bool {
         let _ = (from, dir);
         false
     }
@@ -156,7 +192,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Those of [`link`](Disk::link), `AlreadyExists` excepted; with one of those four the file is still empty.
-    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn reflink(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         let _ = (from, to);
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -168,7 +204,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of [`link`](Disk::link), `AlreadyExists` excepted; with one of those four the store copies the ranges itself.
     /// Some of them may have been copied.
-    fn copy_ranges(&self, from: &Path, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+    fn copy_ranges(&self, from: At<'_>, to: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
         let _ = (from, to, ranges);
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -179,8 +215,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     ///
     /// `NotFound` if there is none, `DirectoryNotEmpty` if there is something in it, `Unsupported` if this cannot be done,
     /// which is the default: it stays then. Else those of the operating system.
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        let _ = path;
+    fn remove_dir(&self, at: At<'_>) -> io::Result<()> {
+        let _ = at;
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -190,15 +226,17 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Those of the operating system. After a failure it is unknown what is durable.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    fn sync_dir(&self, at: At<'_>) -> io::Result<()>;
 
     /// Takes the lock that this file stands for, or tells who has it. The file is created if it is missing, never
-    /// removed; `owner` is written into it for people. A symbolic link is not followed. The lock ends when the value is dropped, or the process ends.
+    /// removed. `owner` is written into it for people, and removed when the value is dropped; a file that cannot be written
+    /// is locked all the same. A symbolic link is not followed. The lock ends when the value is dropped, or the process
+    /// ends; a value that a process inherited from its parent ends nothing.
     ///
     /// # Errors
     ///
     /// Those of the operating system; a lock held elsewhere is not an error.
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock>;
+    fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock>;
 
     /// Keeps a file that exists from being [claimed](Disk::claim), in any process, until the value is dropped or the
     /// process ends; [`Lock::Held`] if somebody has claimed it. Many may pin a file at once. Nothing is written.
@@ -209,8 +247,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// `NotFound` if there is no such file, and those of the operating system.
-    fn pin(&self, path: &Path) -> io::Result<Lock> {
-        self.open(path).map(|_| Lock::Taken(Box::new(NoLock)))
+    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
+        self.open(at).map(|_| Lock::Taken(Box::new(NoLock)))
     }
 
     /// Takes a file that exists for oneself, to remove it: [`Lock::Held`] if somebody has [pinned](Disk::pin) it, or
@@ -219,8 +257,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// `NotFound` if there is no such file, and those of the operating system.
-    fn claim(&self, path: &Path) -> io::Result<Lock> {
-        self.open(path).map(|_| Lock::Taken(Box::new(NoLock)))
+    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
+        self.open(at).map(|_| Lock::Taken(Box::new(NoLock)))
     }
 }
 
@@ -341,7 +379,17 @@ pub enum Lock {
 }
 
 /// Holds a lock of [`Disk::try_lock`], [`Disk::pin`] or [`Disk::claim`] until it is dropped.
-pub trait LockGuard: fmt::Debug + Send + Sync {}
+pub trait LockGuard: fmt::Debug + Send + Sync {
+    /// Whether the file that is locked still has the name that it was locked under: else somebody else may lock another
+    /// file of that name. By default it always has.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system; that nothing is there any more is an answer.
+    fn is_in_place(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+}
 
 /// A lock that many things hold on to.
 pub(crate) type SharedGuard = std::sync::Arc<Box<dyn LockGuard>>;
@@ -356,6 +404,12 @@ impl LockGuard for NoLock {}
 const TEMP_PREFIX: &str = ".tmp-";
 /// How many letters and digits follow [`TEMP_PREFIX`].
 const TEMP_RANDOM: usize = 12;
+
+/// What [`Disk::open`] answers of something that is no regular file.
+#[must_use]
+pub fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")
+}
 
 /// The check that [`DiskFile::map`] promises.
 fn check_range(offset: u64, len: usize, file_len: u64) -> io::Result<()> {

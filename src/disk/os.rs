@@ -1,25 +1,29 @@
-//! The real file system.
+//! The real file system. Every call goes through the open directory that it is given, if there is one.
 #![expect(clippy::disallowed_methods, reason = "this is where the calls are made that others must not make")]
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions},
-    io::{self, IoSlice, Read},
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, IoSlice},
     num::NonZeroU64,
     ops::Range,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt, fs::FileExt},
+    },
     path::Path,
 };
 
-use fs2::FileExt as _;
 use rustix::{
-    fs::{Advice, AtFlags, CWD, FallocateFlags, OFlags},
+    fs::{Advice, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat},
     io::Errno,
 };
-use tempfile::TempPath;
-use walkdir::WalkDir;
 
-use super::{Disk, DiskFile, FileKind, Lock, LockGuard, Mapping, Metadata, TEMP_PREFIX, TEMP_RANDOM};
+use super::{
+    At, Dir, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, TEMP_PREFIX, TEMP_RANDOM,
+    lock::{Owner, lock_file},
+    not_a_file,
+};
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,68 +34,148 @@ const STAT_BLOCK: u64 = 512;
 /// So many bytes are copied by one call: it cannot be interrupted.
 #[cfg(target_os = "linux")]
 const MOST_COPIED: usize = 64 << 20;
-/// Enough of the lock file to name its owner.
-const OWNER_LEN: u64 = 256;
+/// The process's umask decides who may read and write.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+const DIR_MODE: Mode = Mode::from_raw_mode(0o777);
+
+/// Where a call acts: below a directory that is open, or by its path.
+fn place(at: At<'_>) -> (BorrowedFd<'_>, &Path) {
+    match at.dir().and_then(|(dir, name)| Some((dir.get::<OwnedFd>()?, name))) {
+        Some((dir, name)) if name.as_os_str().is_empty() => (dir.as_fd(), Path::new(".")),
+        Some((dir, name)) => (dir.as_fd(), name),
+        None => (CWD, at.path()),
+    }
+}
+
+/// What is under a name, without following a link at its end.
+pub(super) fn stat(at: At<'_>) -> rustix::io::Result<Stat> {
+    let (dir, name) = place(at);
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Whether this is the file or directory with these numbers; nothing is not.
+pub(super) fn is_same(found: rustix::io::Result<Stat>, (device, inode): (u64, u64)) -> io::Result<bool> {
+    match found {
+        Ok(found) => Ok((found.st_dev, found.st_ino) == (device, inode)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn require_file(found: &Stat) -> io::Result<()> {
+    if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile { Ok(()) } else { Err(not_a_file()) }
+}
+
+/// Opens a regular file. Nothing else is opened, for to open a FIFO may wait for ever, and to open a device may do
+/// something: so it is looked at before, and again once it is open.
+fn open_file(at: At<'_>, flags: OFlags) -> io::Result<File> {
+    require_file(&stat(at)?)?;
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let (dir, name) = place(at);
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| match error {
+        Errno::LOOP | Errno::NXIO => not_a_file(),
+        error => error.into(),
+    })?;
+    require_file(&rustix::fs::fstat(&file)?)?;
+    Ok(File::from(file))
+}
+
+/// Opens a directory. The last part of a name below an open directory is no link.
+fn open_directory(at: At<'_>) -> io::Result<OwnedFd> {
+    let (dir, name) = place(at);
+    let no_follow = if at.dir().is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | no_follow;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
 
 impl Disk for OsDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
+    fn open_dir(&self, at: At<'_>) -> io::Result<Dir> {
+        open_directory(at).map(Dir::held)
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<super::DirEntry>> {
+    fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
+        let Some(dir) = dir.get::<OwnedFd>() else { return Ok(true) };
+        let ours = rustix::fs::fstat(dir)?;
+        // A path may lead over links, like the one that was opened.
+        let found = if at.dir().is_some() { stat(at) } else { rustix::fs::stat(at.path()) };
+        is_same(found, (ours.st_dev, ours.st_ino))
+    }
+
+    fn create_dir(&self, at: At<'_>) -> io::Result<()> {
+        let (dir, name) = place(at);
+        Ok(rustix::fs::mkdirat(dir, name, DIR_MODE)?)
+    }
+
+    /// Each list opens the directory anew: a descriptor has one position, which all who share it would move.
+    fn list(&self, at: At<'_>) -> io::Result<Vec<super::DirEntry>> {
+        let dir = open_directory(at)?;
         let mut entries = Vec::new();
-        for entry in WalkDir::new(path).min_depth(1).max_depth(1).follow_links(false) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => return Err(io_error(error)),
-            };
-            match entry.metadata() {
-                Ok(found) => entries
-                    .push(super::DirEntry { name: entry.file_name().to_owned(), metadata: Metadata::from(found) }),
-                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
-                Err(error) => return Err(io_error(error)),
+        for entry in rustix::fs::Dir::read_from(&dir)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => {
+                    entries.push(super::DirEntry { name: name.to_owned(), metadata: Metadata::from(found) });
+                }
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(entries)
     }
 
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        fs::symlink_metadata(path).map(Metadata::from)
+    fn metadata(&self, at: At<'_>) -> io::Result<Metadata> {
+        Ok(stat(at)?.into())
     }
 
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
-        let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path);
+    fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+        let (fd, below) = place(dir);
+        let create = |path: &Path| {
+            let name = below.join(path.file_name().unwrap_or_default());
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            Ok(File::from(rustix::fs::openat(fd, &name, flags, FILE_MODE)?))
+        };
         let (file, path) = tempfile::Builder::new()
             .prefix(TEMP_PREFIX)
             .rand_bytes(TEMP_RANDOM)
             .disable_cleanup(true)
-            .make_in(dir, open)?
+            .make_in(dir.path(), create)?
             .into_parts();
         let name = path.file_name().unwrap_or_default().to_owned();
         Ok((name, Box::new(OsFile(file))))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OsFile(File::open(path)?)))
+    fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OsFile(open_file(at, OFlags::RDONLY)?)))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+    fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        let ((from_dir, from), (to_dir, to)) = (place(from), place(to));
+        Ok(rustix::fs::renameat(from_dir, from, to_dir, to)?)
     }
 
     /// Renames without replacing where the kernel and the file system can; else links and removes the first name.
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut from = TempPath::try_from_path(from)?;
-        from.disable_cleanup(true);
-        from.persist_noclobber(to).map_err(|refused| refused.error)
+    fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        let ((from_dir, from), (to_dir, to)) = (place(from), place(to));
+        match rustix::fs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                rustix::fs::linkat(from_dir, from, to_dir, to, AtFlags::empty())?;
+                Ok(rustix::fs::unlinkat(from_dir, from, AtFlags::empty())?)
+            }
+            renamed => Ok(renamed?),
+        }
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+    fn remove(&self, at: At<'_>) -> io::Result<()> {
+        let (dir, name) = place(at);
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
     }
 
-    fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).custom_flags(no_follow()?).open(path)?;
+    fn punch_holes(&self, at: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
+        let file = open_file(at, OFlags::WRONLY)?;
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         for range in ranges {
             let len = range.end.saturating_sub(range.start);
@@ -100,19 +184,18 @@ impl Disk for OsDisk {
         Ok(())
     }
 
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty()).map_err(refused_if(&[Errno::NOSYS]))
+    fn link(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        let ((from_dir, from), (to_dir, to)) = (place(from), place(to));
+        rustix::fs::linkat(from_dir, from, to_dir, to, AtFlags::empty()).map_err(refused_if(&[Errno::NOSYS]))
     }
 
     /// Names of one file are on one device; across mounts of it, and across btrfs subvolumes, the call tells.
-    fn can_link(&self, from: &Path, dir: &Path) -> bool {
-        let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
-        let home = from.parent().unwrap_or(from);
-        self.metadata(from).is_ok() && matches!((device(home), device(dir)), (Ok(home), Ok(dir)) if home == dir)
+    fn can_link(&self, from: At<'_>, dir: At<'_>) -> bool {
+        matches!((stat(from), stat(dir)), (Ok(file), Ok(dir)) if file.st_dev == dir.st_dev)
     }
 
     #[cfg(target_os = "linux")]
-    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn reflink(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         let (from, to) = open_pair(from, to)?;
         // Not known to the file system, or not for these two: to the caller all that is one.
         rustix::io::retry_on_intr(|| rustix::fs::ioctl_ficlone(&to, &from)).map_err(refused_if(&[
@@ -127,7 +210,7 @@ impl Disk for OsDisk {
     }
 
     #[cfg(target_os = "linux")]
-    fn copy_ranges(&self, from: &Path, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+    fn copy_ranges(&self, from: At<'_>, to: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
         let (from, to) = open_pair(from, to)?;
         for range in ranges {
             let (mut read, mut written) = (range.start, range.start);
@@ -145,86 +228,50 @@ impl Disk for OsDisk {
         Ok(())
     }
 
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
+    fn remove_dir(&self, at: At<'_>) -> io::Result<()> {
+        let (dir, name) = place(at);
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+    /// An open directory is synced as it is, which takes no descriptor.
+    fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
+        match at.dir().filter(|(_, name)| name.as_os_str().is_empty()).and_then(|(dir, _)| dir.get::<OwnedFd>()) {
+            Some(dir) => Ok(rustix::fs::fsync(dir)?),
+            None => Ok(rustix::fs::fsync(open_directory(at)?)?),
+        }
     }
 
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(no_follow()?);
+    fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let (dir, name) = place(at);
         loop {
-            let file = options.open(path)?;
-            match file.try_lock_exclusive() {
-                // Whoever had it may have removed it meanwhile, with the store: then it is the lock of nothing.
-                Ok(()) if !is_at(&file, path)? => {}
-                Ok(()) => {
-                    file.set_len(0)?;
-                    file.write_all_at(owner.as_bytes(), 0)?;
-                    return Ok(Lock::Taken(Box::new(OsLock { file })));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut holder = Vec::new();
-                    file.take(OWNER_LEN).read_to_end(&mut holder)?;
-                    return Ok(Lock::Held(String::from_utf8_lossy(&holder).trim().to_owned()));
-                }
-                Err(error) => return Err(error),
+            let file = rustix::fs::openat(dir, name, flags, FILE_MODE).map_err(|error| match error {
+                Errno::LOOP | Errno::NXIO | Errno::ISDIR => not_a_file(),
+                error => error.into(),
+            })?;
+            require_file(&rustix::fs::fstat(&file)?)?;
+            if let Some(lock) = lock_file(at, file.into(), Owner::Said(owner), fs2::FileExt::try_lock_exclusive)? {
+                return Ok(lock);
             }
         }
     }
 
     /// Nothing is written, so a medium that is read-only will do.
-    fn pin(&self, path: &Path) -> io::Result<Lock> {
-        let file = OpenOptions::new().read(true).custom_flags(no_follow()?).open(path)?;
-        lock_file(file, fs2::FileExt::try_lock_shared)
+    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
+        let lock = lock_file(at, open_file(at, OFlags::RDONLY)?, Owner::Unsaid, fs2::FileExt::try_lock_shared)?;
+        lock.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// NFS gives such a lock only to who has the file open for writing; to remove it, one need not be allowed to.
-    fn claim(&self, path: &Path) -> io::Result<Lock> {
-        let open = |write| OpenOptions::new().read(true).write(write).custom_flags(no_follow()?).open(path);
-        let file = open(true).or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => open(false),
+    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
+        let file = open_file(at, OFlags::RDWR).or_else(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => open_file(at, OFlags::RDONLY),
             _ => Err(error),
         })?;
-        lock_file(file, fs2::FileExt::try_lock_exclusive)
+        let lock = lock_file(at, file, Owner::Unsaid, fs2::FileExt::try_lock_exclusive)?;
+        lock.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
-
-/// Whether this name stands for this file.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn lock_file(file: File, lock: fn(&File) -> io::Result<()>) -> io::Result<Lock> {
-    match lock(&file) {
-        Ok(()) => Ok(Lock::Taken(Box::new(OsLock { file }))),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Lock::Held(String::new())),
-        Err(error) => Err(error),
-    }
-}
-
-/// Holds the flock. A crash gives it back as well; but a process that is being forked at that moment has a copy of the
-/// descriptor, and would keep the lock until it becomes another program, so it is given back by hand.
-#[derive(Debug)]
-struct OsLock {
-    file: File,
-}
-
-impl Drop for OsLock {
-    fn drop(&mut self) {
-        let _ = fs2::FileExt::unlock(&self.file);
-    }
-}
-
-impl LockGuard for OsLock {}
 
 #[derive(Debug)]
 struct OsFile(File);
@@ -267,36 +314,26 @@ impl DiskFile for OsFile {
     }
 }
 
-impl From<fs::Metadata> for Metadata {
-    fn from(found: fs::Metadata) -> Self {
-        let kind = match found.file_type() {
-            kind if kind.is_file() => FileKind::File,
-            kind if kind.is_dir() => FileKind::Dir,
+impl From<Stat> for Metadata {
+    #[expect(clippy::useless_conversion, reason = "how wide the number of links is differs between targets")]
+    fn from(found: Stat) -> Self {
+        let kind = match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => FileKind::File,
+            FileType::Directory => FileKind::Dir,
             _ => FileKind::Other,
         };
-        Self { kind, len: found.len(), allocated: found.blocks().saturating_mul(STAT_BLOCK), links: found.nlink() }
+        let [len, blocks] = [found.st_size, found.st_blocks].map(|number| u64::try_from(number).unwrap_or_default());
+        Self { kind, len, allocated: blocks.saturating_mul(STAT_BLOCK), links: found.st_nlink.into() }
     }
 }
 
 /// A file to copy from, and one to copy to.
 #[cfg(target_os = "linux")]
-fn open_pair(from: &Path, to: &Path) -> io::Result<(File, File)> {
-    let from = OpenOptions::new().read(true).custom_flags(no_follow()?).open(from)?;
-    let to = OpenOptions::new().write(true).custom_flags(no_follow()?).open(to)?;
-    Ok((from, to))
+fn open_pair(from: At<'_>, to: At<'_>) -> io::Result<(File, File)> {
+    Ok((open_file(from, OFlags::RDONLY)?, open_file(to, OFlags::WRONLY)?))
 }
 
 /// One answer for all the ways in which a file system says that it cannot do this.
 fn refused_if(codes: &[Errno]) -> impl FnOnce(Errno) -> io::Error {
     move |error| if codes.contains(&error) { io::ErrorKind::Unsupported.into() } else { error.into() }
-}
-
-/// For opening what must not be a link.
-fn no_follow() -> io::Result<i32> {
-    i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)
-}
-
-/// The operating system's own error, code and all.
-fn io_error(error: walkdir::Error) -> io::Error {
-    error.into_io_error().unwrap_or_else(|| io::Error::other("a directory contains itself"))
 }

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::volume::{Volume, VolumeFile};
+use super::{file::VolumeFile, volume::Volume};
 use crate::error::Result;
 
 /// A file under a temporary name.
@@ -46,6 +46,10 @@ impl TempFile {
         self.name.name.as_deref()
     }
 
+    pub(super) fn volume(&self) -> &Volume {
+        &self.name.volume
+    }
+
     pub(crate) fn file(&self) -> &VolumeFile {
         &self.file
     }
@@ -79,7 +83,8 @@ impl TempFile {
 
 impl Drop for TempName {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
+        // In a child of a fork it is the parent's.
+        if let Some(name) = self.name.as_ref().filter(|_| !self.volume.opener().is_another()) {
             // What cannot be removed is remembered by the volume, and a temporary name is removed at the next open.
             let _ = self.volume.discard(name);
         }

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    DirEntry, Disk, DiskFile, Lock, Mapping, Metadata,
+    At, DirEntry, Disk, DiskFile, Lock, Mapping, Metadata,
     durable::{Chance, DurableDir, DurableFile, Fault, Survival},
     memory::Locks,
     tree::{Content, Names, Node, NodeId, ROOT, Tree},
@@ -285,9 +285,9 @@ impl State {
 }
 
 impl Disk for SimDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
+    fn create_dir(&self, at: At<'_>) -> io::Result<()> {
         self.call(Call::CreateDir, |state| {
-            let (dir, name) = state.tree.split(path)?;
+            let (dir, name) = state.tree.split(at.path())?;
             let id = state.tree.create(dir, name, Node::Dir(Names::new()))?;
             state.dirs.insert(id, DurableDir::default());
             state.note(dir, name, Some(id));
@@ -295,17 +295,17 @@ impl Disk for SimDisk {
         })
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.call(Call::List, |state| state.tree.list(state.tree.find(path)?))
+    fn list(&self, at: At<'_>) -> io::Result<Vec<DirEntry>> {
+        self.call(Call::List, |state| state.tree.list(state.tree.find(at.path())?))
     }
 
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.call(Call::Metadata, |state| Ok(state.tree.metadata(state.tree.find(path)?)))
+    fn metadata(&self, at: At<'_>) -> io::Result<Metadata> {
+        self.call(Call::Metadata, |state| Ok(state.tree.metadata(state.tree.find(at.path())?)))
     }
 
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+    fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
         let (name, id, content) = self.call(Call::CreateTemp, |state| {
-            let dir = state.tree.find(dir)?;
+            let dir = state.tree.find(dir.path())?;
             let (name, id, content) = state.tree.create_temp(dir)?;
             state.files.insert(id, DurableFile::default());
             state.note(dir, &name, Some(id));
@@ -314,76 +314,76 @@ impl Disk for SimDisk {
         Ok((name, self.file(id, content)))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let (id, content) = self.call(Call::Open, |state| state.tree.find_file(path))?;
+    fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        let (id, content) = self.call(Call::Open, |state| state.tree.find_file(at.path()))?;
         Ok(self.file(id, content))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(Call::Rename, |state| state.rename(from, to))
+    fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        self.call(Call::Rename, |state| state.rename(from.path(), to.path()))
     }
 
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.call(Call::RenameNew, |state| {
-            if state.tree.find(to).is_ok() {
+            if state.tree.find(to.path()).is_ok() {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            state.rename(from, to)
+            state.rename(from.path(), to.path())
         })
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
+    fn remove(&self, at: At<'_>) -> io::Result<()> {
         self.call(Call::Remove, |state| {
-            state.tree.remove(path)?;
-            let (dir, name) = state.tree.split(path)?;
+            state.tree.remove(at.path())?;
+            let (dir, name) = state.tree.split(at.path())?;
             state.note(dir, name, None);
             Ok(())
         })
     }
 
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+    fn remove_dir(&self, at: At<'_>) -> io::Result<()> {
         self.call(Call::RemoveDir, |state| {
-            state.tree.remove_dir(path)?;
-            let (dir, name) = state.tree.split(path)?;
+            state.tree.remove_dir(at.path())?;
+            let (dir, name) = state.tree.split(at.path())?;
             state.note(dir, name, None);
             Ok(())
         })
     }
 
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn link(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.call(Call::Link, |state| {
-            let id = state.tree.link(from, to)?;
-            let (dir, name) = state.tree.split(to)?;
+            let id = state.tree.link(from.path(), to.path())?;
+            let (dir, name) = state.tree.split(to.path())?;
             state.note(dir, name, Some(id));
             Ok(())
         })
     }
 
-    fn can_link(&self, from: &Path, dir: &Path) -> bool {
+    fn can_link(&self, from: At<'_>, dir: At<'_>) -> bool {
         let tree = &self.state.lock().tree;
-        tree.find_file(from).is_ok() && tree.find(dir).is_ok()
+        tree.find_file(from.path()).is_ok() && tree.find(dir.path()).is_ok()
     }
 
     /// Shares nothing: what is copied counts as unsynced bytes of the new file, which is what must be survived.
-    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn reflink(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.call(Call::Reflink, |state| {
-            let (_, source) = state.tree.find_file(from)?;
+            let (_, source) = state.tree.find_file(from.path())?;
             let whole = 0..source.len();
-            state.copy(&source, to, std::slice::from_ref(&whole))
+            state.copy(&source, to.path(), std::slice::from_ref(&whole))
         })
     }
 
-    fn copy_ranges(&self, from: &Path, to: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+    fn copy_ranges(&self, from: At<'_>, to: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
         self.call(Call::CopyRanges, |state| {
-            let (_, source) = state.tree.find_file(from)?;
-            state.copy(&source, to, ranges)
+            let (_, source) = state.tree.find_file(from.path())?;
+            state.copy(&source, to.path(), ranges)
         })
     }
 
     /// Not durable until the file is synced: until then the zeros may be lost, kept or torn.
-    fn punch_holes(&self, path: &Path, ranges: &[Range<u64>]) -> io::Result<()> {
+    fn punch_holes(&self, at: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
         self.call(Call::PunchHoles, |state| {
-            let (id, content) = state.tree.find_file(path)?;
+            let (id, content) = state.tree.find_file(at.path())?;
             for range in ranges {
                 let range = content.punch(range)?;
                 let zeros = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
@@ -393,32 +393,34 @@ impl Disk for SimDisk {
         })
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
         let mut state = self.state.lock();
         let fault = Self::enter(&mut state, Call::SyncDir)?;
-        let id = state.tree.find(path)?;
+        let id = state.tree.find(at.path())?;
         state.tree.names(id)?;
         state.dirs.entry(id).or_default().sync(fault)
     }
 
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+    fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
         self.call(Call::TryLock, |state| {
-            if state.tree.find(path).is_err() {
-                let (dir, name) = state.tree.split(path)?;
+            if state.tree.find(at.path()).is_err() {
+                let (dir, name) = state.tree.split(at.path())?;
                 let id = state.tree.create(dir, name, Node::File(Content::default()))?;
                 state.files.insert(id, DurableFile::default());
                 state.note(dir, name, Some(id));
             }
-            Ok(self.locks.try_lock(path, owner))
+            Ok(self.locks.try_lock(at.path(), owner))
         })
     }
 
-    fn pin(&self, path: &Path) -> io::Result<Lock> {
-        self.call(Call::Pin, |state| state.tree.find_file(path).map(|_| self.locks.pin(path)))
+    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
+        self.call(Call::Pin, |state| state.tree.find_file(at.path()).map(|_| self.locks.pin(at.path())))
     }
 
-    fn claim(&self, path: &Path) -> io::Result<Lock> {
-        self.call(Call::Claim, |state| state.tree.find_file(path).map(|_| self.locks.try_lock(path, "somebody")))
+    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
+        self.call(Call::Claim, |state| {
+            state.tree.find_file(at.path()).map(|_| self.locks.try_lock(at.path(), "somebody"))
+        })
     }
 }
 

@@ -1,28 +1,37 @@
 //! A disk and the root of a store on it: the calls that the rest of the crate makes, with errors that name the file,
 //! repeated where a call was only interrupted.
 //!
+//! A store is a directory, not a name. The volume opens the root and the directories under it once, and goes through them
+//! from then on, so that nothing that somebody does to names on the way leads it into another store. Nor does a child of a
+//! fork change anything: a store belongs to the process that opened it.
+//!
 //! The volume also remembers the first failure after which nobody can know what is durable: from then on it refuses to
 //! write, until the store is reopened and looks for itself.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     ops::Range,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
+    process,
     sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
 
-use super::{DirEntry, Disk, DiskFile, Lock, Mapping, Metadata};
+use super::{At, Dir, DirEntry, Disk, Lock, LockGuard, Metadata, file::VolumeFile, layout};
 use crate::error::{Cause, Error, Malformed, Result};
-
-/// How much is read at a time, where a file is read piece by piece.
-const PIECE: u64 = 256 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Volume {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    opener: Opener,
+    /// The root, once it was opened.
+    dir: OnceLock<Dir>,
+    /// Those of [`layout::DIRS`] that were used.
+    dirs: [OnceLock<Dir>; layout::DIRS.len()],
+    /// That of the store, if this is the process that writes it.
+    lock: OnceLock<Box<dyn LockGuard>>,
     /// Off for `Durability::None`.
     syncs: bool,
     poison: OnceLock<Error>,
@@ -32,20 +41,115 @@ pub(crate) struct Volume {
     leftovers: Mutex<Vec<PathBuf>>,
 }
 
+/// The process that opened a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opener(u32);
+
+impl Opener {
+    fn this() -> Self {
+        Self(process::id())
+    }
+
+    /// Whether this is another process: a child, which has a copy of all that its parent had.
+    pub(crate) fn is_another(self) -> bool {
+        self != Self::this()
+    }
+
+    /// Refuses in any other process.
+    pub(super) fn check(self, operation: &str, path: &Path) -> Result<()> {
+        if self.is_another() {
+            return Err(Error::at(operation, path, Cause::Forked { opener: self.0, this: process::id() }));
+        }
+        Ok(())
+    }
+}
+
 /// Checks the first bytes of a file and its length.
 type CheckHead = fn(&[u8], u64) -> std::result::Result<(), Malformed>;
 
-/// An open file that knows its name.
-#[derive(Debug)]
-pub(crate) struct VolumeFile {
-    file: Box<dyn DiskFile>,
-    path: PathBuf,
-    syncs: bool,
-}
-
 impl Volume {
     pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, syncs: bool) -> Self {
-        Self { disk, root, syncs, poison: OnceLock::new(), dir_sync: Mutex::default(), leftovers: Mutex::default() }
+        let (dir, dirs, lock) = (OnceLock::new(), Default::default(), OnceLock::new());
+        let (poison, dir_sync, leftovers) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Self { disk, root, opener: Opener::this(), dir, dirs, lock, syncs, poison, dir_sync, leftovers }
+    }
+
+    /// Opens the root. What is done from then on is done in that directory, whatever becomes of its name.
+    pub(crate) fn open_root(&self) -> Result<()> {
+        let dir = self.disk.open_dir(At::new(&self.root)).map_err(|e| Error::io("open", &self.root, e))?;
+        // Opened twice it would be the first that counts; nobody does.
+        let _ = self.dir.set(dir);
+        Ok(())
+    }
+
+    /// Keeps the lock of the store for as long as the volume is used.
+    pub(crate) fn keep_lock(&self, lock: Box<dyn LockGuard>) {
+        let _ = self.lock.set(lock);
+    }
+
+    /// The process that may change something here.
+    pub(crate) fn opener(&self) -> Opener {
+        self.opener
+    }
+
+    /// Where a name is: below the directory that it is in, if that is open. An absolute one is somebody else's.
+    fn at<'a>(&'a self, path: &'a Path, name: &'a Path) -> At<'a> {
+        let Some(root) = self.dir.get().filter(|_| !name.is_absolute()) else { return At::new(path) };
+        let mut parts = name.components();
+        let first = parts.next();
+        let below = parts.as_path();
+        match first {
+            Some(Component::Normal(first)) if !below.as_os_str().is_empty() => match self.dir(Path::new(first)) {
+                Some(dir) => At::below(path, dir, below),
+                None => At::below(path, root, name),
+            },
+            _ => At::below(path, root, name),
+        }
+    }
+
+    /// A directory itself, to act in.
+    fn in_dir<'a>(&'a self, path: &'a Path, name: &'a Path) -> At<'a> {
+        match self.dir(name) {
+            Some(dir) => At::below(path, dir, Path::new("")),
+            None => self.at(path, name),
+        }
+    }
+
+    /// One of the directories under the root, opened by whoever needs it first; `None` if it is none, or cannot be opened,
+    /// which the call that needs it will say.
+    fn dir(&self, name: &Path) -> Option<&Dir> {
+        let (dir, root) =
+            (self.dirs.get(layout::DIRS.iter().position(|dir| name == Path::new(dir))?)?, self.dir.get()?);
+        if dir.get().is_none() {
+            let opened = self.disk.open_dir(At::below(&self.path(name), root, name)).ok()?;
+            let _ = dir.set(opened);
+        }
+        dir.get()
+    }
+
+    /// Refuses unless the names of the root and of its directories still lead to those that were opened, and the lock file
+    /// has its name still: else this is no longer the store that the caller means, and somebody else may have that.
+    pub(crate) fn check_in_place(&self, operation: &str) -> Result<()> {
+        let Some(root) = self.dir.get() else { return Ok(()) };
+        let refuse = |path: &Path, what| Err(Error::at(operation, path, Cause::Exchanged(what)));
+        let look = |at: At<'_>, dir| self.disk.is_dir(at, dir).map_err(|e| Error::io("look at", at.path(), e));
+        if !look(At::new(&self.root), root)? {
+            return refuse(&self.root, "the directory");
+        }
+        for (name, dir) in layout::DIRS.iter().zip(&self.dirs) {
+            let path = self.path(name);
+            if let Some(dir) = dir.get()
+                && !look(At::below(&path, root, Path::new(name)), dir)?
+            {
+                return refuse(&path, "the directory");
+            }
+        }
+        let path = self.path(layout::LOCK);
+        match self.lock.get().map_or(Ok(true), |lock| lock.is_in_place()) {
+            Ok(true) => Ok(()),
+            Ok(false) => refuse(&path, "the lock file"),
+            Err(error) => Err(Error::io("look at", &path, error)),
+        }
     }
 
     /// Another root on the same disk, where everything is synced.
@@ -72,8 +176,9 @@ impl Volume {
         if name.as_os_str().is_empty() { self.root.clone() } else { self.root.join(name) }
     }
 
-    /// Refuses to write once the volume is poisoned.
+    /// Refuses to write once the volume is poisoned, and in a child of the process that opened it.
     pub(crate) fn check_writable(&self, operation: &str) -> Result<()> {
+        self.opener.check(operation, &self.root)?;
         match self.poison.get() {
             Some(first) => Err(Error::at(operation, &self.root, Cause::Poisoned(first.clone()))),
             None => Ok(()),
@@ -92,11 +197,12 @@ impl Volume {
 
     /// Creates a directory if it is missing; a file or a link under its name is an error.
     pub(crate) fn ensure_dir(&self, name: impl AsRef<Path>) -> Result<()> {
-        let path = self.path(name);
-        match self.disk.create_dir(&path) {
+        let (path, name) = (self.path(&name), name.as_ref());
+        self.opener.check("create directory", &path)?;
+        match self.disk.create_dir(self.at(&path, name)) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let found = self.disk.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+                let found = self.disk.metadata(self.at(&path, name)).map_err(|e| Error::io("look at", &path, e))?;
                 match found.kind {
                     super::FileKind::Dir => Ok(()),
                     _ => Err(Error::io("create directory", &path, io::ErrorKind::NotADirectory.into())),
@@ -107,14 +213,14 @@ impl Volume {
     }
 
     pub(crate) fn list(&self, name: impl AsRef<Path>) -> Result<Vec<DirEntry>> {
-        let path = self.path(name);
-        self.disk.list(&path).map_err(|e| Error::io("list", &path, e))
+        let path = self.path(&name);
+        self.disk.list(self.in_dir(&path, name.as_ref())).map_err(|e| Error::io("list", &path, e))
     }
 
     /// What is under this name; `None` if nothing is.
     pub(crate) fn metadata(&self, name: impl AsRef<Path>) -> Result<Option<Metadata>> {
-        let path = self.path(name);
-        match self.disk.metadata(&path) {
+        let path = self.path(&name);
+        match self.disk.metadata(self.at(&path, name.as_ref())) {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("look at", &path, error)),
@@ -122,9 +228,13 @@ impl Volume {
     }
 
     pub(crate) fn open(&self, name: impl AsRef<Path>) -> Result<VolumeFile> {
-        let path = self.path(name);
-        match self.disk.open(&path) {
-            Ok(file) => Ok(VolumeFile { file, path, syncs: self.syncs }),
+        let path = self.path(&name);
+        match self.disk.open(self.at(&path, name.as_ref())) {
+            Ok(file) => Ok(VolumeFile::new(file, path, self.syncs, self.opener)),
+            // Whoever needs it needs bytes that are not there.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory) => {
+                Err(Malformed::new(0, "it is not a regular file").at("open", &path))
+            }
             Err(error) => Err(Error::io("open", &path, error)),
         }
     }
@@ -141,27 +251,34 @@ impl Volume {
     /// A new file under a temporary name in this directory, and that name.
     pub(super) fn create_temp(&self, dir: &Path) -> Result<(VolumeFile, PathBuf)> {
         let path = self.path(dir);
-        let (name, file) = self.disk.create_temp(&path).map_err(|e| Error::io("create a file in", &path, e))?;
-        Ok((VolumeFile { file, path: path.join(&name), syncs: self.syncs }, dir.join(name)))
+        self.opener.check("create a file in", &path)?;
+        let created = self.disk.create_temp(self.in_dir(&path, dir));
+        let (name, file) = created.map_err(|e| Error::io("create a file in", &path, e))?;
+        Ok((VolumeFile::new(file, path.join(&name), self.syncs, self.opener), dir.join(name)))
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let to = self.path(to);
-        self.disk.rename(&self.path(from), &to).map_err(|e| Error::io("rename a file to", &to, e))
+        let (old, new) = (self.path(from), self.path(to));
+        self.opener.check("rename a file to", &new)?;
+        let renamed = self.disk.rename(self.at(&old, from), self.at(&new, to));
+        renamed.map_err(|e| Error::io("rename a file to", &new, e))
     }
 
     pub(super) fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
-        let to = self.path(to);
-        self.disk.rename_new(&self.path(from), &to).map_err(|e| Error::io("publish", &to, e))
+        let (old, new) = (self.path(from), self.path(to));
+        self.opener.check("publish", &new)?;
+        self.disk.rename_new(self.at(&old, from), self.at(&new, to)).map_err(|e| Error::io("publish", &new, e))
     }
 
     /// Removes a file that may be gone already. After a failure the name tells: a call may fail that took effect.
     pub(crate) fn remove(&self, name: &Path) -> Result<()> {
         let path = self.path(name);
+        self.opener.check("remove", &path)?;
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        match self.disk.remove(&path) {
+        let at = self.at(&path, name);
+        match self.disk.remove(at) {
             Ok(()) => Ok(()),
-            Err(error) if gone(&error) || self.disk.metadata(&path).as_ref().is_err_and(gone) => Ok(()),
+            Err(error) if gone(&error) || self.disk.metadata(at).as_ref().is_err_and(gone) => Ok(()),
             Err(error) => Err(Error::io("remove", &path, error)),
         }
     }
@@ -169,8 +286,11 @@ impl Volume {
     /// Removes a directory; one that is not empty stays, and so does each on a disk that cannot do this.
     pub(crate) fn remove_dir(&self, name: impl AsRef<Path>) -> Result<()> {
         use io::ErrorKind::{DirectoryNotEmpty, NotFound, Unsupported};
-        let path = self.path(name);
-        match self.disk.remove_dir(&path) {
+        let path = self.path(&name);
+        self.opener.check("remove directory", &path)?;
+        // No directory is removed from within itself. It is empty, whatever it is: else it stays.
+        let at = if name.as_ref().as_os_str().is_empty() { At::new(&path) } else { self.at(&path, name.as_ref()) };
+        match self.disk.remove_dir(at) {
             Err(error) if !matches!(error.kind(), NotFound | DirectoryNotEmpty | Unsupported) => {
                 Err(Error::io("remove directory", &path, error))
             }
@@ -197,11 +317,42 @@ impl Volume {
     /// Gives ranges of a file back to the file system; false if it cannot do this.
     pub(crate) fn punch_holes(&self, name: &Path, ranges: &[Range<u64>]) -> Result<bool> {
         let path = self.path(name);
-        match self.disk.punch_holes(&path, ranges) {
+        self.opener.check("punch holes into", &path)?;
+        match self.disk.punch_holes(self.at(&path, name), ranges) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
             Err(error) => Err(Error::io("punch holes into", &path, error)),
         }
+    }
+
+    /// Gives a file of another volume on the same disk a second name here.
+    pub(super) fn link(&self, from: &Self, original: &Path, name: &Path) -> io::Result<()> {
+        let (old, new) = (from.path(original), self.path(name));
+        self.disk.link(from.at(&old, original), self.at(&new, name))
+    }
+
+    /// Whether [`link`](Self::link) can probably do that in this directory.
+    pub(super) fn can_link(&self, original: &Path, dir: &Path) -> bool {
+        let (old, new) = (self.path(original), self.path(dir));
+        self.disk.can_link(self.at(&old, original), self.in_dir(&new, dir))
+    }
+
+    /// Lets an empty file here share the bytes of a file of another volume on the same disk.
+    pub(super) fn reflink(&self, from: &Self, original: &Path, name: &Path) -> io::Result<()> {
+        let (old, new) = (from.path(original), self.path(name));
+        self.disk.reflink(from.at(&old, original), self.at(&new, name))
+    }
+
+    /// Copies ranges of a file of another volume on the same disk into a file here.
+    pub(super) fn copy_ranges(
+        &self,
+        from: &Self,
+        original: &Path,
+        name: &Path,
+        ranges: &[Range<u64>],
+    ) -> io::Result<()> {
+        let (old, new) = (from.path(original), self.path(name));
+        self.disk.copy_ranges(from.at(&old, original), self.at(&new, name), ranges)
     }
 
     /// Makes the names in a directory durable. A failure leaves those of everybody unknown, so it poisons the volume;
@@ -210,14 +361,18 @@ impl Volume {
         if !self.syncs {
             return Ok(());
         }
-        let path = self.path(name);
+        let path = self.path(&name);
+        self.check_writable("sync directory")?;
         let _alone = self.dir_sync.lock();
         self.check_writable("sync directory")?;
-        self.disk.sync_dir(&path).map_err(|e| Error::io("sync directory", &path, e)).inspect_err(|error| {
-            if !error.is_out_of_files() {
-                self.poison(error);
-            }
-        })
+        self.disk
+            .sync_dir(self.in_dir(&path, name.as_ref()))
+            .map_err(|e| Error::io("sync directory", &path, e))
+            .inspect_err(|error| {
+                if !error.is_out_of_files() {
+                    self.poison(error);
+                }
+            })
     }
 
     /// The same for names that can be seen already: whatever the failure, nobody knows whether they survive a power cut.
@@ -236,7 +391,7 @@ impl Volume {
     pub(crate) fn sync_above_root(&self) -> Result<()> {
         let above = self.root.ancestors().skip(1).take_while(|_| self.syncs);
         for dir in above {
-            match self.disk.sync_dir(dir) {
+            match self.disk.sync_dir(At::new(dir)) {
                 Err(error) if cannot_be_synced(error.kind()) => {}
                 synced => synced.map_err(|e| Error::io("sync directory", dir, e))?,
             }
@@ -245,9 +400,10 @@ impl Volume {
     }
 
     /// Takes the lock that a file stands for.
-    pub(crate) fn lock(&self, name: &str, owner: &str) -> Result<Box<dyn super::LockGuard>> {
+    pub(crate) fn lock(&self, name: &str, owner: &str) -> Result<Box<dyn LockGuard>> {
         let path = self.path(name);
-        match self.disk.try_lock(&path, owner).map_err(|e| Error::io("lock", &path, e))? {
+        self.opener.check("lock", &path)?;
+        match self.disk.try_lock(self.at(&path, name.as_ref()), owner).map_err(|e| Error::io("lock", &path, e))? {
             Lock::Taken(guard) => Ok(guard),
             Lock::Held(owner) => {
                 let owner = if owner.is_empty() { "another process".to_owned() } else { owner };
@@ -257,9 +413,9 @@ impl Volume {
     }
 
     /// Keeps a file from being claimed by another process; `None` if somebody has claimed it, or it is gone.
-    pub(crate) fn pin(&self, name: &Path) -> Result<Option<Box<dyn super::LockGuard>>> {
+    pub(crate) fn pin(&self, name: &Path) -> Result<Option<Box<dyn LockGuard>>> {
         let path = self.path(name);
-        match self.disk.pin(&path) {
+        match self.disk.pin(self.at(&path, name)) {
             Ok(Lock::Taken(guard)) => Ok(Some(guard)),
             Ok(Lock::Held(_)) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -274,7 +430,7 @@ impl Volume {
             // Nobody pins what is no file.
             return self.remove(name).map(|()| Some(0));
         };
-        let _claim = match self.disk.claim(&path) {
+        let _claim = match self.disk.claim(self.at(&path, name)) {
             Ok(Lock::Taken(guard)) => guard,
             Ok(Lock::Held(_)) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(0)),
@@ -298,135 +454,6 @@ impl Volume {
         check_head(&head, len).map_err(|e| e.at(operation, file.path()))?;
         let bytes = if head.len() as u64 == len { head } else { file.read(0, len)? };
         parse(&bytes).map_err(|e| e.at(operation, file.path()))
-    }
-}
-
-impl VolumeFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn renamed(&mut self, path: PathBuf) {
-        self.path = path;
-    }
-
-    pub(crate) fn len(&self) -> Result<u64> {
-        self.file.len().map_err(|e| Error::io("look at", &self.path, e))
-    }
-
-    /// Fails if the file ends before this offset. A length that says so is not believed at once: a file system in user
-    /// space may answer with one that it remembers, and corrects it when somebody reads there.
-    pub(crate) fn check_reaches(&self, end: u64) -> Result<()> {
-        let len = self.len()?;
-        if len >= end || self.read_at(&mut [0], end - 1)? > 0 {
-            return Ok(());
-        }
-        Err(Malformed::new(len, "the file ends here").at("check", &self.path))
-    }
-
-    /// Reads some bytes; 0 at the end of the file.
-    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        loop {
-            match self.file.read_at(buffer, offset) {
-                Ok(n) => return Ok(n),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", &self.path, error)),
-            }
-        }
-    }
-
-    /// Fills the buffer; a file that ends before is damaged.
-    pub(crate) fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<()> {
-        while !buffer.is_empty() {
-            let n = self.read_at(buffer, offset)?;
-            if n == 0 {
-                return Err(Malformed::new(offset, "the file ends here").at("read", &self.path));
-            }
-            buffer = buffer.get_mut(n..).unwrap_or_default();
-            offset += n as u64;
-        }
-        Ok(())
-    }
-
-    /// Reads a run of bytes into memory of its own.
-    pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let room = usize::try_from(len).ok().filter(|len| bytes.try_reserve_exact(*len).is_ok());
-        let room = room.ok_or_else(|| Error::io("read", &self.path, io::ErrorKind::OutOfMemory.into()))?;
-        bytes.resize(room, 0);
-        self.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
-    }
-
-    /// The CRC-32 of a run of bytes, read piece by piece; each piece is handed on as well. A file that ends before is
-    /// damaged.
-    pub(crate) fn checksum(&self, mut offset: u64, len: u64, mut hand_on: impl FnMut(&[u8])) -> Result<u32> {
-        let end = offset.saturating_add(len);
-        let mut crc = crc32fast::Hasher::new();
-        let mut piece = Vec::new();
-        while offset < end {
-            let len = PIECE.min(end - offset);
-            piece.resize(usize::try_from(len).unwrap_or_default(), 0);
-            self.read_exact_at(&mut piece, offset)?;
-            crc.update(&piece);
-            hand_on(&piece);
-            offset += len;
-        }
-        Ok(crc.finalize())
-    }
-
-    /// Writes all bytes, in as many pieces as the file takes.
-    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.write_parts_at(&mut [IoSlice::new(bytes)], offset)
-    }
-
-    /// Writes several runs of bytes one after the other, in as many pieces as the file takes.
-    pub(crate) fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> Result<()> {
-        IoSlice::advance_slices(&mut parts, 0);
-        while !parts.is_empty() {
-            let offered: usize = parts.iter().map(|part| part.len()).sum();
-            match self.file.write_vectored_at(parts, offset) {
-                Ok(n) if n == 0 || n > offered => {
-                    return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into()));
-                }
-                Ok(n) => {
-                    IoSlice::advance_slices(&mut parts, n);
-                    offset += n as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("write", &self.path, error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Hints that these bytes are complete, so that the sync of them is short.
-    pub(crate) fn start_writeback(&self, offset: u64, len: u64) {
-        if self.syncs {
-            self.file.start_writeback(offset, len);
-        }
-    }
-
-    /// Makes the bytes durable. Never called twice for the same bytes: after a failure they count as lost.
-    pub(crate) fn sync(&self) -> Result<()> {
-        if !self.syncs {
-            return Ok(());
-        }
-        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
-    }
-
-    pub(crate) fn maps_lazily(&self) -> bool {
-        self.file.maps_lazily()
-    }
-
-    /// Maps a range; a file that ends before is damaged.
-    pub(crate) fn map(&self, offset: u64, len: u64) -> Result<Mapping> {
-        let short = |what: String| Malformed::new(offset, what).at("map", &self.path);
-        let bytes = usize::try_from(len).map_err(|_| short(format!("{len} bytes do not fit into memory")))?;
-        self.file.map(offset, bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => short(error.to_string()),
-            _ => Error::io("map", &self.path, error),
-        })
     }
 }
 

@@ -11,10 +11,7 @@ use parking_lot::Mutex;
 
 use super::verify;
 use crate::{
-    disk::{
-        Mapping, layout,
-        volume::{Volume, VolumeFile},
-    },
+    disk::{Mapping, file::VolumeFile, layout, volume::Volume},
     error::{Error, Malformed, Result},
     handle::Extent,
     id::{FileId, NO_LANE},

@@ -1,7 +1,7 @@
 //! Whether the bytes of a state are those that were written.
 
 use crate::{
-    disk::volume::VolumeFile,
+    disk::file::VolumeFile,
     error::{Malformed, Result},
     format::segment::{HEADER_LEN, TRAILER_LEN, check_header, check_trailer, tag},
     handle::Extent,

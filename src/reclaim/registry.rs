@@ -38,8 +38,6 @@ pub(crate) struct Registry {
     /// Held while holes are punched into a file, and while a file is given another name: nobody punches what has two.
     linking: Mutex<()>,
     pins: Mutex<HashMap<Lender, Weak<Box<dyn LockGuard>>>>,
-    /// Held for as long as anybody writes or reads: a reader's files must not be cleaned up by another process.
-    _lock: Box<dyn LockGuard>,
 }
 
 #[derive(Debug)]
@@ -107,19 +105,24 @@ impl Registry {
     /// Knows of no checkpoint yet, and that every id up to the floor was used.
     pub(crate) fn new(
         volume: Arc<Volume>,
-        lock: Box<dyn LockGuard>,
         identity: &Identity,
         (policy, maintenance): (SpacePolicy, Maintenance),
     ) -> Self {
         let state = Mutex::new(State::new(Extents::new(policy), identity));
         let cannot_punch = AtomicBool::new(!policy.punch);
         let (manifests, linking, pins) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { volume, maintenance, cannot_punch, state, manifests, linking, pins, _lock: lock }
+        Self { volume, maintenance, cannot_punch, state, manifests, linking, pins }
     }
 
     /// The generation that files are written under from now on.
     pub(crate) fn set_generation(&self, generation: u64) {
         self.state.lock().generation = generation;
+    }
+
+    /// Whether this process is a child of the one that opened the store. Destructors do nothing there: a thread that the
+    /// child has not may have held any lock when the process was forked.
+    pub(crate) fn is_in_child(&self) -> bool {
+        self.volume.opener().is_another()
     }
 
     pub(crate) fn volume(&self) -> &Arc<Volume> {
@@ -465,6 +468,9 @@ impl Hold {
 
     /// Lets go before the value is dropped. Again, or late, changes nothing.
     pub(crate) fn release(&self) {
+        if self.registry.is_in_child() {
+            return;
+        }
         self.registry.state.lock().extents.release(self.group, self.holder);
         // What cannot be removed is remembered and tried again at the next sweep.
         self.registry.tidy(LEAST_PUNCHED);

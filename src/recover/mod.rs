@@ -46,7 +46,7 @@ use std::{
 };
 
 use crate::{
-    disk::{layout, root, volume::Volume},
+    disk::{layout, root, this_process, volume::Volume},
     error::{Error, Result},
     id::CheckpointId,
     identity::IdentityFile,
@@ -92,17 +92,33 @@ pub(crate) struct Recovered {
     pub(crate) departing: Vec<(CheckpointId, u64)>,
 }
 
+/// How often a root is opened that is exchanged, or departs, before it can be locked.
+const MOST_ATTEMPTS: usize = 8;
+
+/// Steps 1 and 2. The root that is locked is the one that its name leads to: else it was exchanged meanwhile, or the store
+/// that was there departed, and its directory with it.
+fn take_lock(options: &Options, root: &Path) -> Result<Volume> {
+    let mut refused = None;
+    for _ in 0..MOST_ATTEMPTS {
+        let volume = Volume::new(Arc::clone(&options.disk), root.to_owned(), options.durability != Durability::None);
+        root::ensure(root::OPERATION, &volume)?;
+        let locked = volume.open_root().and_then(|()| {
+            identity::refuse_newer(&volume)?;
+            volume.keep_lock(volume.lock(layout::LOCK, &this_process())?);
+            volume.check_in_place(root::OPERATION)
+        });
+        match locked {
+            Ok(()) => return Ok(volume),
+            Err(error) if error.is_not_found() || error.is_exchanged() => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Error::not_found(root::OPERATION, "it vanished again and again")))
+}
+
 /// Opens a store to go on with it, or to see it off.
-pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy, purpose: Purpose) -> Result<Recovered> {
-    let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, options.durability != Durability::None));
-    root::ensure(root::OPERATION, &volume)?;
-    identity::refuse_newer(&volume)?;
-    let owner = format!("process {}", std::process::id());
-    let lock = volume.lock(layout::LOCK, &owner).or_else(|error| {
-        // A store that was there departs just now, and its directory with it.
-        let again = error.is_not_found().then(|| root::ensure(root::OPERATION, &volume));
-        again.map_or(Err(error), |ensured| ensured.and_then(|()| volume.lock(layout::LOCK, &owner)))
-    })?;
+pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose: Purpose) -> Result<Recovered> {
+    let volume = Arc::new(take_lock(options, root)?);
     let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
     let mut found = scan::scan(&volume)?;
     if purpose == Purpose::SeeOff {
@@ -110,7 +126,7 @@ pub(crate) fn open(options: &Options, root: PathBuf, policy: SpacePolicy, purpos
     } else {
         clean::take_back(&volume, &found)?;
     }
-    let registry = Registry::new(Arc::clone(&volume), lock, &identity.on_disk(), (policy, options.maintenance));
+    let registry = Registry::new(Arc::clone(&volume), &identity.on_disk(), (policy, options.maintenance));
     let registry = Arc::new(registry);
     let learned = validate::enter_all(&volume, &found, &identity.on_disk(), &registry)?;
     volume.sync_dir(layout::MANIFESTS)?;

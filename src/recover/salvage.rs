@@ -3,10 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    disk::{
-        Disk,
-        volume::{Volume, VolumeFile},
-    },
+    disk::{Disk, file::VolumeFile, volume::Volume},
     error::{Error, Result},
     format::segment::{Entry, HEADER_LEN, TRAILER_LEN, decode_header, entries, entry_end, tag},
     handle::StateHandle,

@@ -70,9 +70,8 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
     }
     let dir = Path::new(layout::MANIFESTS);
     for entry in volume.list(dir)? {
-        // Nothing that befalls a file makes a directory of it; but a link may stand for a manifest that somebody moved.
-        let of_manifest = layout::parse_manifest(&entry.name).filter(|_| entry.metadata.kind != FileKind::Dir);
-        if let Some(id) = of_manifest {
+        // Whatever has the name: while it is no manifest, nobody knows what the checkpoint refers to.
+        if let Some(id) = layout::parse_manifest(&entry.name) {
             found.manifests.insert(id, entry.metadata.kind);
             continue;
         }

@@ -94,7 +94,7 @@ impl Options {
         WriteSettings::check(&self)?;
         let policy = SpacePolicy::of(&self)?;
         let Recovered { volume, identity, registry, mut report, departing } =
-            recover::open(&self, root, policy, purpose)?;
+            recover::open(&self, &root, policy, purpose)?;
         // What cannot be made durable here is no reason to remove anything elsewhere.
         for (id, generation) in departing.into_iter().filter(|_| volume.syncs()) {
             report.failures.extend(transfer::see_off(&volume, (identity.store(), id), generation).err());

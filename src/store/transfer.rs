@@ -203,7 +203,7 @@ impl Store {
         })?;
         let id = imported.checkpoint.id();
         let gone = Departing::noted(volume, id).and_then(|departing| match departing {
-            Some(departing) => depart(&source, &departing).and_then(|()| forget_note(volume, id)),
+            Some(departing) => depart(&source, departing).and_then(|()| forget_note(volume, id)),
             None => Ok(()),
         });
         imported.failures.extend(gone.err());
@@ -283,9 +283,9 @@ pub(super) fn see_off(volume: &Arc<Volume>, ours: (StoreId, CheckpointId), gener
     if (agreed.ours, agreed.generation) == (ours, generation) && departing.is_marked()? {
         if departing.is_store()? {
             let source = elsewhere(volume).open_to(Purpose::SeeOff, departing.root())?;
-            depart(&source, &departing)?;
+            depart(&source, departing)?;
         } else {
-            let _lock = departing.lock()?;
+            departing.lock()?;
             if departing.is_marked()? && !departing.is_store()? {
                 departing.remove_skeleton()?;
             }
@@ -295,7 +295,8 @@ pub(super) fn see_off(volume: &Arc<Volume>, ours: (StoreId, CheckpointId), gener
 }
 
 /// Removes what was taken of a store, and with its last checkpoint the store itself. It is open, and so locked, until then.
-fn depart(source: &Store, departing: &Departing) -> Result<()> {
+fn depart(source: &Store, departing: Departing) -> Result<()> {
+    let departing = departing.opened(&source.0.volume);
     let (store, taken) = departing.agreed().theirs;
     if source.id() != store || !departing.is_marked()? {
         return Ok(());

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use crate::disk::{Disk, DiskFile, FileKind, Lock, layout, link::is_refused};
+use crate::disk::{At, Disk, DiskFile, FileKind, Lock, layout, link::is_refused};
 
 /// Runs every test of the kit. `dir` must not exist, and its parents neither, or be directories; each test gets a
 /// directory of its own below it.
@@ -53,12 +53,12 @@ pub const TESTS: &[(&str, Test)] = &[
 ];
 
 fn make_dirs(disk: &dyn Disk, dir: &Path) {
-    let missing: Vec<_> = dir.ancestors().take_while(|dir| disk.metadata(dir).is_err()).collect();
-    missing.into_iter().rev().for_each(|dir| disk.create_dir(dir).unwrap());
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| disk.metadata(At::new(dir)).is_err()).collect();
+    missing.into_iter().rev().for_each(|dir| disk.create_dir(At::new(dir)).unwrap());
 }
 
 fn make_file(disk: &dyn Disk, dir: &Path, bytes: &[u8]) -> (PathBuf, Box<dyn DiskFile>) {
-    let (name, file) = disk.create_temp(dir).unwrap();
+    let (name, file) = disk.create_temp(At::new(dir)).unwrap();
     write_all(&*file, bytes, 0);
     (dir.join(name), file)
 }
@@ -83,19 +83,19 @@ fn read_all(file: &dyn DiskFile) -> Vec<u8> {
 
 fn directory_is_created_once_and_its_parent_must_exist(disk: &dyn Disk, dir: &Path) {
     let child = dir.join("child");
-    disk.create_dir(&child).unwrap();
-    assert_eq!(disk.create_dir(&child).unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(disk.metadata(&child).unwrap().kind, FileKind::Dir);
-    assert_eq!(disk.create_dir(&dir.join("none/child")).unwrap_err().kind(), ErrorKind::NotFound);
+    disk.create_dir(At::new(&child)).unwrap();
+    assert_eq!(disk.create_dir(At::new(&child)).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(disk.metadata(At::new(&child)).unwrap().kind, FileKind::Dir);
+    assert_eq!(disk.create_dir(At::new(&dir.join("none/child"))).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 fn list_has_every_name_with_kind_and_length(disk: &dyn Disk, dir: &Path) {
-    assert_eq!(disk.list(dir).unwrap(), []);
-    disk.create_dir(&dir.join("sub")).unwrap();
+    assert_eq!(disk.list(At::new(dir)).unwrap(), []);
+    disk.create_dir(At::new(&dir.join("sub"))).unwrap();
     let (path, _) = make_file(disk, dir, b"12345");
-    disk.rename(&path, &dir.join("five")).unwrap();
+    disk.rename(At::new(&path), At::new(&dir.join("five"))).unwrap();
     make_file(disk, &dir.join("sub"), b"not listed");
-    let mut entries = disk.list(dir).unwrap();
+    let mut entries = disk.list(At::new(dir)).unwrap();
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(entries.len(), 2);
     assert_eq!((entries[0].name.to_str(), entries[0].metadata.kind), (Some("five"), FileKind::File));
@@ -104,7 +104,7 @@ fn list_has_every_name_with_kind_and_length(disk: &dyn Disk, dir: &Path) {
 }
 
 fn temporary_names_are_new_and_of_the_promised_form(disk: &dyn Disk, dir: &Path) {
-    let files: Vec<_> = (0..50).map(|_| disk.create_temp(dir).unwrap()).collect();
+    let files: Vec<_> = (0..50).map(|_| disk.create_temp(At::new(dir)).unwrap()).collect();
     let names: BTreeSet<_> = files.iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 50);
     assert!(names.iter().all(|name| layout::is_temp(name)), "{names:?}");
@@ -119,7 +119,7 @@ fn written_bytes_are_read_back_and_gaps_are_zeros(disk: &dyn Disk, dir: &Path) {
     expected[..4].copy_from_slice(b"HEad");
     expected[100..].copy_from_slice(b"tail");
     assert_eq!(read_all(&*file), expected);
-    assert_eq!(read_all(&*disk.open(&path).unwrap()), expected);
+    assert_eq!(read_all(&*disk.open(At::new(&path)).unwrap()), expected);
 }
 
 fn reads_end_where_the_file_ends(disk: &dyn Disk, dir: &Path) {
@@ -164,7 +164,7 @@ fn vectored_write_is_that_of_its_parts_in_order(disk: &dyn Disk, dir: &Path) {
 
 fn mapping_stays_what_it_was_while_the_file_grows(disk: &dyn Disk, dir: &Path) {
     let (path, file) = make_file(disk, dir, &[1; 5_000]);
-    let open = disk.open(&path).unwrap();
+    let open = disk.open(At::new(&path)).unwrap();
     let mapping = open.map(0, 5_000).unwrap();
     write_all(&*file, &vec![2; 100_000], 5_000);
     assert_eq!(mapping.get(0..5_000), Some(&[1; 5_000][..]));
@@ -175,7 +175,7 @@ fn file_takes_what_it_has_and_has_one_name(disk: &dyn Disk, dir: &Path) {
     let (path, file) = make_file(disk, dir, &vec![7; 100_000]);
     // Some file systems place bytes only when they are synced.
     file.sync_data().unwrap();
-    let found = disk.metadata(&path).unwrap();
+    let found = disk.metadata(At::new(&path)).unwrap();
     assert_eq!((found.len, found.links), (100_000, 1));
     assert!(found.allocated > 0, "{found:?}");
 }
@@ -185,36 +185,41 @@ fn holes_are_zeros_and_nothing_else_changes(disk: &dyn Disk, dir: &Path) {
     const MIB: usize = 1 << 20;
     let (path, file) = make_file(disk, dir, &vec![7; 2 * MIB]);
     file.sync_data().unwrap();
-    let before = disk.metadata(&path).unwrap();
+    let before = disk.metadata(At::new(&path)).unwrap();
     let ranges = [64 << 10..512 << 10, 1 << 20..2 << 20];
-    match disk.punch_holes(&path, &ranges) {
+    match disk.punch_holes(At::new(&path), &ranges) {
         Err(error) if error.kind() == ErrorKind::Unsupported => return,
         punched => punched.unwrap(),
     }
     let bytes = read_all(&*file);
     assert!(bytes.len() == 2 * MIB && bytes[..64 << 10].iter().chain(&bytes[512 << 10..MIB]).all(|byte| *byte == 7));
     assert!(bytes[64 << 10..512 << 10].iter().chain(&bytes[MIB..]).all(|byte| *byte == 0));
-    assert!(disk.metadata(&path).unwrap().allocated < before.allocated, "nothing was given back");
+    assert!(disk.metadata(At::new(&path)).unwrap().allocated < before.allocated, "nothing was given back");
 }
 
 /// Only if the disk can link at all.
 fn linked_file_is_one_file_with_two_names(disk: &dyn Disk, dir: &Path) {
     let (path, file) = make_file(disk, dir, b"one");
     let (second, taken) = (dir.join("second"), make_file(disk, dir, b"taken").0);
-    match disk.link(&path, &second) {
-        Err(refused) if refused.kind() == ErrorKind::Unsupported => return assert!(!disk.can_link(&path, dir)),
+    match disk.link(At::new(&path), At::new(&second)) {
+        Err(refused) if refused.kind() == ErrorKind::Unsupported => {
+            return assert!(!disk.can_link(At::new(&path), At::new(dir)));
+        }
         linked => linked.unwrap(),
     }
-    assert!(disk.can_link(&path, dir) && !disk.can_link(&dir.join("none"), dir));
-    assert_eq!(disk.link(&path, &taken).unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(disk.link(&dir.join("none"), &dir.join("third")).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(read_all(&*disk.open(&taken).unwrap()), b"taken");
+    assert!(disk.can_link(At::new(&path), At::new(dir)) && !disk.can_link(At::new(&dir.join("none")), At::new(dir)));
+    assert_eq!(disk.link(At::new(&path), At::new(&taken)).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(
+        disk.link(At::new(&dir.join("none")), At::new(&dir.join("third"))).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(read_all(&*disk.open(At::new(&taken)).unwrap()), b"taken");
     write_all(&*file, b" more", 3);
-    assert_eq!(read_all(&*disk.open(&second).unwrap()), b"one more", "the same file");
-    let links = |path: &Path| disk.metadata(path).unwrap().links;
+    assert_eq!(read_all(&*disk.open(At::new(&second)).unwrap()), b"one more", "the same file");
+    let links = |path: &Path| disk.metadata(At::new(path)).unwrap().links;
     assert_eq!((links(&path), links(&second), links(&taken)), (2, 2, 1), "a file with two names must not be punched");
-    disk.remove(&path).unwrap();
-    assert_eq!((read_all(&*disk.open(&second).unwrap()), links(&second)), (b"one more".to_vec(), 1));
+    disk.remove(At::new(&path)).unwrap();
+    assert_eq!((read_all(&*disk.open(At::new(&second)).unwrap()), links(&second)), (b"one more".to_vec(), 1));
 }
 
 /// Each only if the disk can do it at all.
@@ -223,13 +228,13 @@ fn reflinked_and_copied_bytes_are_apart_from_their_originals(disk: &dyn Disk, di
     let (path, file) = make_file(disk, dir, &bytes);
     file.sync_data().unwrap();
     let (whole, _) = make_file(disk, dir, b"");
-    match disk.reflink(&path, &whole) {
-        Ok(()) => assert_eq!(read_all(&*disk.open(&whole).unwrap()), bytes),
-        Err(refused) => assert!(is_refused(&refused) && disk.metadata(&whole).unwrap().len == 0, "{refused}"),
+    match disk.reflink(At::new(&path), At::new(&whole)) {
+        Ok(()) => assert_eq!(read_all(&*disk.open(At::new(&whole)).unwrap()), bytes),
+        Err(refused) => assert!(is_refused(&refused) && disk.metadata(At::new(&whole)).unwrap().len == 0, "{refused}"),
     }
     let (parts, copy) = make_file(disk, dir, b"");
     let ranges = [10..20, 8192..50_000, 99_999..100_000];
-    match disk.copy_ranges(&path, &parts, &ranges) {
+    match disk.copy_ranges(At::new(&path), At::new(&parts), &ranges) {
         Ok(()) => {
             let mut expected = vec![0; bytes.len()];
             for range in ranges {
@@ -241,44 +246,44 @@ fn reflinked_and_copied_bytes_are_apart_from_their_originals(disk: &dyn Disk, di
         Err(refused) => assert!(is_refused(&refused), "{refused}"),
     }
     write_all(&*file, b"changed", 0);
-    let is_new = |path: &Path| read_all(&*disk.open(path).unwrap()).starts_with(b"changed");
+    let is_new = |path: &Path| read_all(&*disk.open(At::new(path)).unwrap()).starts_with(b"changed");
     assert!(is_new(&path) && !is_new(&whole) && !is_new(&parts));
 }
 
 /// Only if the disk removes directories at all.
 fn directory_is_removed_only_if_it_is_empty(disk: &dyn Disk, dir: &Path) {
     let child = dir.join("child");
-    disk.create_dir(&child).unwrap();
+    disk.create_dir(At::new(&child)).unwrap();
     let (path, _) = make_file(disk, &child, b"here");
-    match disk.remove_dir(&child) {
+    match disk.remove_dir(At::new(&child)) {
         Err(refused) if refused.kind() == ErrorKind::Unsupported => return,
         refused => assert_eq!(refused.unwrap_err().kind(), ErrorKind::DirectoryNotEmpty),
     }
-    disk.remove(&path).unwrap();
-    disk.remove_dir(&child).unwrap();
-    assert_eq!(disk.metadata(&child).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(disk.remove_dir(&child).unwrap_err().kind(), ErrorKind::NotFound);
-    assert!(disk.list(dir).unwrap().is_empty());
+    disk.remove(At::new(&path)).unwrap();
+    disk.remove_dir(At::new(&child)).unwrap();
+    assert_eq!(disk.metadata(At::new(&child)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(disk.remove_dir(At::new(&child)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(disk.list(At::new(dir)).unwrap().is_empty());
 }
 
 fn rename_replaces_whole_files(disk: &dyn Disk, dir: &Path) {
     let target = dir.join("target");
     let (first, _) = make_file(disk, dir, b"first, and longer");
-    disk.rename(&first, &target).unwrap();
-    let open = disk.open(&target).unwrap();
+    disk.rename(At::new(&first), At::new(&target)).unwrap();
+    let open = disk.open(At::new(&target)).unwrap();
     let (second, second_file) = make_file(disk, dir, b"second");
-    disk.rename(&second, &target).unwrap();
-    assert_eq!(read_all(&*disk.open(&target).unwrap()), b"second");
+    disk.rename(At::new(&second), At::new(&target)).unwrap();
+    assert_eq!(read_all(&*disk.open(At::new(&target)).unwrap()), b"second");
     assert_eq!(read_all(&*open), b"first, and longer");
     assert_eq!(read_all(&*second_file), b"second");
-    assert_eq!(disk.list(dir).unwrap().len(), 1);
+    assert_eq!(disk.list(At::new(dir)).unwrap().len(), 1);
 }
 
 fn rename_new_never_replaces_and_one_of_many_wins(disk: &dyn Disk, dir: &Path) {
     for round in 0..20 {
         let target = dir.join(format!("target-{round}"));
         let files: Vec<_> = (0..4_u8).map(|n| make_file(disk, dir, &[n; 100])).collect();
-        let race = |path: &Path| match disk.rename_new(path, &target) {
+        let race = |path: &Path| match disk.rename_new(At::new(path), At::new(&target)) {
             Ok(()) => true,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::AlreadyExists);
@@ -291,68 +296,68 @@ fn rename_new_never_replaces_and_one_of_many_wins(disk: &dyn Disk, dir: &Path) {
         });
         assert_eq!(won.iter().filter(|won| **won).count(), 1);
         let winner = u8::try_from(won.iter().position(|won| *won).unwrap()).unwrap();
-        assert_eq!(read_all(&*disk.open(&target).unwrap()), [winner; 100]);
+        assert_eq!(read_all(&*disk.open(At::new(&target)).unwrap()), [winner; 100]);
         let losers = files.iter().zip(won).filter(|(_, won)| !won);
-        losers.for_each(|((path, _), _)| disk.remove(path).unwrap());
+        losers.for_each(|((path, _), _)| disk.remove(At::new(path)).unwrap());
     }
-    assert_eq!(disk.list(dir).unwrap().len(), 20);
+    assert_eq!(disk.list(At::new(dir)).unwrap().len(), 20);
 }
 
 fn removed_file_stays_readable_for_who_has_it_open(disk: &dyn Disk, dir: &Path) {
     let (path, file) = make_file(disk, dir, &[7; 9_000]);
     let mapping = file.map(0, 9_000).unwrap();
-    disk.remove(&path).unwrap();
+    disk.remove(At::new(&path)).unwrap();
     assert_eq!(read_all(&*file), [7; 9_000]);
     assert_eq!(mapping.get(0..9_000), Some(&[7; 9_000][..]));
-    assert_eq!(disk.list(dir).unwrap(), []);
+    assert_eq!(disk.list(At::new(dir)).unwrap(), []);
 }
 
 fn missing_names_are_not_found(disk: &dyn Disk, dir: &Path) {
     let none = dir.join("none");
     let kinds = [
-        disk.open(&none).unwrap_err().kind(),
-        disk.metadata(&none).unwrap_err().kind(),
-        disk.remove(&none).unwrap_err().kind(),
-        disk.list(&none).unwrap_err().kind(),
-        disk.sync_dir(&none).unwrap_err().kind(),
-        disk.create_temp(&none).unwrap_err().kind(),
-        disk.rename(&none, &dir.join("other")).unwrap_err().kind(),
-        disk.rename_new(&none, &dir.join("other")).unwrap_err().kind(),
+        disk.open(At::new(&none)).unwrap_err().kind(),
+        disk.metadata(At::new(&none)).unwrap_err().kind(),
+        disk.remove(At::new(&none)).unwrap_err().kind(),
+        disk.list(At::new(&none)).unwrap_err().kind(),
+        disk.sync_dir(At::new(&none)).unwrap_err().kind(),
+        disk.create_temp(At::new(&none)).unwrap_err().kind(),
+        disk.rename(At::new(&none), At::new(&dir.join("other"))).unwrap_err().kind(),
+        disk.rename_new(At::new(&none), At::new(&dir.join("other"))).unwrap_err().kind(),
     ];
-    let punched = disk.punch_holes(&none, &[]).unwrap_err().kind();
+    let punched = disk.punch_holes(At::new(&none), &[]).unwrap_err().kind();
     assert!([ErrorKind::NotFound, ErrorKind::Unsupported].contains(&punched));
     assert_eq!(kinds, [ErrorKind::NotFound; 8]);
 }
 
 fn lock_is_exclusive_and_ends_with_its_guard(disk: &dyn Disk, dir: &Path) {
     let path = dir.join("lock");
-    let Lock::Taken(guard) = disk.try_lock(&path, "first").unwrap() else { panic!("nobody has it") };
-    match disk.try_lock(&path, "second").unwrap() {
+    let Lock::Taken(guard) = disk.try_lock(At::new(&path), "first").unwrap() else { panic!("nobody has it") };
+    match disk.try_lock(At::new(&path), "second").unwrap() {
         Lock::Held(owner) => assert_eq!(owner, "first"),
         Lock::Taken(_) => panic!("two have it"),
     }
-    assert_eq!(disk.metadata(&path).unwrap().kind, FileKind::File);
+    assert_eq!(disk.metadata(At::new(&path)).unwrap().kind, FileKind::File);
     drop(guard);
-    assert!(matches!(disk.try_lock(&path, "third").unwrap(), Lock::Taken(_)));
+    assert!(matches!(disk.try_lock(At::new(&path), "third").unwrap(), Lock::Taken(_)));
 }
 
 /// On a disk that one process alone can use nobody is kept from anything.
 fn file_is_pinned_by_many_or_claimed_by_one(disk: &dyn Disk, dir: &Path) {
     let (path, _) = make_file(disk, dir, b"bytes");
     let taken = |lock: Lock| matches!(lock, Lock::Taken(_));
-    let (first, second) = (disk.pin(&path).unwrap(), disk.pin(&path).unwrap());
-    let locks = !taken(disk.claim(&path).unwrap());
+    let (first, second) = (disk.pin(At::new(&path)).unwrap(), disk.pin(At::new(&path)).unwrap());
+    let locks = !taken(disk.claim(At::new(&path)).unwrap());
     drop(first);
-    assert_eq!(!taken(disk.claim(&path).unwrap()), locks, "one pin is enough");
+    assert_eq!(!taken(disk.claim(At::new(&path)).unwrap()), locks, "one pin is enough");
     drop(second);
-    let claimed = disk.claim(&path).unwrap();
+    let claimed = disk.claim(At::new(&path)).unwrap();
     assert!(matches!(claimed, Lock::Taken(_)), "nobody has it pinned any more");
-    assert_eq!(!taken(disk.pin(&path).unwrap()), locks);
-    assert_eq!(!taken(disk.claim(&path).unwrap()), locks);
+    assert_eq!(!taken(disk.pin(At::new(&path)).unwrap()), locks);
+    assert_eq!(!taken(disk.claim(At::new(&path)).unwrap()), locks);
     drop(claimed);
-    assert!(taken(disk.pin(&path).unwrap()));
-    assert_eq!(read_all(&*disk.open(&path).unwrap()), b"bytes");
-    for missing in [disk.pin(&dir.join("none")), disk.claim(&dir.join("none"))] {
+    assert!(taken(disk.pin(At::new(&path)).unwrap()));
+    assert_eq!(read_all(&*disk.open(At::new(&path)).unwrap()), b"bytes");
+    for missing in [disk.pin(At::new(&dir.join("none"))), disk.claim(At::new(&dir.join("none")))] {
         assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
     }
 }
@@ -360,7 +365,7 @@ fn file_is_pinned_by_many_or_claimed_by_one(disk: &dyn Disk, dir: &Path) {
 fn syncs_succeed_on_what_exists(disk: &dyn Disk, dir: &Path) {
     let (_, file) = make_file(disk, dir, b"bytes");
     file.sync_data().unwrap();
-    disk.sync_dir(dir).unwrap();
+    disk.sync_dir(At::new(dir)).unwrap();
     file.sync_data().unwrap();
 }
 
@@ -371,10 +376,10 @@ fn threads_write_their_own_files_at_once(disk: &dyn Disk, dir: &Path) {
                 for round in 0..20 {
                     let (path, file) = make_file(disk, dir, &[n; 5_000]);
                     assert_eq!(read_all(&*file), [n; 5_000]);
-                    disk.rename_new(&path, &dir.join(format!("{n}-{round}"))).unwrap();
+                    disk.rename_new(At::new(&path), At::new(&dir.join(format!("{n}-{round}")))).unwrap();
                 }
             });
         }
     });
-    assert_eq!(disk.list(dir).unwrap().len(), 160);
+    assert_eq!(disk.list(At::new(dir)).unwrap().len(), 160);
 }

@@ -9,7 +9,7 @@ use std::{
 use super::files::{Needed, TransferProgress, Transferred, by_file, report};
 use crate::{
     commit::sequence::Publisher,
-    disk::{DirEntry, FileKind, LockGuard, layout, link::Way, publish::TempFile, root, volume::Volume},
+    disk::{DirEntry, FileKind, layout, link::Way, publish::TempFile, root, this_process, volume::Volume},
     error::{Cause, Error, Result},
     format::{self, identity::Identity},
     id::{CheckpointId, FileId, Scope, StoreId},
@@ -47,8 +47,8 @@ impl Exported {
 /// A directory that is being made a store.
 #[derive(Debug)]
 struct Target {
+    /// Locked.
     volume: Arc<Volume>,
-    _lock: Box<dyn LockGuard>,
 }
 
 pub(crate) fn export(
@@ -71,13 +71,16 @@ impl Target {
     /// Step 2.
     fn claim(volume: Volume) -> Result<Self> {
         root::ensure(OPERATION, &volume)?;
+        volume.open_root()?;
         // Before there is anything of ours in it.
         check_names(&volume)?;
-        let lock = volume.lock(layout::LOCK, &format!("process {}", std::process::id()))?;
+        let lock = volume.lock(layout::LOCK, &this_process())?;
+        volume.keep_lock(lock);
+        volume.check_in_place(OPERATION)?;
         check_names(&volume)?;
         // By the lock the next attempt knows that a temporary file is ours, as long as there is no mark.
         volume.sync_dir("")?;
-        let target = Self { volume: Arc::new(volume), _lock: lock };
+        let target = Self { volume: Arc::new(volume) };
         target.clear()?;
         Ok(target)
     }
@@ -155,7 +158,10 @@ impl Target {
         };
         // From the rename on nothing may be removed any more: a failure leaves the outcome unknown. Whoever has taken the
         // source over before may have punched holes into what was just being linked; who does so later sees two names.
-        identity::write(volume, &identity, || publisher.identity.check_not_fenced(OPERATION))?;
+        identity::write(volume, &identity, || {
+            publisher.identity.check_not_fenced(OPERATION)?;
+            volume.check_in_place(OPERATION)
+        })?;
         // It means nothing any more, and the next open for writing removes it.
         let _ = volume.remove(layout::PARTIAL.as_ref());
         let overhead = manifest_len + format::identity::LEN as u64;

@@ -9,9 +9,10 @@ use std::{
 
 use crate::{
     disk::{
+        file::VolumeFile,
         layout,
         link::{self, Original, Way},
-        volume::{Volume, VolumeFile},
+        volume::Volume,
     },
     error::{Error, Malformed, Result},
     format::segment::{HEADER_LEN, entry_end},
@@ -110,7 +111,7 @@ impl Needed<'_> {
         if self.data.lent.is_some() {
             return Ok(false);
         }
-        let linked = link::link(to, &self.volume.path(self.name()), name);
+        let linked = link::link(self.volume, &self.name(), to, name);
         // It is the file that is missing, and not the directory.
         linked.map_err(|error| if error.is_not_found() { self.check().err().unwrap_or(error) } else { error })
     }

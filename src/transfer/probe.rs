@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What the file system of a store can do: see [`Store::capabilities`](crate::Store::capabilities).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// A file can have several names: duplicating and exporting within it cost no bytes.
@@ -28,23 +28,20 @@ pub(crate) fn probe(volume: &Arc<Volume>) -> Result<Capabilities> {
     original.file().write_all_at(&vec![1; SIZE], 0)?;
     // Some file systems share only what is on the medium.
     original.file().sync()?;
-    let path = original.file().path().to_owned();
+    let Some(name) = original.name() else { return Ok(Capabilities::default()) };
     let reflinked = TempFile::create(volume, root)?;
-    let reflinks = link::reflink(volume, &path, reflinked.file().path())?;
+    let reflinks = link::reflink(volume, name, &reflinked)?;
     drop(reflinked);
     // Its name is free then, and nobody else's.
     let linked = TempFile::create(volume, root)?;
     let hard_links = match linked.name() {
-        Some(name) => {
-            volume.remove(name)?;
-            link::link(volume, &path, name)?
+        Some(linked) => {
+            volume.remove(linked)?;
+            link::link(volume, name, volume, linked)?
         }
         None => false,
     };
     drop(linked);
-    let punch_holes = match original.name() {
-        Some(name) => volume.punch_holes(name, std::slice::from_ref(&(0..SIZE as u64 / 2)))?,
-        None => false,
-    };
+    let punch_holes = volume.punch_holes(name, std::slice::from_ref(&(0..SIZE as u64 / 2)))?;
     Ok(Capabilities { hard_links, reflinks, punch_holes })
 }

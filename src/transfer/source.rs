@@ -5,10 +5,10 @@
 //! writing takes it back: then it goes on, and nobody removes it. So a store that was put in its place, a copy of it that
 //! was brought back, and a note that says what was never agreed, all lead to nothing.
 
-use std::{path::Path, sync::Arc};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use crate::{
-    disk::{FileKind, LockGuard, layout, publish::TempFile, volume::Volume},
+    disk::{FileKind, layout, publish::TempFile, this_process, volume::Volume},
     error::{Error, Result},
     format::source::{self, Source},
     id::CheckpointId,
@@ -50,7 +50,19 @@ impl Departing {
     /// What is noted for a checkpoint, if anything is.
     pub(crate) fn noted(volume: &Volume, id: CheckpointId) -> Result<Option<Self>> {
         let agreed = read(volume, &layout::source(id))?;
-        Ok(agreed.map(|agreed| Self { volume: Arc::new(volume.elsewhere(agreed.root.clone())), agreed }))
+        let Some(agreed) = agreed else { return Ok(None) };
+        let theirs = Arc::new(volume.elsewhere(agreed.root.clone()));
+        match theirs.open_root() {
+            // Whatever is there in place of its directory is not what was agreed on.
+            Err(error) if error.is_not_found() || error.io_kind() == Some(ErrorKind::NotADirectory) => {}
+            opened => opened?,
+        }
+        Ok(Some(Self { volume: theirs, agreed }))
+    }
+
+    /// The same store, as it was opened and locked.
+    pub(crate) fn opened(self, volume: &Arc<Volume>) -> Self {
+        Self { volume: Arc::clone(volume), ..self }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -80,8 +92,9 @@ impl Departing {
     }
 
     /// Keeps everybody from opening it.
-    pub(crate) fn lock(&self) -> Result<Box<dyn LockGuard>> {
-        self.volume.lock(layout::LOCK, &format!("process {}", std::process::id()))
+    pub(crate) fn lock(&self) -> Result<()> {
+        self.volume.keep_lock(self.volume.lock(layout::LOCK, &this_process())?);
+        self.volume.check_in_place("remove")
     }
 
     /// It goes on, with other checkpoints.
@@ -101,7 +114,7 @@ impl Departing {
             }
             if let Some(left) = volume.list(dir)?.iter().find(|entry| layout::is_ours(&entry.name)) {
                 let path = volume.path(dir).join(&left.name);
-                return Err(Error::io("remove", &path, std::io::ErrorKind::DirectoryNotEmpty.into()));
+                return Err(Error::io("remove", &path, ErrorKind::DirectoryNotEmpty.into()));
             }
             // What was removed must not come back once nobody can tell whose it was.
             volume.sync_dir(dir)?;

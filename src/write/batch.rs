@@ -142,6 +142,9 @@ impl WriteSettings {
 impl Drop for WriteSettings {
     /// The store is closed: nothing is appended any more, and what nobody refers to goes.
     fn drop(&mut self) {
+        if self.allocator.registry().is_in_child() {
+            return;
+        }
         self.seal();
         self.allocator.registry().tidy(0);
     }
@@ -438,6 +441,9 @@ impl Batch {
 
     /// Ends writing for an abort: writers that are still open fail from now on.
     pub(crate) fn close(&self) {
+        if self.hold.registry().is_in_child() {
+            return;
+        }
         let mut state = self.state.lock();
         self.closed.store(true, Ordering::Release);
         state.unsynced.clear();
@@ -458,7 +464,9 @@ impl Batch {
 
 impl Drop for OpenWriter {
     fn drop(&mut self) {
-        self.0.state.lock().writers -= 1;
+        if !self.0.hold.registry().is_in_child() {
+            self.0.state.lock().writers -= 1;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    disk::volume::VolumeFile,
+    disk::file::VolumeFile,
     error::{Error, Result},
     format::segment::{FileTag, HEADER_LEN, TRAILER_LEN, encode_trailer},
     handle::Extent,
@@ -241,6 +241,9 @@ impl Appender {
 impl Drop for Appender {
     /// Whoever drops it has the registry tidy up afterwards, where no writer waits.
     fn drop(&mut self) {
+        if self.registry.is_in_child() {
+            return;
+        }
         let len = if self.intact || std::thread::panicking() { Ok(self.end) } else { self.segment.file.len() };
         self.registry.note_len(self.segment.id, len.unwrap_or(self.end));
         self.registry.seal(self.segment.id);

@@ -189,7 +189,8 @@ impl io::Write for StateWriter {
 impl Drop for StateWriter {
     /// An abandoned state leaves no file behind.
     fn drop(&mut self) {
-        if let Some(segment) = self.segment.take() {
+        let segment = self.segment.take().filter(|_| !self.ticket.batch().hold().registry().is_in_child());
+        if let Some(segment) = segment {
             drop(segment);
             self.ticket.batch().hold().registry().tidy(0);
         }

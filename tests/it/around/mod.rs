@@ -2,4 +2,8 @@
 //! rights, forks, and files that are no regular files. `docs/durability.md` has a line for each.
 
 mod errors;
+mod exchanged;
+mod forked;
 mod races;
+mod shared_with_others;
+mod special;

@@ -8,7 +8,9 @@ use std::{
 
 use piton::{
     CheckpointId, Issue, Manifest, Options, Scope, SinkCommitStatus, Store, Validation, ValidationReport,
-    contract::Checkpointer, disk::Disk, testing::SimDisk,
+    contract::Checkpointer,
+    disk::{At, Disk},
+    testing::SimDisk,
 };
 
 use super::{id, segment_of};
@@ -62,7 +64,7 @@ fn flip(disk: &SimDisk, path: &Path, at: usize) {
 }
 
 fn len(disk: &SimDisk, path: &Path) -> usize {
-    disk.metadata(path).unwrap().len as usize
+    disk.metadata(At::new(path)).unwrap().len as usize
 }
 
 /// The report names the file, if the byte is one that the checkpoint reads.

@@ -218,7 +218,7 @@ fn update_of_another_manifest_is_damage_and_one_without_a_manifest_an_orphan() {
     let (disk, store) = three();
     store.pin(id(2)).unwrap();
     drop(store);
-    piton::disk::Disk::remove(&disk, &manifest(2)).unwrap();
+    piton::disk::Disk::remove(&disk, (&manifest(2)).into()).unwrap();
     let store = open(&disk).unwrap();
     assert!(store.open_report().removed.contains(&PathBuf::from("manifests/00000000000000000002.update")));
     assert!(store.pinned().is_empty());
@@ -434,7 +434,7 @@ fn update_that_vanishes_while_the_store_is_open_is_damage() {
         .update_manifest(&store.checkpoint(id(3)).unwrap().manifest().clone().with_metadata("k", Some(vec![1])))
         .unwrap();
     let update = Path::new(ROOT).join("manifests/00000000000000000003.update");
-    piton::disk::Disk::remove(&disk, &update).unwrap();
+    piton::disk::Disk::remove(&disk, (&update).into()).unwrap();
     for error in [store.pin(id(3)).unwrap_err(), store.checkpoint(id(3)).unwrap_err()] {
         assert!(error.is_corrupt() && error.path() == Some(&*update), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use piton::{
     Manifest, Merging, Options, Scope, Store,
-    disk::Disk,
+    disk::{At, Disk},
     testing::{Call, SimDisk, Survival},
 };
 
@@ -67,11 +67,11 @@ fn automatic_retention_costs_no_sync() {
         pending.commit(Manifest::builder().state("s", state)).unwrap();
         assert_eq!(syncs(&disk), (files + 2, dirs + 2), "round {round}");
         // Two retained, and one whose removal the next commit makes durable.
-        let files = disk.list("/state/shared".as_ref()).unwrap().len() as u64;
+        let files = disk.list(At::new("/state/shared".as_ref())).unwrap().len() as u64;
         assert_eq!(files, (round + 1).min(3));
     }
     store.close().unwrap();
-    assert_eq!(disk.list("/state/shared".as_ref()).unwrap().len(), 2);
+    assert_eq!(disk.list(At::new("/state/shared".as_ref())).unwrap().len(), 2);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn thousand_new_states_cost_one_sync_for_each_touched_segment_and_one_of_a_direc
         let disk = SimDisk::new();
         let options = Options::new().disk(disk.clone()).lanes(lanes).retain(3);
         let store = options.open(ROOT).unwrap();
-        let segments = || disk.list("/state/shared".as_ref()).unwrap().len();
+        let segments = || disk.list(At::new("/state/shared".as_ref())).unwrap().len();
         for round in 0..20 {
             let (created, before) = (disk.count(Call::CreateTemp), segments());
             let (files, dirs) = commit_merged(&store, &disk, 1000, threads);

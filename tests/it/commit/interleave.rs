@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use piton::{CheckpointId, Manifest, Options, Scope, disk::Disk};
+use piton::{
+    CheckpointId, Manifest, Options, Scope,
+    disk::{At, Disk},
+};
 
 use crate::support::{
     ROOT, bytes, commit_states,
@@ -123,7 +126,7 @@ fn file_that_the_ended_checkpoint_does_not_take_is_removed() {
     // The abort falls between the check and the hand-over: into the write of the trailer.
     set(&disk.before_write, move || drop(pending));
     assert!(writer.finish().unwrap_err().is_invalid());
-    assert!(disk.disk.list("/state/shared".as_ref()).unwrap().is_empty());
+    assert!(disk.disk.list(At::new("/state/shared".as_ref())).unwrap().is_empty());
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn state_that_the_ended_checkpoint_does_not_take_is_dead_bytes_and_the_lane_goes
     set(&disk.before_write, move || drop(pending));
     assert!(writer.finish().unwrap_err().is_invalid());
     let usage = store.usage();
-    let listed = disk.disk.list("/state/shared".as_ref()).unwrap();
+    let listed = disk.disk.list(At::new("/state/shared".as_ref())).unwrap();
     assert_eq!((listed.len(), listed[0].metadata.len), (1, usage.physical_bytes));
     assert_eq!((usage.logical_bytes, usage.open_files), (5000, 1));
     assert!(usage.dead_bytes >= 3000);

@@ -6,7 +6,7 @@ use std::{path::Path, thread};
 use piton::{
     CheckpointId, Manifest, Options, Scope, Store,
     contract::{CheckpointStore, Checkpointer},
-    disk::Disk,
+    disk::{At, Disk},
     testing::{Call, Fault, SimDisk},
 };
 
@@ -140,10 +140,10 @@ fn checkpoint_of_a_writer_that_had_lost_the_store_is_a_conflict_also_if_its_cont
     disk.damage(&dir.join("00000000000000000001.manifest"), |bytes| stale.clone_from(bytes)).unwrap();
     let mut body = stale[28..stale.len() - 4].to_vec();
     body[16] = 2;
-    let (name, file) = disk.create_temp(&dir).unwrap();
+    let (name, file) = disk.create_temp(At::new(&dir)).unwrap();
     let bytes = piton::testing::manifest_around(&body);
     assert_eq!(file.write_at(&bytes, 0).unwrap(), bytes.len());
-    disk.rename(&dir.join(name), &dir.join("00000000000000000002.manifest")).unwrap();
+    disk.rename(At::new(&dir.join(name)), At::new(&dir.join("00000000000000000002.manifest"))).unwrap();
 
     let manifest = Manifest::builder().epoch(5).build(id(2));
     assert!(second.save(&manifest).unwrap_err().is_conflict());

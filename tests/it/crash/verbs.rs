@@ -10,7 +10,7 @@ use std::{
 use piton::{
     CheckpointId, Error, Manifest, Options, Result, SinkCommitStatus, Store, Validation,
     contract::{CheckpointStore, Checkpointer},
-    disk::Disk,
+    disk::{At, Disk},
     testing::{Fault, SimDisk, Survival},
 };
 
@@ -180,7 +180,7 @@ fn check_works(disk: &SimDisk, store: Store, model: &mut Model, what: &str) {
     let store = open(disk, model).unwrap();
     assert!(store.open_report().removed.is_empty(), "{what}: {:?}", store.open_report().removed);
     settle(&store, model, None, what);
-    let names = disk.list(&Path::new(ROOT).join("manifests")).unwrap();
+    let names = disk.list(At::new(&Path::new(ROOT).join("manifests"))).unwrap();
     let stem = |name: &std::ffi::OsStr, end| name.to_str().unwrap().strip_suffix(end).map(str::to_owned);
     let manifests: BTreeSet<_> = names.iter().filter_map(|entry| stem(&entry.name, ".manifest")).collect();
     assert!(

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use piton::{
     Manifest, Options, PointerFault, Scope, Store,
     contract::{CheckpointPointer, CheckpointStorage, CustomStorage, FilesystemStorage, MemoryStorage, Storage},
-    disk::{Disk, MemoryDisk},
+    disk::{At, Disk, MemoryDisk},
 };
 
 use crate::support::{
@@ -265,18 +265,22 @@ fn store_that_is_made_or_taken_away_just_now_is_not_damaged() {
     let open = || Options::new().disk(disk.clone()).open_read_only(root);
     // It gets its identity, which comes last, after that was looked for.
     let away = Path::new("/state/away");
-    disk.disk.rename(identity, away).unwrap();
+    disk.disk.rename(At::new(identity), At::new(away)).unwrap();
     assert!(open().unwrap_err().is_corrupt());
     let sim = disk.disk.clone();
-    *disk.during_list_of_manifests.lock().unwrap() = Some(Box::new(move || sim.rename(away, identity).unwrap()));
+    *disk.during_list_of_manifests.lock().unwrap() =
+        Some(Box::new(move || sim.rename(At::new(away), At::new(identity)).unwrap()));
     assert_eq!(open().unwrap().checkpoint_ids().unwrap().len(), 1);
     // It goes, its identity first, after that was read.
     let sim = disk.disk.clone();
     *disk.after_open_of_the_identity.lock().unwrap() = Some(Box::new(move || {
-        sim.rename(identity, away).unwrap();
+        sim.rename(At::new(identity), At::new(away)).unwrap();
         let manifests = Path::new("/state/manifests");
-        sim.list(manifests).unwrap().iter().for_each(|entry| sim.remove(&manifests.join(&entry.name)).unwrap());
-        sim.remove_dir(manifests).unwrap();
+        sim.list(At::new(manifests))
+            .unwrap()
+            .iter()
+            .for_each(|entry| sim.remove(At::new(&manifests.join(&entry.name))).unwrap());
+        sim.remove_dir(At::new(manifests)).unwrap();
     }));
     assert!(open().unwrap_err().is_not_found());
 }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use piton::disk::{DirEntry, Disk, DiskFile, Lock, Metadata, OsDisk};
+use piton::disk::{At, Dir, DirEntry, Disk, DiskFile, Lock, Metadata, OsDisk};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoppingDisk {
@@ -34,53 +34,61 @@ impl StoppingDisk {
 }
 
 impl Disk for StoppingDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
+    fn open_dir(&self, at: At<'_>) -> io::Result<Dir> {
+        OsDisk.open_dir(at)
+    }
+
+    fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
+        OsDisk.is_dir(at, dir)
+    }
+
+    fn create_dir(&self, path: At<'_>) -> io::Result<()> {
         OsDisk.create_dir(path)
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+    fn list(&self, path: At<'_>) -> io::Result<Vec<DirEntry>> {
         OsDisk.list(path)
     }
 
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+    fn metadata(&self, path: At<'_>) -> io::Result<Metadata> {
         OsDisk.metadata(path)
     }
 
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
-        self.pass("create", dir);
+    fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+        self.pass("create", dir.path());
         OsDisk.create_temp(dir)
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    fn open(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
         OsDisk.open(path)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         OsDisk.rename(from, to)
     }
 
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.pass("publish", to);
+    fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        self.pass("publish", to.path());
         OsDisk.rename_new(from, to)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
+    fn remove(&self, path: At<'_>) -> io::Result<()> {
         OsDisk.remove(path)
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn sync_dir(&self, path: At<'_>) -> io::Result<()> {
         OsDisk.sync_dir(path)
     }
 
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+    fn try_lock(&self, path: At<'_>, owner: &str) -> io::Result<Lock> {
         OsDisk.try_lock(path, owner)
     }
 
-    fn pin(&self, path: &Path) -> io::Result<Lock> {
+    fn pin(&self, path: At<'_>) -> io::Result<Lock> {
         OsDisk.pin(path)
     }
 
-    fn claim(&self, path: &Path) -> io::Result<Lock> {
+    fn claim(&self, path: At<'_>) -> io::Result<Lock> {
         OsDisk.claim(path)
     }
 }

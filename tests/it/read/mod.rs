@@ -7,7 +7,7 @@ use std::{
 
 use piton::{
     CheckpointId, Manifest, Options, ReadOnlyStore, Scope,
-    disk::{Disk, MemoryDisk},
+    disk::{At, Disk, MemoryDisk},
 };
 
 use crate::support::{
@@ -128,7 +128,7 @@ fn checkpoint_that_is_removed_before_its_lock_is_taken_is_not_there() {
     let remove = |number: u64| {
         let (disk, name) = (disk.disk.clone(), Path::new(ROOT).join(format!("manifests/{number:020}.manifest")));
         // What was locked had no name any more.
-        move || disk.remove(&name).unwrap()
+        move || disk.remove(At::new(&name)).unwrap()
     };
     set(&disk.after_pin, remove(1));
     assert!(reader.checkpoint(CheckpointId::FIRST).unwrap_err().is_not_found());

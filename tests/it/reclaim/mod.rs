@@ -14,7 +14,7 @@ use std::{
 
 use piton::{
     Checkpoint, CheckpointId, Manifest, Merging, Options, Scope, Store,
-    disk::{Disk, MemoryDisk},
+    disk::{At, Disk, MemoryDisk},
     testing::{Call, Fault, SimDisk},
 };
 
@@ -142,7 +142,7 @@ fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() 
     disk.fail_nth(Call::Remove, 2, Fault::Error(5));
     let reclaimed = store.prune(1).unwrap();
     assert_eq!((reclaimed.checkpoints.len(), reclaimed.files, reclaimed.failures.len()), (1, 0, 1));
-    let files = || disk.list(&Path::new(ROOT).join("shared")).unwrap().len();
+    let files = || disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len();
     assert_eq!(files(), 2);
     assert!(store.prune(1).unwrap().failures.is_empty());
     assert_eq!(files(), 1);
@@ -158,7 +158,7 @@ fn data_that_a_failed_fence_check_left_behind_is_removed_by_the_next_commit() {
     let reclaimed = store.prune(1).unwrap();
     assert_eq!((reclaimed.checkpoints.len(), reclaimed.files, reclaimed.failures.len()), (1, 0, 1));
     commit_states(&store, &[]).unwrap();
-    assert_eq!(disk.list(&Path::new(ROOT).join("shared")).unwrap().len(), 1);
+    assert_eq!(disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len(), 1);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn data_file_that_could_not_be_removed_is_removed_by_the_next_commit() {
     disk.fail_nth(Call::Remove, 2, Fault::Error(5));
     assert_eq!(store.prune(1).unwrap().failures.len(), 1);
     commit_states(&store, &[]).unwrap();
-    assert_eq!(disk.list(&Path::new(ROOT).join("shared")).unwrap().len(), 1);
+    assert_eq!(disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len(), 1);
 }
 
 #[test]
@@ -182,7 +182,13 @@ fn damaged_checkpoints_do_not_count_as_kept_and_go() {
     let store = open_unmerged(&disk).unwrap();
     // The fourth is found to be damaged by reading it.
     let fourth = store.latest().unwrap().unwrap();
-    let name = disk.list(&Path::new(ROOT).join("shared")).unwrap().into_iter().map(|entry| entry.name).nth(3).unwrap();
+    let name = disk
+        .list(At::new(&Path::new(ROOT).join("shared")))
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .nth(3)
+        .unwrap();
     disk.damage(&Path::new(ROOT).join("shared").join(name), |bytes| bytes[100] ^= 1).unwrap();
     assert!(fourth.read(fourth.manifest().state("0").unwrap()).unwrap_err().is_corrupt());
     drop(fourth);

@@ -12,7 +12,7 @@ use std::{
 use piton::{
     Checkpoint, CheckpointId, Maintenance, Manifest, Merging, Options, PendingCheckpoint, Scope, StateHandle,
     StateWriter, Store,
-    disk::{Disk, Metadata},
+    disk::{At, Disk, Metadata},
     testing::SimDisk,
 };
 use proptest::{prelude::*, test_runner::Config};
@@ -275,7 +275,7 @@ impl World {
     fn files(&self) -> BTreeMap<String, Metadata> {
         let mut files = BTreeMap::new();
         for scope in ["exclusive", "shared"] {
-            for entry in self.disk.list(&Path::new(ROOT).join(scope)).unwrap() {
+            for entry in self.disk.list(At::new(&Path::new(ROOT).join(scope))).unwrap() {
                 let name = entry.name.into_string().unwrap();
                 let numbers = name.strip_suffix(".seg").unwrap().split('-').map(|part| part.parse::<u64>().unwrap());
                 let numbers: Vec<_> = numbers.map(|number| number.to_string()).collect();

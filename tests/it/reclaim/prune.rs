@@ -116,7 +116,7 @@ fn prune_two(case: &Case) {
     if case.pinned {
         store.pin(id(1)).unwrap();
     }
-    let foreign = ["exclusive/00000000000000000099", "manifests/00000000000000000099.manifest", "checkpoint-99"];
+    let foreign = ["exclusive/00000000000000000099", "manifests/00000000000000000099.manifests", "checkpoint-99"];
     for name in foreign.iter().filter(|_| case.orphans) {
         std::fs::create_dir(dir.join(name)).unwrap();
         std::fs::write(dir.join(name).join("x"), b"somebody else's").unwrap();

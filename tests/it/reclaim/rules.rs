@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use piton::{
     CheckpointId, Manifest, Merging, Options, PendingCheckpoint, Scope, StateHandle, Store,
-    disk::{Disk, MemoryDisk},
+    disk::{At, Disk, MemoryDisk},
 };
 
 use crate::support::{ROOT, bytes, read_states};
@@ -115,7 +115,7 @@ impl World {
     /// The lengths of the data files of a scope.
     fn files(&self, scope: Scope) -> Vec<u64> {
         let dir = if scope == Shared { "shared" } else { "exclusive" };
-        self.disk.list(&Path::new(ROOT).join(dir)).unwrap().iter().map(|entry| entry.metadata.len).collect()
+        self.disk.list(At::new(&Path::new(ROOT).join(dir))).unwrap().iter().map(|entry| entry.metadata.len).collect()
     }
 
     fn counts(&self) -> (usize, usize) {

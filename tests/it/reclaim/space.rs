@@ -12,7 +12,7 @@ use std::{
 
 use piton::{
     Durability, Manifest, Options, PendingCheckpoint, Scope, StateHandle, Store,
-    disk::{Disk, MemoryDisk, OsDisk},
+    disk::{At, Disk, MemoryDisk, OsDisk},
 };
 
 use crate::support::{ROOT, bytes, read_states};
@@ -108,7 +108,7 @@ impl Run<'_> {
     }
 
     fn allocated(&self) -> u64 {
-        self.disk.list(&self.shared).unwrap().iter().map(|entry| entry.metadata.allocated).sum()
+        self.disk.list(At::new(&self.shared)).unwrap().iter().map(|entry| entry.metadata.allocated).sum()
     }
 
     fn check_content(&self) {

@@ -166,6 +166,8 @@ fn rebuilt_identity_is_above_the_generation_of_every_data_file() {
 fn damaged_or_removed_lock_file_hurts_nobody() {
     for (_, damage) in DAMAGES {
         let fixture = Fixture::new();
+        // As a process leaves it that is killed.
+        std::fs::write(fixture.path("piton.lock"), "process 1").unwrap();
         damage(&fixture.path("piton.lock"));
         read_states(&fixture.open().unwrap().latest().unwrap().unwrap()).unwrap();
     }

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use piton::{
     Options, Store,
-    disk::Disk,
+    disk::{At, Disk},
     testing::{Fault, SimDisk, Survival},
 };
 
@@ -171,10 +171,10 @@ fn store_of_a_newer_format_is_refused_and_untouched() {
         bytes[covered..].copy_from_slice(&crc.to_le_bytes());
     })
     .unwrap();
-    let before = disk.list(Path::new(ROOT)).unwrap();
+    let before = disk.list(At::new(Path::new(ROOT))).unwrap();
     let error = open(&disk).unwrap_err();
     assert!(error.is_newer_format() && error.to_string().contains("version 9"), "{error}");
-    assert_eq!(disk.list(Path::new(ROOT)).unwrap(), before);
+    assert_eq!(disk.list(At::new(Path::new(ROOT))).unwrap(), before);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn leftovers_of_writing_go_also_while_a_manifest_cannot_be_read() {
     let disk = SimDisk::new();
     commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap();
     disk.damage(&Path::new(ROOT).join("manifests/00000000000000000001.manifest"), Vec::clear).unwrap();
-    let (name, _) = disk.create_temp(&Path::new(ROOT).join("shared")).unwrap();
+    let (name, _) = disk.create_temp(At::new(&Path::new(ROOT).join("shared"))).unwrap();
     let store = open(&disk).unwrap();
     assert!(store.open_report().cleanup_skipped.is_some());
     assert_eq!(store.open_report().removed, [Path::new("shared").join(name)]);

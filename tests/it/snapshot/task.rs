@@ -8,7 +8,7 @@ use std::{
 use piton::{
     Error, Manifest, Options, Result, Scope, StateHandle,
     contract::CheckpointStreamFactory,
-    disk::Disk,
+    disk::{At, Disk},
     snapshot::{ExecutionKind, SnapshotEvent, SnapshotRunner, SnapshotTask},
     testing::SimDisk,
 };
@@ -282,10 +282,10 @@ fn state_that_goes_while_it_is_read_for_a_checkpoint_that_has_ended_is_not_calle
     *disk.before_open_of_a_segment.lock().unwrap() = Some(Box::new(move || drop(pending)));
     let error = streams.duplicate(&[state], Scope::Exclusive).unwrap_err();
     assert!(error.is_invalid(), "{error}");
-    assert!(disk.disk.list("/state/exclusive".as_ref()).unwrap().is_empty());
+    assert!(disk.disk.list(At::new("/state/exclusive".as_ref())).unwrap().is_empty());
     store.forget(store.latest().unwrap().unwrap().id()).unwrap();
     assert_eq!(store.usage().physical_files, 0);
-    assert!(disk.disk.list("/state/exclusive".as_ref()).unwrap().is_empty());
+    assert!(disk.disk.list(At::new("/state/exclusive".as_ref())).unwrap().is_empty());
 }
 
 #[test]

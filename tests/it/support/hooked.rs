@@ -3,13 +3,12 @@
 use std::{
     ffi::OsString,
     io,
-    path::Path,
     sync::{Arc, Mutex},
 };
 
 use piton::{
     Options, Store,
-    disk::{DirEntry, Disk, DiskFile, Lock, Mapping, Metadata},
+    disk::{At, Dir, DirEntry, Disk, DiskFile, Lock, Mapping, Metadata},
     testing::SimDisk,
 };
 
@@ -109,13 +108,21 @@ impl std::fmt::Debug for HookedFile {
 }
 
 impl Disk for HookedDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
+    fn open_dir(&self, at: At<'_>) -> io::Result<Dir> {
+        self.disk.open_dir(at)
+    }
+
+    fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
+        self.disk.is_dir(at, dir)
+    }
+
+    fn create_dir(&self, path: At<'_>) -> io::Result<()> {
         self.disk.create_dir(path)
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+    fn list(&self, path: At<'_>) -> io::Result<Vec<DirEntry>> {
         let before = self.disk.list(path)?;
-        if !path.ends_with("manifests") {
+        if !path.path().ends_with("manifests") {
             let short_by = *self.short_by.lock().unwrap();
             let shorten = |mut entry: DirEntry| {
                 entry.metadata.len = entry.metadata.len.saturating_sub(short_by);
@@ -128,69 +135,69 @@ impl Disk for HookedDisk {
         Ok(before.into_iter().filter(|entry| after.iter().any(|other| other.name == entry.name)).collect())
     }
 
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+    fn metadata(&self, path: At<'_>) -> io::Result<Metadata> {
         self.disk.metadata(path)
     }
 
-    fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+    fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
         self.disk.create_temp(dir).map(|(name, file)| (name, self.file(file)))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        if path.extension().is_some_and(|extension| extension == "manifest") {
+    fn open(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        if path.path().extension().is_some_and(|extension| extension == "manifest") {
             run(&self.before_open_of_a_manifest);
         }
-        if path.extension().is_some_and(|extension| extension == "seg") {
+        if path.path().extension().is_some_and(|extension| extension == "seg") {
             run(&self.before_open_of_a_segment);
         }
         let file = self.disk.open(path).inspect_err(|_| {
-            if path.extension().is_some_and(|extension| extension == "update") {
+            if path.path().extension().is_some_and(|extension| extension == "update") {
                 run(&self.after_a_missing_update);
             }
         })?;
-        if path.ends_with("piton.store") {
+        if path.path().ends_with("piton.store") {
             run(&self.after_open_of_the_identity);
         }
         // Each open file has to find out by itself.
-        let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+        let is_segment = path.path().extension().is_some_and(|extension| extension == "seg");
         let short_by = if is_segment { *self.short_by.lock().unwrap() } else { 0 };
         Ok(self.file_short_by(file, Arc::new(Mutex::new(short_by))))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.disk.rename(from, to)
     }
 
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.disk.rename_new(from, to)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
+    fn remove(&self, path: At<'_>) -> io::Result<()> {
         self.disk.remove(path)
     }
 
-    fn punch_holes(&self, path: &Path, ranges: &[std::ops::Range<u64>]) -> io::Result<()> {
+    fn punch_holes(&self, path: At<'_>, ranges: &[std::ops::Range<u64>]) -> io::Result<()> {
         self.disk.punch_holes(path, ranges)
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        if path.ends_with("manifests") {
+    fn sync_dir(&self, path: At<'_>) -> io::Result<()> {
+        if path.path().ends_with("manifests") {
             run(&self.before_sync_of_manifests);
         }
         self.disk.sync_dir(path)
     }
 
-    fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+    fn try_lock(&self, path: At<'_>, owner: &str) -> io::Result<Lock> {
         self.disk.try_lock(path, owner)
     }
 
-    fn pin(&self, path: &Path) -> io::Result<Lock> {
+    fn pin(&self, path: At<'_>) -> io::Result<Lock> {
         let lock = self.disk.pin(path);
         run(&self.after_pin);
         lock
     }
 
-    fn claim(&self, path: &Path) -> io::Result<Lock> {
+    fn claim(&self, path: At<'_>) -> io::Result<Lock> {
         run(&self.before_claim);
         self.disk.claim(path)
     }

@@ -1,9 +1,9 @@
 //! A disk that can do what every disk must, and nothing more.
 
-use std::{ffi::OsString, io, path::Path};
+use std::{ffi::OsString, io};
 
 use piton::{
-    disk::{DirEntry, Disk, DiskFile, Lock, Metadata},
+    disk::{At, DirEntry, Disk, DiskFile, Lock, Metadata},
     testing::SimDisk,
 };
 
@@ -18,43 +18,43 @@ pub(crate) struct ShortDisk(pub(crate) PlainDisk);
 /// What both do as the simulated disk does.
 macro_rules! delegate {
     () => {
-        fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fn create_dir(&self, path: At<'_>) -> io::Result<()> {
             self.0.create_dir(path)
         }
 
-        fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        fn list(&self, path: At<'_>) -> io::Result<Vec<DirEntry>> {
             self.0.list(path)
         }
 
-        fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        fn metadata(&self, path: At<'_>) -> io::Result<Metadata> {
             self.0.metadata(path)
         }
 
-        fn create_temp(&self, dir: &Path) -> io::Result<(OsString, Box<dyn DiskFile>)> {
+        fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
             self.0.create_temp(dir)
         }
 
-        fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        fn open(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
             self.0.open(path)
         }
 
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
             self.0.rename(from, to)
         }
 
-        fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fn rename_new(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
             self.0.rename_new(from, to)
         }
 
-        fn remove(&self, path: &Path) -> io::Result<()> {
+        fn remove(&self, path: At<'_>) -> io::Result<()> {
             self.0.remove(path)
         }
 
-        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fn sync_dir(&self, path: At<'_>) -> io::Result<()> {
             self.0.sync_dir(path)
         }
 
-        fn try_lock(&self, path: &Path, owner: &str) -> io::Result<Lock> {
+        fn try_lock(&self, path: At<'_>, owner: &str) -> io::Result<Lock> {
             self.0.try_lock(path, owner)
         }
     };
@@ -67,7 +67,7 @@ impl Disk for PlainDisk {
 impl Disk for ShortDisk {
     delegate!();
 
-    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn reflink(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.0.0.copy_ranges(from, to, std::slice::from_ref(&(0..100)))
     }
 }

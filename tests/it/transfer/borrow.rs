@@ -87,14 +87,14 @@ fn lender_that_is_lost_is_damage_of_what_borrows_alone_and_opens_nothing_to_remo
     drop((own, store));
     let all = files(&disk, ROOT.as_ref());
     let segment = all.keys().find(|path| path.extension().is_some_and(|found| found == "seg")).unwrap();
-    piton::disk::Disk::rename(&disk, segment, "/ours/shared/kept".as_ref()).unwrap();
+    piton::disk::Disk::rename(&disk, segment.into(), std::path::Path::new("/ours/shared/kept").into()).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     let [(damaged, why)] = &store.open_report().damaged[..] else { panic!("{:?}", store.open_report()) };
     assert!(damaged.get() == 2 && why.is_unavailable() && why.path() == Some(segment), "{why}");
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
     assert!(!store.validate(*damaged, Validation::Quick).unwrap().is_valid());
     drop(store);
-    piton::disk::Disk::rename(&disk, "/ours/shared/kept".as_ref(), segment).unwrap();
+    piton::disk::Disk::rename(&disk, std::path::Path::new("/ours/shared/kept").into(), segment.into()).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     assert_eq!(store.latest().unwrap().unwrap().id().get(), 2);
     assert_whole(&store);

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use piton::{
     Durability, Manifest, Merging, Options, Scope, Store, Validation, Way,
-    disk::{Disk, OsDisk},
+    disk::{At, Disk, OsDisk},
     testing::{Call, SimDisk, Survival},
 };
 
@@ -79,11 +79,11 @@ fn every_other_directory_is_refused_and_left_as_it_is() {
     let put = |path: &str| {
         let dir = Path::new(path).parent().unwrap();
         for dir in dir.ancestors().collect::<Vec<_>>().into_iter().rev() {
-            let _ = disk.create_dir(dir);
+            let _ = disk.create_dir(At::new(dir));
         }
-        let (name, file) = disk.create_temp(dir).unwrap();
+        let (name, file) = disk.create_temp(At::new(dir)).unwrap();
         file.write_at(b"dear to somebody", 0).unwrap();
-        disk.rename(&dir.join(name), path.as_ref()).unwrap();
+        disk.rename(At::new(&dir.join(name)), At::new(path.as_ref())).unwrap();
     };
     put("/home/letter");
     put("/lost/manifests/00000000000000000001.manifest");
@@ -105,7 +105,7 @@ fn every_other_directory_is_refused_and_left_as_it_is() {
     let error = store.export(id, "/home/letter").unwrap_err();
     assert_eq!(error.path(), Some("/home/letter".as_ref()), "{error}");
     assert!(store.export(super::id(99), TARGET).unwrap_err().is_not_found());
-    assert!(disk.metadata(TARGET.as_ref()).is_err(), "nothing was made of it");
+    assert!(disk.metadata(At::new(TARGET.as_ref())).is_err(), "nothing was made of it");
 }
 
 #[test]
@@ -114,9 +114,9 @@ fn two_exports_to_one_directory_do_not_meet() {
     let (store, _) = source(&disk);
     let id = store.latest().unwrap().unwrap().id();
     let lock = {
-        disk.create_dir("/exports".as_ref()).unwrap();
-        disk.create_dir(TARGET.as_ref()).unwrap();
-        disk.try_lock(&Path::new(TARGET).join("piton.lock"), "process 7").unwrap()
+        disk.create_dir(At::new("/exports".as_ref())).unwrap();
+        disk.create_dir(At::new(TARGET.as_ref())).unwrap();
+        disk.try_lock(At::new(&Path::new(TARGET).join("piton.lock")), "process 7").unwrap()
     };
     let error = store.export(id, TARGET).unwrap_err();
     assert!(error.is_locked() && error.holder_pid() == Some(7), "{error}");
@@ -175,7 +175,7 @@ fn what_is_exported_stays_byte_for_byte_while_the_source_goes_on_prunes_and_punc
     let expected = read_states(&first).unwrap();
     let exported = store.export(first.id(), &target).unwrap();
     let before = files(&OsDisk, &target);
-    let allocated = |path: &Path| OsDisk.metadata(path).unwrap().allocated;
+    let allocated = |path: &Path| OsDisk.metadata(At::new(path)).unwrap().allocated;
     let taken: Vec<_> = exported.files.iter().map(|file| allocated(&file.path)).collect();
     drop(first);
     let mut punched = false;
@@ -348,7 +348,7 @@ fn export_of_states_that_an_earlier_open_did_not_sync_is_durable() {
 fn file_that_is_missing_or_too_short_is_not_linked_and_is_named() {
     type Harm = fn(&SimDisk, &Path);
     let harms: [Harm; 3] = [
-        |disk, path| disk.remove(path).unwrap(),
+        |disk, path| disk.remove(At::new(path)).unwrap(),
         |disk, path| disk.damage(path, |bytes| bytes.truncate(bytes.len() - 10)).unwrap(),
         |disk, path| disk.damage(path, |bytes| bytes[17] ^= 1).unwrap(),
     ];
@@ -361,7 +361,7 @@ fn file_that_is_missing_or_too_short_is_not_linked_and_is_named() {
         let error = store.export(latest.id(), TARGET).unwrap_err();
         assert!(error.is_corrupt() && error.path() == Some(path.as_path()), "{error}");
         let pending = store.begin(store.next_id()).unwrap();
-        if disk.metadata(&path).is_err() {
+        if disk.metadata(At::new(&path)).is_err() {
             let error = pending.duplicate(&handles(&latest), Scope::Exclusive).unwrap_err();
             assert!(error.is_corrupt() && error.path() == Some(path.as_path()), "{error}");
         }
@@ -470,5 +470,5 @@ fn directory_of_a_store_is_no_target() {
     options(&disk).open("/other").unwrap().close().unwrap();
     let error = store.export(super::id(2), "/other/exclusive").unwrap_err();
     assert!(error.is_invalid() && error.to_string().contains("part of a store"), "{error}");
-    assert!(disk.list("/other/exclusive".as_ref()).unwrap().is_empty());
+    assert!(disk.list(At::new("/other/exclusive".as_ref())).unwrap().is_empty());
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use piton::{
     Claim, Options, Store, Validation,
-    disk::Disk,
+    disk::{At, Disk},
     testing::{Call, Fault, SimDisk, Survival},
 };
 
@@ -63,9 +63,9 @@ fn check_export(disk: &SimDisk, expected: &Content, returned: bool) {
         true
     });
     assert!(is_there || !returned, "{found:?}");
-    if !is_there && disk.metadata(TARGET.as_ref()).is_ok() {
+    if !is_there && disk.metadata(At::new(TARGET.as_ref())).is_ok() {
         // Without a mark there is nothing of a store: neither data nor manifests.
-        let is_marked = disk.metadata(&Path::new(TARGET).join("piton.partial")).is_ok();
+        let is_marked = disk.metadata(At::new(&Path::new(TARGET).join("piton.partial"))).is_ok();
         assert!(is_marked || names(disk, TARGET.as_ref()).is_empty(), "{:?}", names(disk, TARGET.as_ref()));
         if is_marked {
             options(disk).rebuild_identity(true).open(TARGET).unwrap_err();
@@ -173,7 +173,7 @@ fn check_import(disk: &SimDisk, (claim, checkpoints): (Claim, usize), expected: 
     let left = if claim == Claim::Move && is_there { checkpoints - 1 } else { checkpoints };
     if left == 0 {
         // Nothing of it, but for a directory that is empty.
-        let left = disk.list(ROOT.as_ref()).unwrap_or_default();
+        let left = disk.list(At::new(ROOT.as_ref())).unwrap_or_default();
         assert!(left.is_empty(), "{left:?}");
     } else {
         let source = options(disk).open(ROOT).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use piton::{
     CheckpointKind, Claim, Manifest, Options, Scope, Store, Way,
-    disk::Disk,
+    disk::{At, Disk},
     testing::{Call, SimDisk, Survival},
 };
 
@@ -139,10 +139,10 @@ fn what_is_no_store_or_has_no_checkpoint_is_said_so_and_left_as_it_is() {
     for claim in [Claim::Copy, Claim::Move, Claim::Borrow] {
         let error = store.import("/nowhere", claim).unwrap_err();
         assert!(error.is_not_found() && error.to_string().contains("/nowhere"), "{error}");
-        assert!(disk.metadata("/nowhere".as_ref()).is_err());
+        assert!(disk.metadata(At::new("/nowhere".as_ref())).is_err());
         let error = store.import("/empty", claim).unwrap_err();
         assert!(error.is_not_found() && error.to_string().contains("no checkpoint"), "{error}");
-        assert!(disk.metadata("/empty/piton.store".as_ref()).is_ok());
+        assert!(disk.metadata(At::new("/empty/piton.store".as_ref())).is_ok());
     }
     assert!(store.checkpoint_ids().is_empty() && names(&disk, OURS.as_ref()).is_empty());
 }
@@ -181,7 +181,7 @@ fn exactly_the_files_are_there_that_the_claim_says() {
         let small = files(&disk, OURS.as_ref()).len() as u64 - known;
         assert_eq!(small, 2, "identity and lock");
         match claim {
-            Claim::Move => assert!(disk.metadata(TARGET.as_ref()).is_err()),
+            Claim::Move => assert!(disk.metadata(At::new(TARGET.as_ref())).is_err()),
             _ => assert_eq!(files(&disk, TARGET.as_ref()), before, "{claim:?}"),
         }
         drop(expected);
@@ -211,7 +211,7 @@ fn hostile_source_is_refused_and_leaves_nothing() {
             assert!(error.path().unwrap().starts_with(ROOT), "{what}: {error}");
             assert!(names(&disk, OURS.as_ref()).is_empty(), "{what}: {:?}", names(&disk, OURS.as_ref()));
             assert!(!files(&disk, OURS.as_ref()).keys().any(|path| path.to_string_lossy().contains("source")));
-            assert!(disk.metadata(largest).is_ok(), "the source stays");
+            assert!(disk.metadata(At::new(largest)).is_ok(), "the source stays");
             commit_all_kinds(&store, 1).unwrap();
         }
     }

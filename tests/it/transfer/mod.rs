@@ -16,7 +16,7 @@ use std::{
 
 use piton::{
     Checkpoint, CheckpointId, Manifest, Options, Result, Scope, StateHandle, Store, Validation,
-    disk::{Disk, FileKind},
+    disk::{At, Disk, FileKind},
     testing::{Call, Fault, SimDisk},
 };
 
@@ -53,19 +53,19 @@ pub(super) fn refuse_all(disk: &SimDisk, calls: &[Call], code: i32) {
 /// Removes every file under a directory.
 pub(super) fn remove_all(disk: &SimDisk, root: &str) {
     for path in files(disk, root.as_ref()).keys() {
-        disk.remove(path).unwrap();
+        disk.remove(At::new(path)).unwrap();
     }
 }
 
 /// Every file under a directory, with its bytes.
 pub(super) fn files(disk: &dyn Disk, root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
-    for entry in disk.list(root).unwrap() {
+    for entry in disk.list(At::new(root)).unwrap() {
         let path = root.join(&entry.name);
         if entry.metadata.kind == FileKind::Dir {
             all.extend(files(disk, &path));
         } else {
-            let file = disk.open(&path).unwrap();
+            let file = disk.open(At::new(&path)).unwrap();
             let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
             assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
             all.insert(path, bytes);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use piton::{
     Claim, Options, Store,
-    disk::Disk,
+    disk::{At, Disk},
     testing::{Call, Fault, SimDisk, Survival},
 };
 
@@ -17,7 +17,7 @@ use crate::support::{
 const OURS: &str = "/ours";
 
 fn is_gone(disk: &SimDisk, root: &str) -> bool {
-    disk.metadata(root.as_ref()).is_err()
+    disk.metadata(At::new(root.as_ref())).is_err()
 }
 
 /// Whether it is noted in our store that another one is to go.
@@ -49,7 +49,7 @@ fn source_goes_with_its_last_checkpoint_and_what_was_not_taken_stays() {
     let store = options(&disk).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Move).unwrap();
     assert_eq!((content(&imported.checkpoint), imported.failures.len()), (expected, 0));
-    assert!(disk.metadata(&Path::new(ROOT).join("piton.departing")).is_err(), "it goes on");
+    assert!(disk.metadata(At::new(&Path::new(ROOT).join("piton.departing"))).is_err(), "it goes on");
     let left = options(&disk).open(ROOT).unwrap();
     assert_eq!(left.checkpoint_ids(), [super::id(1)], "it had another one");
     assert_whole(&left);
@@ -63,8 +63,8 @@ fn source_goes_with_its_last_checkpoint_and_what_was_not_taken_stays() {
 fn what_is_not_the_sources_stays_in_its_directory() {
     let disk = SimDisk::new();
     drop(source(&disk));
-    let (name, _) = disk.create_temp(ROOT.as_ref()).unwrap();
-    disk.rename(&Path::new(ROOT).join(name), &Path::new(ROOT).join("letter")).unwrap();
+    let (name, _) = disk.create_temp(At::new(ROOT.as_ref())).unwrap();
+    disk.rename(At::new(&Path::new(ROOT).join(name)), At::new(&Path::new(ROOT).join("letter"))).unwrap();
     options(&disk).open(ROOT).unwrap().forget(super::id(1)).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Move).unwrap();
@@ -116,7 +116,7 @@ fn damaged_checkpoint_is_no_reason_to_remove_where_it_came_from() {
     let (disk, _) = interrupted();
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
     let ours = files(&disk, OURS.as_ref()).into_keys().find(is_segment).unwrap();
-    disk.remove(&ours).unwrap();
+    disk.remove(At::new(&ours)).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     assert_eq!(store.open_report().damaged.len(), 1);
     assert!(is_noted(&disk), "for when it is whole again");
@@ -154,9 +154,9 @@ fn note_that_names_another_store_is_not_followed() {
     commit_all_kinds(&other, 1).unwrap();
     drop(other);
     let dir = Path::new(TARGET).join("manifests");
-    let (name, file) = disk.create_temp(&dir).unwrap();
+    let (name, file) = disk.create_temp(At::new(&dir)).unwrap();
     file.write_at(&bytes, 0).unwrap();
-    disk.rename(&dir.join(name), &dir.join(path.file_name().unwrap())).unwrap();
+    disk.rename(At::new(&dir.join(name)), At::new(&dir.join(path.file_name().unwrap()))).unwrap();
     drop(options(&disk).open(TARGET).unwrap());
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
 }
@@ -179,7 +179,7 @@ fn source_that_its_owner_opens_again_is_its_own_again() {
 #[test]
 fn source_that_is_open_elsewhere_waits_for_a_later_open() {
     let (disk, _) = interrupted();
-    let lock = disk.try_lock(&Path::new(ROOT).join("piton.lock"), "process 7").unwrap();
+    let lock = disk.try_lock(At::new(&Path::new(ROOT).join("piton.lock")), "process 7").unwrap();
     let store = options(&disk).open(OURS).unwrap();
     assert!(matches!(&store.open_report().failures[..], [error] if error.is_locked()));
     assert!(is_noted(&disk));
@@ -197,9 +197,9 @@ fn copy_of_the_source_that_was_brought_back_is_left_alone() {
     let interrupted = interrupt(&disk);
     remove_all(&interrupted, ROOT);
     for (path, bytes) in &copy {
-        let (name, file) = interrupted.create_temp(path.parent().unwrap()).unwrap();
+        let (name, file) = interrupted.create_temp(At::new(path.parent().unwrap())).unwrap();
         file.write_at(bytes, 0).unwrap();
-        interrupted.rename(&path.parent().unwrap().join(name), path).unwrap();
+        interrupted.rename(At::new(&path.parent().unwrap().join(name)), At::new(path)).unwrap();
     }
     drop(options(&interrupted).open(OURS).unwrap());
     assert!(!is_noted(&interrupted));
@@ -223,9 +223,9 @@ fn note_of_a_failed_attempt_says_nothing_of_another_checkpoint_with_that_id() {
     drop(store);
     // Its removal was lost in another power cut.
     let dir = note.parent().unwrap();
-    let (name, file) = disk.create_temp(dir).unwrap();
+    let (name, file) = disk.create_temp(At::new(dir)).unwrap();
     file.write_at(&bytes, 0).unwrap();
-    disk.rename(&dir.join(name), &note).unwrap();
+    disk.rename(At::new(&dir.join(name)), At::new(&note)).unwrap();
     drop(options(&disk).open(OURS).unwrap());
     assert!(!is_noted(&disk));
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
@@ -281,7 +281,7 @@ fn source_that_is_to_go_to_somebody_else_since_is_left_alone() {
     disk.fail_nth(Call::RenameNew, 1, Fault::PowerCut);
     other.import(ROOT, Claim::Move).unwrap_err();
     let disk = disk.cut_power(Survival::Everything);
-    assert!(disk.metadata(&Path::new(ROOT).join("piton.departing")).is_ok());
+    assert!(disk.metadata(At::new(&Path::new(ROOT).join("piton.departing"))).is_ok());
     drop(options(&disk).open(OURS).unwrap());
     assert!(!is_noted(&disk));
     let source = options(&disk).open(ROOT).unwrap();
@@ -330,6 +330,6 @@ fn whoever_took_the_source_over_meanwhile_keeps_it() {
     });
     let error = store.import(ROOT, Claim::Move).unwrap_err();
     assert!(error.is_fenced(), "{error}");
-    assert!(!is_noted(&disk.disk) && disk.metadata(&Path::new(ROOT).join("piton.departing")).is_err());
+    assert!(!is_noted(&disk.disk) && disk.metadata(At::new(&Path::new(ROOT).join("piton.departing"))).is_err());
     assert_whole(&options(&disk).open(ROOT).unwrap());
 }

@@ -13,7 +13,7 @@ use std::{
 
 use piton::{
     Durability, Manifest, Merging, Options, Scope, Store,
-    disk::{Disk, MemoryDisk, OsDisk},
+    disk::{At, Disk, MemoryDisk, OsDisk},
     list_segment,
     testing::{Call, Fault, SimDisk, Survival},
 };
@@ -87,7 +87,7 @@ fn no_segment_is_longer_than_its_size_unless_it_has_one_state_alone() {
             assert!(read == states[name.parse::<usize>().unwrap()], "{name}");
         }
         let lengths: BTreeMap<_, _> = disk
-            .list(&Path::new(&root).join("shared"))
+            .list(At::new(&Path::new(&root).join("shared")))
             .unwrap()
             .into_iter()
             .map(|entry| (entry.name.into_string().unwrap(), entry.metadata.len))
@@ -113,7 +113,7 @@ fn failed_append_in_the_middle_of_a_shared_segment_costs_that_state_alone() {
         assert!(error.raw_os_error().is_some() && error.path().unwrap().starts_with("/state/shared"), "{error}");
         let usage = store.usage();
         assert_eq!((usage.open_files, usage.logical_files), (0, 1), "nobody knows what lies behind the first state");
-        let torn = disk.list("/state/shared".as_ref()).unwrap()[0].metadata.len;
+        let torn = disk.list(At::new("/state/shared".as_ref())).unwrap()[0].metadata.len;
         assert_eq!(usage.physical_bytes, torn, "what was torn is there, and counted");
         let after = pending.write(Scope::Shared, &bytes(3, 5000)).unwrap();
         pending.commit(Manifest::builder().state("a", before).state("b", after)).unwrap();
@@ -133,7 +133,7 @@ fn segment_whose_creation_fails_at_any_call_leaves_no_file() {
             let pending = store.begin(store.next_id()).unwrap();
             disk.fail_nth(call, 1, fault);
             assert!(pending.write(Scope::Shared, &bytes(1, 5000)).unwrap_err().raw_os_error().is_some());
-            let left = disk.list("/state/shared".as_ref()).unwrap();
+            let left = disk.list(At::new("/state/shared".as_ref())).unwrap();
             // A disk that creates a file under a name of its own and says it failed is the only one who knows the name.
             let unknown = usize::from(call == Call::CreateTemp && fault == Fault::ErrorAfter(EIO));
             assert_eq!(left.len(), unknown, "{call:?}, {fault:?}: {left:?}");
@@ -169,7 +169,8 @@ fn torn_state_is_dead_bytes_and_passed_over_by_the_scan() {
     disk.fail_nth(Call::WriteAt, 2, Fault::Error(28));
     pending.write(Scope::Shared, &bytes(2, 6000)).unwrap_err();
     assert!(store.usage().dead_bytes > 3000, "{:?}", store.usage());
-    let path = Path::new(ROOT).join("shared").join(disk.list("/state/shared".as_ref()).unwrap()[0].name.clone());
+    let path =
+        Path::new(ROOT).join("shared").join(disk.list(At::new("/state/shared".as_ref())).unwrap()[0].name.clone());
     let found: Vec<_> = list_segment(disk, path).unwrap().into_iter().map(|entry| entry.handle).collect();
     assert_eq!(found, [first]);
 }
@@ -330,7 +331,8 @@ fn state_in_a_shared_segment_is_durable_when_its_writer_finishes_if_asked_so() {
     let handles = [1, 2, 3].map(|n| pending.write(Scope::Shared, &bytes(n, 5000)).unwrap());
     assert_eq!(counts(), (before.0 + 3, before.1 + 1), "one sync a state; the name is synced once");
     let after = disk.cut_power(Survival::Nothing);
-    let path = Path::new(ROOT).join("shared").join(after.list("/state/shared".as_ref()).unwrap().remove(0).name);
+    let path =
+        Path::new(ROOT).join("shared").join(after.list(At::new("/state/shared".as_ref())).unwrap().remove(0).name);
     let found: Vec<_> = list_segment(after, path).unwrap().into_iter().map(|entry| entry.handle).collect();
     assert_eq!(found, handles);
 }

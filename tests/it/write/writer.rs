@@ -8,14 +8,14 @@ use std::{
 
 use piton::{
     Durability, Error, Manifest, Options, Scope, Store,
-    disk::{Disk, MemoryDisk},
+    disk::{At, Disk, MemoryDisk},
     testing::{Call, Fault, SimDisk},
 };
 
 use crate::support::{ROOT, bytes, commit_states, memory, on_every_disk, open, open_unmerged, read_states};
 
 fn data_files(disk: &impl Disk) -> usize {
-    ["shared", "exclusive"].iter().map(|dir| disk.list(&Path::new(ROOT).join(dir)).unwrap().len()).sum()
+    ["shared", "exclusive"].iter().map(|dir| disk.list(At::new(&Path::new(ROOT).join(dir))).unwrap().len()).sum()
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn state_is_durable_when_its_writer_finishes_if_asked_so() {
     let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     assert_eq!((disk.count(Call::SyncData), disk.count(Call::SyncDir)), (files + 1, dirs + 1));
     let after = disk.cut_power(piton::testing::Survival::Nothing);
-    let name = after.list(Path::new("/state/shared")).unwrap().remove(0).name;
-    let file = after.open(&Path::new("/state/shared").join(name)).unwrap();
+    let name = after.list(At::new(Path::new("/state/shared"))).unwrap().remove(0).name;
+    let file = after.open(At::new(&Path::new("/state/shared").join(name))).unwrap();
     let mut read = vec![0; 5000];
     assert_eq!(file.read_at(&mut read, 64).unwrap(), 5000);
     assert_eq!(crc32fast::hash(&read), handle.crc32());

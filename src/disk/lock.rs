@@ -1,0 +1,115 @@
+//! Locks of files of the operating system, and what a lock file says of its owner.
+#![expect(clippy::disallowed_methods, reason = "this is where the calls are made that others must not make")]
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::PathBuf,
+    process,
+};
+
+use super::{
+    At, Dir, Lock, LockGuard,
+    os::{is_same, stat},
+};
+
+/// Enough of the lock file to name its owner.
+const OWNER_LEN: u64 = 512;
+
+/// Names this process to people: its number, and where that number means something.
+pub(crate) fn this_process() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    // Of Linux alone; elsewhere there is one namespace.
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok();
+    let namespace =
+        namespace.and_then(|link| Some(link.to_str()?.strip_prefix("pid:[")?.trim_end_matches(']').to_owned()));
+    let namespace = namespace.map_or_else(String::new, |number| format!(", pid namespace {number}"));
+    format!("process {} on host {host}{namespace}", process::id())
+}
+
+/// What a lock does with the bytes of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner<'a> {
+    /// They are somebody else's.
+    Unsaid,
+    /// They say who has the lock, for as long as it is held.
+    Said(&'a str),
+}
+
+/// Locks an open file, if it still has its name; `None` if it has not.
+pub(super) fn lock_file(
+    at: At<'_>,
+    file: File,
+    owner: Owner<'_>,
+    lock: fn(&File) -> io::Result<()>,
+) -> io::Result<Option<Lock>> {
+    match lock(&file) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && owner == Owner::Unsaid => {
+            return Ok(Some(Lock::Held(String::new())));
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let mut holder = Vec::new();
+            file.take(OWNER_LEN).read_to_end(&mut holder)?;
+            return Ok(Some(Lock::Held(String::from_utf8_lossy(&holder).trim().to_owned())));
+        }
+        Err(error) => return Err(error),
+    }
+    let guard = OsLock {
+        path: at.path().to_owned(),
+        below: at.dir().map(|(dir, name)| (dir.clone(), name.to_owned())),
+        process: process::id(),
+        says_owner: matches!(owner, Owner::Said(_)),
+        file,
+    };
+    // Whoever had it before may have removed it, with the store: then it is the lock of nothing.
+    if !guard.is_in_place()? {
+        return Ok(None);
+    }
+    if let Owner::Said(owner) = owner {
+        // For people alone: that the disk is full must not keep anybody from the store. What cannot be written is removed.
+        let said = guard.file.write_all_at(owner.as_bytes(), 0);
+        let len = if said.is_ok() { owner.len() as u64 } else { 0 };
+        let _ = guard.file.set_len(len);
+    }
+    Ok(Some(Lock::Taken(Box::new(guard))))
+}
+
+/// Holds the flock. A crash gives it back as well; but a process that is being forked at that moment has a copy of the
+/// descriptor, and would keep the lock until it becomes another program, so it is given back by hand.
+///
+/// A child of a fork has a copy for good. It must not give the lock away that is its parent's: there dropping closes the
+/// descriptor, and nothing more.
+#[derive(Debug)]
+struct OsLock {
+    file: File,
+    path: PathBuf,
+    below: Option<(Dir, PathBuf)>,
+    process: u32,
+    says_owner: bool,
+}
+
+impl LockGuard for OsLock {
+    fn is_in_place(&self) -> io::Result<bool> {
+        let at = match &self.below {
+            Some((dir, name)) => At::below(&self.path, dir, name),
+            None => At::new(&self.path),
+        };
+        let ours = self.file.metadata()?;
+        is_same(stat(at), (ours.dev(), ours.ino()))
+    }
+}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        if self.process != process::id() {
+            return;
+        }
+        if self.says_owner {
+            let _ = self.file.set_len(0);
+        }
+        let _ = fs2::FileExt::unlock(&self.file);
+    }
+}
