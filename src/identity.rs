@@ -10,7 +10,7 @@ use std::{path::Path, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
-    disk::{layout, publish::TempFile, volume::Volume},
+    disk::{layout, publish::TempFile, spare, volume::Volume},
     error::{Cause, Error, Malformed, Result},
     format::identity::{self, Identity, RollBacks, TakeOver},
     id::{CheckpointId, LAST, StoreId},
@@ -52,11 +52,13 @@ pub(crate) fn fresh_id() -> Result<StoreId> {
 }
 
 /// Replaces the identity, durably: temporary file, sync, a last look whether it may be replaced, rename, sync of the root.
-pub(crate) fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn write(volume: &Arc<Volume>, identity: &Identity, admit: impl Fn() -> Result<()>) -> Result<()> {
     let bytes = identity::encode(identity);
-    let temp = TempFile::write(volume, Path::new(""), &bytes)?;
-    admit()?;
-    temp.replace(Path::new(layout::IDENTITY), &bytes)?;
+    spare::even_if_full(volume, || {
+        let temp = TempFile::write(volume, Path::new(""), &bytes)?;
+        admit()?;
+        temp.replace(Path::new(layout::IDENTITY), &bytes)
+    })?;
     volume.settle_dir("")
 }
 
@@ -97,6 +99,22 @@ impl IdentityFile {
         self.change("raise the id floor of", |identity| identity.id_floor = identity.id_floor.max(id.get()))
     }
 
+    /// Remembers durably that the last checkpoints are about to go, up to this id: that none is there later is no loss.
+    pub(crate) fn note_empty(&self, id: CheckpointId) -> Result<()> {
+        self.change("forget the last checkpoints of", |identity| {
+            identity.id_floor = identity.id_floor.max(id.get());
+            identity.populated = false;
+        })
+    }
+
+    /// Remembers durably, when the store is closed, which ids were used, and whether there are checkpoints.
+    pub(crate) fn note_end(&self, floor: Option<CheckpointId>, populated: bool) -> Result<()> {
+        self.change("close", |identity| {
+            identity.id_floor = identity.id_floor.max(floor.map_or(0, CheckpointId::get));
+            identity.populated = populated;
+        })
+    }
+
     /// Remembers durably what was there when the store was taken over: what an older writer publishes above it does not
     /// count. If files are there of a generation that this identity knows nothing of, because it is an old copy, ours
     /// becomes a later one.
@@ -111,7 +129,8 @@ impl IdentityFile {
         }
         let newest = newest.map_or(0, CheckpointId::get);
         let take_over = if stale { self.on_disk().take_over } else { TakeOver { generation, newest } };
-        self.change("take over", |identity| *identity = Identity { generation, take_over, ..*identity })?;
+        let populated = newest > 0;
+        self.change("take over", |identity| *identity = Identity { generation, populated, take_over, ..*identity })?;
         self.generation = generation;
         Ok(self)
     }

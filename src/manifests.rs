@@ -17,7 +17,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    disk::{layout, publish::TempFile, volume::Volume},
+    disk::{layout, publish::TempFile, spare, volume::Volume},
     error::{Error, Malformed, Result},
     format::{
         manifest::{self, body_crc},
@@ -176,9 +176,14 @@ pub(crate) fn write_update(volume: &Arc<Volume>, identity: &IdentityFile, update
     let operation = format!("update checkpoint {}", update.id);
     volume.check_writable(&operation)?;
     let bytes = update::encode(update);
-    let temp = TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?;
-    identity.check_not_fenced(&operation)?;
-    temp.replace(&layout::update(update.id), &bytes)?;
+    let replace = || {
+        let temp = TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?;
+        identity.check_not_fenced(&operation)?;
+        temp.replace(&layout::update(update.id), &bytes)
+    };
+    // A checkpoint that was pinned must be able to go when the disk is full. Other changes leave the room to that.
+    let replaced = if update.pinned { replace() } else { spare::even_if_full(volume, replace) };
+    replaced?;
     volume.settle_dir(layout::MANIFESTS)?;
     // Whoever took the store over meanwhile may not have seen it.
     identity.check_not_fenced(&operation).map_err(|error| volume.in_doubt(error))

@@ -78,6 +78,7 @@ pub(crate) const MEMORY_STATE_LIMIT: usize = 5 * 1024 * 1024;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Options {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) durability: Durability,
@@ -90,6 +91,9 @@ pub struct Options {
     pub(crate) retain_for: Option<Duration>,
     pub(crate) vnode_count: u16,
     pub(crate) rebuild_identity: bool,
+    pub(crate) accept_loss: bool,
+    pub(crate) must_exist: bool,
+    pub(crate) wait_for_lock: Duration,
     pub(crate) merging: Merging,
     pub(crate) segment_size: u64,
     pub(crate) lanes: u16,
@@ -119,6 +123,9 @@ impl Options {
             retain_for: None,
             vnode_count: DEFAULT_VNODE_COUNT,
             rebuild_identity: false,
+            accept_loss: false,
+            must_exist: false,
+            wait_for_lock: Duration::ZERO,
             merging: Merging::default(),
             segment_size: 32 << 20,
             lanes: 1,
@@ -278,6 +285,59 @@ impl Options {
     #[must_use]
     pub fn externalized_checkpoint_cleanup(mut self, cleanup: ExternalizedCheckpointCleanup) -> Self {
         self.cleanup = cleanup;
+        self
+    }
+
+    /// Opens only a store that is there: a directory without one is an error (`is_not_found`), and nothing is created. Off by
+    /// default.
+    ///
+    /// For jobs that must not begin anew without notice: the mount point of a volume that is not mounted is an empty
+    /// directory, and would become a new store.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let error = piton::Options::new().must_exist(true).open(dir.path()).unwrap_err();
+    /// assert!(error.is_not_found());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn must_exist(mut self, must: bool) -> Self {
+        self.must_exist = must;
+        self
+    }
+
+    /// How long opening waits for a lock that another process holds; not at all by default. A job that is restarted may meet
+    /// its predecessor, which is just ending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let old = piton::Store::open(dir.path())?;
+    /// let ends = std::thread::spawn(move || old.close());
+    /// let store = piton::Options::new().wait_for_lock(Duration::from_secs(10)).open(dir.path())?;
+    /// # ends.join().unwrap()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn wait_for_lock(mut self, wait: Duration) -> Self {
+        self.wait_for_lock = wait;
+        self
+    }
+
+    /// Opens a store that has lost all its manifests, as one without checkpoints. Off by default: without this, opening such
+    /// a store for writing is an error, because it would remove all data and give ids out again.
+    ///
+    /// The data files stay as they are until the store is opened again: save before what
+    /// [`list_segment`](crate::list_segment) finds in them. [`OpenReport::cleanup_skipped`](crate::OpenReport) says that they
+    /// are there.
+    #[must_use]
+    pub fn accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
         self
     }
 

@@ -84,7 +84,10 @@ impl Options {
         volume.open_root()?;
         let store = read_identity(&volume)?.store;
         // Whoever takes a store away begins with its identity.
-        root::check_dir(&volume, layout::MANIFESTS).or_else(|gone| read_identity(&volume).and(Err(gone)))?;
+        let is_lost = |volume: &Volume| Ok(read_identity(volume)?.populated || root::has_lost_manifests(volume)?);
+        if !root::is_there(&volume, layout::MANIFESTS)? && is_lost(&volume)? {
+            return Err(lost_manifests(&volume));
+        }
         let reading = Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify));
         Ok(ReadOnlyStore(Arc::new(Inner { volume, store, reading, vnode_count: self.vnode_count })))
     }
@@ -106,6 +109,11 @@ fn lost_identity(volume: &Volume) -> Error {
     let what = "the file is missing, and there are checkpoints; opening the store for writing can make a new one, see \
                 Options::rebuild_identity";
     Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::IDENTITY))
+}
+
+fn lost_manifests(volume: &Volume) -> Error {
+    let what = "the store has checkpoints, and there is no manifest; bring the manifests back";
+    Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::MANIFESTS))
 }
 
 impl ReadOnlyStore {
@@ -132,7 +140,7 @@ impl ReadOnlyStore {
     /// Those of the file system.
     pub fn checkpoint_ids(&self) -> Result<Vec<CheckpointId>> {
         self.0.volume.check_in_place("list checkpoints of")?;
-        let entries = self.0.volume.list(layout::MANIFESTS)?;
+        let entries = root::list_if_there(&self.0.volume, layout::MANIFESTS)?;
         let mut ids: Vec<_> = entries.iter().filter_map(|entry| layout::parse_manifest(&entry.name)).collect();
         ids.sort_unstable();
         Ok(ids)
@@ -174,7 +182,11 @@ impl ReadOnlyStore {
             let is_stable = again.last() <= ids.last();
             let before = std::mem::replace(&mut ids, again);
             if is_stable {
-                let roll_backs = self.identity()?.roll_backs;
+                let Identity { roll_backs, populated, .. } = self.identity()?;
+                // The identity is read after the list: whoever forgets the last one has said so before it went.
+                if populated && before.is_empty() && self.checkpoint_ids()?.is_empty() {
+                    return Err(lost_manifests(&self.0.volume));
+                }
                 return Ok(before.into_iter().map(|id| (id, roll_backs.skips(id))).collect());
             }
         }

@@ -15,6 +15,35 @@ pub enum Survival {
     Random(u64),
 }
 
+/// The kinds of calls, for [`SimDisk::count`](super::sim::SimDisk::count).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is the call of `Disk` or `DiskFile` of that name")]
+pub enum Call {
+    CreateDir,
+    List,
+    Metadata,
+    CreateTemp,
+    Reserve,
+    Open,
+    Rename,
+    RenameNew,
+    Remove,
+    RemoveDir,
+    Link,
+    Reflink,
+    CopyRanges,
+    PunchHoles,
+    SyncDir,
+    TryLock,
+    Pin,
+    Claim,
+    ReadAt,
+    WriteAt,
+    Len,
+    SyncData,
+    Map,
+}
+
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

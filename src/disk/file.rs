@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DiskFile, Mapping, volume::Opener};
+use super::{DiskFile, Mapping, anchor::Opener};
 use crate::error::{Error, Malformed, Result};
 
 /// How much is read at a time, where a file is read piece by piece.

@@ -12,6 +12,8 @@ use crate::id::{CheckpointId, FileId, LAST, Scope};
 pub(crate) const IDENTITY: &str = "piton.store";
 /// The file whose lock the writing process holds.
 pub(crate) const LOCK: &str = "piton.lock";
+/// Blocks without content, kept for when the disk is full.
+pub(crate) const SPARE: &str = "piton.spare";
 /// The directory of the manifests.
 pub(crate) const MANIFESTS: &str = "manifests";
 /// What an export has until it is complete. Beside an identity it means nothing.

@@ -29,6 +29,15 @@ pub(crate) fn this_process() -> String {
     format!("process {} on host {host}{namespace}", process::id())
 }
 
+/// Whether a lock file says of its owner that it is a process of this host and namespace, and there is no such process.
+pub(crate) fn is_this_host_s_and_dead(owner: &str) -> bool {
+    let place = |owner: &str| Some(owner.strip_prefix("process ")?.split_once(' ')?.1.to_owned());
+    let pid = || owner.strip_prefix("process ")?.split(' ').next()?.parse().ok();
+    let is_here = place(owner).is_some_and(|place_of| place(&this_process()) == Some(place_of));
+    let pid = pid().filter(|_| is_here).and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
 /// What a lock does with the bytes of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner<'a> {

@@ -116,7 +116,8 @@ impl Disk for MemoryDisk {
             let (dir, name) = tree.split(at.path())?;
             tree.create(dir, name, Node::File(Content::default()))?;
         }
-        Ok(self.locks.try_lock(at.path(), owner))
+        let (_, content) = tree.find_file(at.path())?;
+        Ok(self.locks.try_lock(at.path(), owner, Some(content)))
     }
 
     fn pin(&self, at: At<'_>) -> io::Result<Lock> {
@@ -126,7 +127,7 @@ impl Disk for MemoryDisk {
 
     fn claim(&self, at: At<'_>) -> io::Result<Lock> {
         self.tree.lock().find_file(at.path())?;
-        Ok(self.locks.try_lock(at.path(), "somebody"))
+        Ok(self.locks.try_lock(at.path(), "somebody", None))
     }
 }
 
@@ -173,15 +174,18 @@ impl Locks {
         self.0.lock().clear();
     }
 
-    /// For oneself.
-    pub(super) fn try_lock(&self, path: &Path, owner: &str) -> Lock {
+    /// For oneself. The file says who it is for as long as that is so, if it is given.
+    pub(super) fn try_lock(&self, path: &Path, owner: &str, file: Option<Content>) -> Lock {
         let mut held = self.0.lock();
         match held.get(path) {
             Some(Held::By(holder)) => Lock::Held(holder.clone()),
             Some(Held::Shared(_)) => Lock::Held(String::new()),
             None => {
                 held.insert(path.to_owned(), Held::By(owner.to_owned()));
-                self.guard(path)
+                if let Some(file) = &file {
+                    file.replace(owner.as_bytes());
+                }
+                self.guard(path, file)
             }
         }
     }
@@ -192,13 +196,13 @@ impl Locks {
             Held::By(holder) => Lock::Held(holder.clone()),
             Held::Shared(holders) => {
                 *holders += 1;
-                self.guard(path)
+                self.guard(path, None)
             }
         }
     }
 
-    fn guard(&self, path: &Path) -> Lock {
-        Lock::Taken(Box::new(MemoryLock { locks: self.clone(), path: path.to_owned() }))
+    fn guard(&self, path: &Path, file: Option<Content>) -> Lock {
+        Lock::Taken(Box::new(MemoryLock { locks: self.clone(), path: path.to_owned(), file }))
     }
 }
 
@@ -206,12 +210,17 @@ impl Locks {
 struct MemoryLock {
     locks: Locks,
     path: PathBuf,
+    /// It says who has the lock.
+    file: Option<Content>,
 }
 
 impl LockGuard for MemoryLock {}
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            file.replace(&[]);
+        }
         let mut held = self.locks.0.lock();
         match held.get_mut(&self.path) {
             Some(Held::Shared(holders)) if *holders > 1 => *holders -= 1,

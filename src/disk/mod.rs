@@ -3,6 +3,7 @@
 //! | file | is |
 //! |---|---|
 //! | `at` | [`At`], [`Dir`]: where something is, whatever becomes of the names on the way
+//! | `anchor` | the directories of a store, opened once, and the process that may change them |
 //! | `os` | [`OsDisk`]: the real file system |
 //! | `lock` | locks of its files, and what a lock file says of its owner |
 //! | `memory` | [`MemoryDisk`]: a file system in memory, for small jobs and tests |
@@ -15,6 +16,7 @@
 //! | `file` | an open file that knows its name |
 //! | `volume` | a disk and a root: the calls that the rest of the crate makes, with errors that name the file |
 //! | `publish` | a file that appears whole or not at all |
+//! | `spare` | room that is kept for what a full disk must not prevent |
 //! | `link` | a file in another directory: linked, else reflinked, else copied |
 //!
 //! Nothing here knows what the bytes mean.
@@ -26,6 +28,7 @@ use std::{
     ops::Range,
 };
 
+mod anchor;
 mod at;
 #[cfg(feature = "testing")]
 pub(crate) mod durable;
@@ -40,11 +43,12 @@ pub(crate) mod publish;
 pub(crate) mod root;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
+pub(crate) mod spare;
 mod tree;
 pub(crate) mod volume;
 
 pub use at::{At, Dir};
-pub(crate) use lock::this_process;
+pub(crate) use lock::{is_this_host_s_and_dead, this_process};
 pub use map::Mapping;
 pub use memory::MemoryDisk;
 pub use os::OsDisk;
@@ -122,6 +126,18 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of the operating system.
     fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)>;
+
+    /// Creates a file under a [temporary](Disk::create_temp) name, and reserves blocks for this many bytes: they are taken
+    /// from what is free until the file is removed. Its bytes mean nothing. Returns the name.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if blocks cannot be reserved, which is the default: the store keeps no room for a full disk then. Else
+    /// those of the operating system, `StorageFull` among them. Nothing is left behind.
+    fn reserve(&self, dir: At<'_>, len: u64) -> io::Result<OsString> {
+        let _ = (dir, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Opens a regular file for reading, without waiting for anything. A symbolic link is not followed.
     ///

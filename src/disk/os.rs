@@ -80,6 +80,38 @@ fn open_file(at: At<'_>, flags: OFlags) -> io::Result<File> {
     Ok(File::from(file))
 }
 
+/// Creates a file under a random name.
+fn create_temp(dir: At<'_>) -> io::Result<(File, OsString)> {
+    let (fd, below) = place(dir);
+    let create = |path: &Path| {
+        let name = below.join(path.file_name().unwrap_or_default());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(File::from(rustix::fs::openat(fd, &name, flags, FILE_MODE)?))
+    };
+    let (file, path) = tempfile::Builder::new()
+        .prefix(TEMP_PREFIX)
+        .rand_bytes(TEMP_RANDOM)
+        .disable_cleanup(true)
+        .make_in(dir.path(), create)?
+        .into_parts();
+    let name = path.file_name().unwrap_or_default().to_owned();
+    Ok((file, name))
+}
+
+/// Whether a file is on btrfs: that sets aside much more for the smallest change than the change takes, and copies what it
+/// changes.
+#[cfg(target_os = "linux")]
+fn is_btrfs(file: &File) -> bool {
+    const BTRFS: i64 = 0x9123_683E;
+    #[expect(clippy::useless_conversion, reason = "how wide the type of a file system is differs between targets")]
+    rustix::fs::fstatfs(file).is_ok_and(|found| i64::from(found.f_type) == BTRFS)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_btrfs(_: &File) -> bool {
+    false
+}
+
 /// Opens a directory. The last part of a name below an open directory is no link.
 fn open_directory(at: At<'_>) -> io::Result<OwnedFd> {
     let (dir, name) = place(at);
@@ -132,20 +164,20 @@ impl Disk for OsDisk {
     }
 
     fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
-        let (fd, below) = place(dir);
-        let create = |path: &Path| {
-            let name = below.join(path.file_name().unwrap_or_default());
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            Ok(File::from(rustix::fs::openat(fd, &name, flags, FILE_MODE)?))
-        };
-        let (file, path) = tempfile::Builder::new()
-            .prefix(TEMP_PREFIX)
-            .rand_bytes(TEMP_RANDOM)
-            .disable_cleanup(true)
-            .make_in(dir.path(), create)?
-            .into_parts();
-        let name = path.file_name().unwrap_or_default().to_owned();
+        let (file, name) = create_temp(dir)?;
         Ok((name, Box::new(OsFile(file))))
+    }
+
+    fn reserve(&self, dir: At<'_>, len: u64) -> io::Result<OsString> {
+        let (file, name) = create_temp(dir)?;
+        match fs2::FileExt::allocate(&file, if is_btrfs(&file) { len.saturating_mul(4) } else { len }) {
+            Ok(()) => Ok(name),
+            Err(error) => {
+                let (fd, below) = place(dir);
+                let _ = rustix::fs::unlinkat(fd, below.join(name), AtFlags::empty());
+                Err(error)
+            }
+        }
     }
 
     fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FileKind, layout, volume::Volume};
-use crate::error::{Error, Malformed, Result};
+use super::{DirEntry, FileKind, layout, volume::Volume};
+use crate::error::{Error, Result};
 
 /// What opening a store is called in errors.
 pub(crate) const OPERATION: &str = "open store in";
@@ -39,20 +39,43 @@ pub(crate) fn make_dirs(volume: &Volume) -> Result<()> {
     volume.sync_dir("")
 }
 
-/// Where there is an identity there are the directories: one that is missing has vanished, and its files with it.
-pub(crate) fn check_dirs(volume: &Volume) -> Result<()> {
-    layout::DIRS.iter().try_for_each(|dir| check_dir(volume, dir))
+/// The directories that are not there. What has the name of one and is something else is an error.
+pub(crate) fn missing_dirs(volume: &Volume) -> Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    for dir in layout::DIRS {
+        if !is_there(volume, dir)? {
+            missing.push(dir);
+        }
+    }
+    Ok(missing)
 }
 
-/// The same of one of them.
-pub(crate) fn check_dir(volume: &Volume, dir: &str) -> Result<()> {
-    let path = volume.path(dir);
+/// Whether one of the directories is there. What has its name and is something else is an error.
+pub(crate) fn is_there(volume: &Volume, dir: &str) -> Result<bool> {
     match volume.metadata(dir)? {
-        Some(found) if found.kind == FileKind::Dir => Ok(()),
-        Some(_) => Err(Error::io(OPERATION, &path, ErrorKind::NotADirectory.into())),
-        None => {
-            let what = "the directory is missing; bring it back, or create it if it was empty";
-            Err(Malformed::new(0, what).at(OPERATION, &path))
+        Some(found) if found.kind == FileKind::Dir => Ok(true),
+        Some(_) => Err(Error::io(OPERATION, &volume.path(dir), ErrorKind::NotADirectory.into())),
+        None => Ok(false),
+    }
+}
+
+/// Whether the directory of the manifests is missing where there are data files: then it is lost, with what was in it.
+pub(crate) fn has_lost_manifests(volume: &Volume) -> Result<bool> {
+    if is_there(volume, layout::MANIFESTS)? {
+        return Ok(false);
+    }
+    for dir in layout::DIRS {
+        if list_if_there(volume, dir)?.iter().any(|entry| layout::is_segment(Path::new(&entry.name))) {
+            return Ok(true);
         }
+    }
+    Ok(false)
+}
+
+/// The names in one of the directories; none if it is not there.
+pub(crate) fn list_if_there(volume: &Volume, dir: &str) -> Result<Vec<DirEntry>> {
+    match volume.list(dir) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        entries => entries,
     }
 }

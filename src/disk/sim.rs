@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 
 use super::{
     At, DirEntry, Disk, DiskFile, Lock, Mapping, Metadata,
-    durable::{Chance, DurableDir, DurableFile, Fault, Survival},
+    durable::{Call, Chance, DurableDir, DurableFile, Fault, Survival},
     memory::Locks,
-    tree::{Content, Names, Node, NodeId, ROOT, Tree},
+    tree::{BLOCK, Content, Names, Node, NodeId, ROOT, Tree},
 };
 
 /// A disk in memory that keeps a live and a durable image, and fails as told.
@@ -49,34 +49,6 @@ pub struct SimDisk {
     locks: Locks,
 }
 
-/// The kinds of calls, for [`SimDisk::count`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is the call of `Disk` or `DiskFile` of that name")]
-pub enum Call {
-    CreateDir,
-    List,
-    Metadata,
-    CreateTemp,
-    Open,
-    Rename,
-    RenameNew,
-    Remove,
-    RemoveDir,
-    Link,
-    Reflink,
-    CopyRanges,
-    PunchHoles,
-    SyncDir,
-    TryLock,
-    Pin,
-    Claim,
-    ReadAt,
-    WriteAt,
-    Len,
-    SyncData,
-    Map,
-}
-
 #[derive(Debug)]
 struct State {
     tree: Tree,
@@ -87,6 +59,8 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     faults_by_kind: BTreeMap<(Call, u64), Fault>,
     powered: bool,
+    /// How many bytes files may take.
+    capacity: Option<u64>,
 }
 
 impl SimDisk {
@@ -99,7 +73,8 @@ impl SimDisk {
 
     fn of(tree: Tree, files: HashMap<NodeId, DurableFile>, dirs: HashMap<NodeId, DurableDir>) -> Self {
         let (counts, faults, faults_by_kind) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let state = State { tree, files, dirs, calls: 0, counts, faults, faults_by_kind, powered: true };
+        let state =
+            State { tree, files, dirs, calls: 0, counts, faults, faults_by_kind, powered: true, capacity: None };
         Self { state: Arc::new(Mutex::new(state)), locks: Locks::default() }
     }
 
@@ -125,6 +100,18 @@ impl SimDisk {
         let mut state = self.state.lock();
         let number = state.counts.get(&call).copied().unwrap_or_default() + nth;
         state.faults_by_kind.insert((call, number), fault);
+    }
+
+    /// How many bytes files take, in blocks of 4 KiB.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.state.lock().used()
+    }
+
+    /// Files may take this many bytes together: what would take more fails with `ENOSPC`. Such a disk reserves blocks.
+    /// Without a capacity, as at first, files may take what they like, and no blocks are reserved.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().capacity = bytes;
     }
 
     /// Takes back every fault that has not happened yet.
@@ -252,6 +239,19 @@ fn all_synced(tree: &Tree) -> (HashMap<NodeId, DurableFile>, HashMap<NodeId, Dur
 }
 
 impl State {
+    fn used(&self) -> u64 {
+        let nodes = self.tree.nodes().map(|(id, _)| self.tree.metadata(id));
+        nodes.fold(0, |sum: u64, found| sum.saturating_add(found.allocated))
+    }
+
+    /// Fails if this many bytes more are too many.
+    fn check_room(&self, more: u64) -> io::Result<()> {
+        match self.capacity {
+            Some(capacity) if self.used().saturating_add(more) > capacity => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Notes that a name in a directory changed.
     fn note(&mut self, dir: NodeId, name: &OsStr, now: Option<NodeId>) {
         self.dirs.entry(dir).or_default().note(name.to_owned(), now);
@@ -305,6 +305,8 @@ impl Disk for SimDisk {
 
     fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
         let (name, id, content) = self.call(Call::CreateTemp, |state| {
+            // Its first block, for the name.
+            state.check_room(BLOCK)?;
             let dir = state.tree.find(dir.path())?;
             let (name, id, content) = state.tree.create_temp(dir)?;
             state.files.insert(id, DurableFile::default());
@@ -312,6 +314,21 @@ impl Disk for SimDisk {
             Ok((name, id, content))
         })?;
         Ok((name, self.file(id, content)))
+    }
+
+    fn reserve(&self, dir: At<'_>, len: u64) -> io::Result<OsString> {
+        if self.state.lock().capacity.is_none() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.call(Call::Reserve, |state| {
+            state.check_room(len)?;
+            let dir = state.tree.find(dir.path())?;
+            let (name, id, content) = state.tree.create_temp(dir)?;
+            content.write_at(&vec![0; usize::try_from(len).unwrap_or_default()], 0)?;
+            state.files.insert(id, DurableFile::default());
+            state.note(dir, &name, Some(id));
+            Ok(name)
+        })
     }
 
     fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
@@ -409,7 +426,8 @@ impl Disk for SimDisk {
                 state.files.insert(id, DurableFile::default());
                 state.note(dir, name, Some(id));
             }
-            Ok(self.locks.try_lock(at.path(), owner))
+            let (_, content) = state.tree.find_file(at.path())?;
+            Ok(self.locks.try_lock(at.path(), owner, Some(content)))
         })
     }
 
@@ -419,7 +437,7 @@ impl Disk for SimDisk {
 
     fn claim(&self, at: At<'_>) -> io::Result<Lock> {
         self.call(Call::Claim, |state| {
-            state.tree.find_file(at.path()).map(|_| self.locks.try_lock(at.path(), "somebody"))
+            state.tree.find_file(at.path()).map(|_| self.locks.try_lock(at.path(), "somebody", None))
         })
     }
 }
@@ -444,6 +462,8 @@ impl DiskFile for SimFile {
         }
         let accepted = if fault == Some(Fault::ShortWrite) { bytes.len().div_ceil(2) } else { bytes.len() };
         let bytes = bytes.get(..accepted).unwrap_or_default();
+        let end = offset.saturating_add(bytes.len() as u64);
+        state.check_room(end.next_multiple_of(BLOCK).saturating_sub(self.content.len().next_multiple_of(BLOCK)))?;
         self.content.write_at(bytes, offset)?;
         state.files.entry(self.node).or_default().note(offset, bytes.to_vec());
         match fault {

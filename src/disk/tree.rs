@@ -21,7 +21,7 @@ pub(super) type Names = BTreeMap<OsString, NodeId>;
 pub(super) const ROOT: NodeId = 0;
 
 /// How much a hole is made of.
-const BLOCK: u64 = 4096;
+pub(super) const BLOCK: u64 = 4096;
 
 /// The bytes of a file, shared by its name and everybody who has it open.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +69,11 @@ impl Content {
     #[cfg(feature = "testing")]
     pub(super) fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
         change(&mut self.0.write().bytes);
+    }
+
+    /// Gives the file other bytes as a whole.
+    pub(super) fn replace(&self, bytes: &[u8]) {
+        self.0.write().bytes = bytes.to_vec();
     }
 
     pub(super) fn len(&self) -> u64 {

@@ -1,37 +1,30 @@
 //! A disk and the root of a store on it: the calls that the rest of the crate makes, with errors that name the file,
 //! repeated where a call was only interrupted.
 //!
-//! A store is a directory, not a name. The volume opens the root and the directories under it once, and goes through them
-//! from then on, so that nothing that somebody does to names on the way leads it into another store. Nor does a child of a
-//! fork change anything: a store belongs to the process that opened it.
-//!
 //! The volume also remembers the first failure after which nobody can know what is durable: from then on it refuses to
 //! write, until the store is reopened and looks for itself.
 
 use std::{
     io,
     ops::Range,
-    path::{Component, Path, PathBuf},
-    process,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
 
-use super::{At, Dir, DirEntry, Disk, Lock, LockGuard, Metadata, file::VolumeFile, layout};
+use super::{
+    At, DirEntry, Disk, Lock, LockGuard, Metadata,
+    anchor::{Anchor, Opener},
+    file::VolumeFile,
+};
 use crate::error::{Cause, Error, Malformed, Result};
 
 #[derive(Debug)]
 pub(crate) struct Volume {
     disk: Arc<dyn Disk>,
-    root: PathBuf,
+    anchor: Anchor,
     opener: Opener,
-    /// The root, once it was opened.
-    dir: OnceLock<Dir>,
-    /// Those of [`layout::DIRS`] that were used.
-    dirs: [OnceLock<Dir>; layout::DIRS.len()],
-    /// That of the store, if this is the process that writes it.
-    lock: OnceLock<Box<dyn LockGuard>>,
     /// Off for `Durability::None`.
     syncs: bool,
     poison: OnceLock<Error>,
@@ -41,50 +34,23 @@ pub(crate) struct Volume {
     leftovers: Mutex<Vec<PathBuf>>,
 }
 
-/// The process that opened a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Opener(u32);
-
-impl Opener {
-    fn this() -> Self {
-        Self(process::id())
-    }
-
-    /// Whether this is another process: a child, which has a copy of all that its parent had.
-    pub(crate) fn is_another(self) -> bool {
-        self != Self::this()
-    }
-
-    /// Refuses in any other process.
-    pub(super) fn check(self, operation: &str, path: &Path) -> Result<()> {
-        if self.is_another() {
-            return Err(Error::at(operation, path, Cause::Forked { opener: self.0, this: process::id() }));
-        }
-        Ok(())
-    }
-}
-
 /// Checks the first bytes of a file and its length.
 type CheckHead = fn(&[u8], u64) -> std::result::Result<(), Malformed>;
 
 impl Volume {
     pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, syncs: bool) -> Self {
-        let (dir, dirs, lock) = (OnceLock::new(), Default::default(), OnceLock::new());
         let (poison, dir_sync, leftovers) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Self { disk, root, opener: Opener::this(), dir, dirs, lock, syncs, poison, dir_sync, leftovers }
+        Self { disk, anchor: Anchor::new(root), opener: Opener::this(), syncs, poison, dir_sync, leftovers }
     }
 
     /// Opens the root. What is done from then on is done in that directory, whatever becomes of its name.
     pub(crate) fn open_root(&self) -> Result<()> {
-        let dir = self.disk.open_dir(At::new(&self.root)).map_err(|e| Error::io("open", &self.root, e))?;
-        // Opened twice it would be the first that counts; nobody does.
-        let _ = self.dir.set(dir);
-        Ok(())
+        self.anchor.open(&*self.disk)
     }
 
     /// Keeps the lock of the store for as long as the volume is used.
     pub(crate) fn keep_lock(&self, lock: Box<dyn LockGuard>) {
-        let _ = self.lock.set(lock);
+        self.anchor.keep_lock(lock);
     }
 
     /// The process that may change something here.
@@ -92,64 +58,17 @@ impl Volume {
         self.opener
     }
 
-    /// Where a name is: below the directory that it is in, if that is open. An absolute one is somebody else's.
     fn at<'a>(&'a self, path: &'a Path, name: &'a Path) -> At<'a> {
-        let Some(root) = self.dir.get().filter(|_| !name.is_absolute()) else { return At::new(path) };
-        let mut parts = name.components();
-        let first = parts.next();
-        let below = parts.as_path();
-        match first {
-            Some(Component::Normal(first)) if !below.as_os_str().is_empty() => match self.dir(Path::new(first)) {
-                Some(dir) => At::below(path, dir, below),
-                None => At::below(path, root, name),
-            },
-            _ => At::below(path, root, name),
-        }
+        self.anchor.at(&*self.disk, path, name)
     }
 
-    /// A directory itself, to act in.
     fn in_dir<'a>(&'a self, path: &'a Path, name: &'a Path) -> At<'a> {
-        match self.dir(name) {
-            Some(dir) => At::below(path, dir, Path::new("")),
-            None => self.at(path, name),
-        }
+        self.anchor.in_dir(&*self.disk, path, name)
     }
 
-    /// One of the directories under the root, opened by whoever needs it first; `None` if it is none, or cannot be opened,
-    /// which the call that needs it will say.
-    fn dir(&self, name: &Path) -> Option<&Dir> {
-        let (dir, root) =
-            (self.dirs.get(layout::DIRS.iter().position(|dir| name == Path::new(dir))?)?, self.dir.get()?);
-        if dir.get().is_none() {
-            let opened = self.disk.open_dir(At::below(&self.path(name), root, name)).ok()?;
-            let _ = dir.set(opened);
-        }
-        dir.get()
-    }
-
-    /// Refuses unless the names of the root and of its directories still lead to those that were opened, and the lock file
-    /// has its name still: else this is no longer the store that the caller means, and somebody else may have that.
+    /// Refuses unless the store is still where its name leads to: see [`Anchor::check_in_place`].
     pub(crate) fn check_in_place(&self, operation: &str) -> Result<()> {
-        let Some(root) = self.dir.get() else { return Ok(()) };
-        let refuse = |path: &Path, what| Err(Error::at(operation, path, Cause::Exchanged(what)));
-        let look = |at: At<'_>, dir| self.disk.is_dir(at, dir).map_err(|e| Error::io("look at", at.path(), e));
-        if !look(At::new(&self.root), root)? {
-            return refuse(&self.root, "the directory");
-        }
-        for (name, dir) in layout::DIRS.iter().zip(&self.dirs) {
-            let path = self.path(name);
-            if let Some(dir) = dir.get()
-                && !look(At::below(&path, root, Path::new(name)), dir)?
-            {
-                return refuse(&path, "the directory");
-            }
-        }
-        let path = self.path(layout::LOCK);
-        match self.lock.get().map_or(Ok(true), |lock| lock.is_in_place()) {
-            Ok(true) => Ok(()),
-            Ok(false) => refuse(&path, "the lock file"),
-            Err(error) => Err(Error::io("look at", &path, error)),
-        }
+        self.anchor.check_in_place(&*self.disk, operation)
     }
 
     /// Another root on the same disk, where everything is synced.
@@ -167,20 +86,18 @@ impl Volume {
     }
 
     pub(crate) fn root(&self) -> &Path {
-        &self.root
+        self.anchor.root()
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        let name = name.as_ref();
-        // Joined to nothing it would end with a slash, which says that it is a directory.
-        if name.as_os_str().is_empty() { self.root.clone() } else { self.root.join(name) }
+        self.anchor.path(name.as_ref())
     }
 
     /// Refuses to write once the volume is poisoned, and in a child of the process that opened it.
     pub(crate) fn check_writable(&self, operation: &str) -> Result<()> {
-        self.opener.check(operation, &self.root)?;
+        self.opener.check(operation, self.root())?;
         match self.poison.get() {
-            Some(first) => Err(Error::at(operation, &self.root, Cause::Poisoned(first.clone()))),
+            Some(first) => Err(Error::at(operation, self.root(), Cause::Poisoned(first.clone()))),
             None => Ok(()),
         }
     }
@@ -255,6 +172,14 @@ impl Volume {
         let created = self.disk.create_temp(self.in_dir(&path, dir));
         let (name, file) = created.map_err(|e| Error::io("create a file in", &path, e))?;
         Ok((VolumeFile::new(file, path.join(&name), self.syncs, self.opener), dir.join(name)))
+    }
+
+    /// Reserves blocks in this directory; returns the temporary name that they have.
+    pub(super) fn reserve(&self, dir: &Path, len: u64) -> Result<PathBuf> {
+        let path = self.path(dir);
+        self.opener.check("reserve room in", &path)?;
+        let name = self.disk.reserve(self.in_dir(&path, dir), len);
+        Ok(dir.join(name.map_err(|e| Error::io("reserve room in", &path, e))?))
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -389,7 +314,7 @@ impl Volume {
     /// Makes the names of the root and of everything above it durable, as far as these directories can be synced: most of
     /// them are not ours.
     pub(crate) fn sync_above_root(&self) -> Result<()> {
-        let above = self.root.ancestors().skip(1).take_while(|_| self.syncs);
+        let above = self.root().ancestors().skip(1).take_while(|_| self.syncs);
         for dir in above {
             match self.disk.sync_dir(At::new(dir)) {
                 Err(error) if cannot_be_synced(error.kind()) => {}

@@ -22,9 +22,14 @@ pub(crate) struct Identity {
     pub(crate) generation: u64,
     /// Every id up to this one was used, also if its checkpoint is gone.
     pub(crate) id_floor: u64,
+    /// Whether there are checkpoints, as far as was noted: then a store without any has lost them.
+    pub(crate) populated: bool,
     pub(crate) take_over: TakeOver,
     pub(crate) roll_backs: RollBacks,
 }
+
+/// In `flags`.
+const POPULATED: u32 = 1;
 
 /// The last time that the store was taken over: whoever had it before may publish nothing above what was there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,12 +98,12 @@ struct Record {
 }
 
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
-    let Identity { store, generation, id_floor, take_over, roll_backs } = *identity;
+    let Identity { store, generation, id_floor, populated, take_over, roll_backs } = *identity;
     let mut writer = Writer::default();
     writer.put(Record {
         magic: MAGIC,
         version: VERSION,
-        flags: 0,
+        flags: if populated { POPULATED } else { 0 },
         store: store.0,
         generation,
         id_floor,
@@ -122,13 +127,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
     let record: Record = reader.take("identity")?;
     reader.take_crc_from(0, "identity")?;
     reader.end()?;
-    let Record { store, generation, id_floor, .. } = record;
+    let Record { store, flags, generation, id_floor, .. } = record;
     let take_over = TakeOver { generation: record.take_over_generation, newest: record.take_over_newest };
     let roll_backs = RollBacks(record.roll_backs);
-    if record.flags != 0 || generation == 0 || take_over.generation > generation || !roll_backs.is_sound() {
+    if flags & !POPULATED != 0 || generation == 0 || take_over.generation > generation || !roll_backs.is_sound() {
         return Err(Malformed::new(12, "a field has a value that this version never writes"));
     }
-    Ok(Identity { store: StoreId(store), generation, id_floor, take_over, roll_backs })
+    let populated = flags & POPULATED != 0;
+    Ok(Identity { store: StoreId(store), generation, id_floor, populated, take_over, roll_backs })
 }
 
 #[cfg(test)]
@@ -139,7 +145,8 @@ mod tests {
     fn comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
         let take_over = TakeOver { generation: 2, newest: 40 };
         let roll_backs = RollBacks::of(&[(3, 9), (9, 12)]).unwrap();
-        let identity = Identity { store: StoreId([7; 16]), generation: 3, id_floor: 41, take_over, roll_backs };
+        let (store, populated) = (StoreId([7; 16]), true);
+        let identity = Identity { store, generation: 3, id_floor: 41, populated, take_over, roll_backs };
         let bytes = encode(&identity);
         assert_eq!(bytes.len(), LEN);
         assert_eq!(decode(&bytes).unwrap(), identity);

@@ -6,7 +6,7 @@ use super::{
     sweep::Maintained,
 };
 use crate::{
-    disk::{layout, volume::Volume},
+    disk::{layout, spare, volume::Volume},
     error::{Error, Result},
     id::CheckpointId,
     identity::IdentityFile,
@@ -53,7 +53,10 @@ pub(crate) fn forget(
     }
     drop(names);
     match identity.check_not_fenced(OPERATION) {
-        Ok(()) => sweep(registry, retired, u64::MAX, &mut report),
+        Ok(()) => {
+            sweep(registry, retired, u64::MAX, &mut report);
+            spare::keep(registry.volume());
+        }
         Err(error) => {
             report.failures.push(error);
             registry.give_back(retired);
@@ -130,9 +133,12 @@ fn remove_manifest(volume: &Volume, identity: &IdentityFile, id: CheckpointId) -
     volume.remove_unpinned(&layout::manifest(id))
 }
 
-/// Step 2: only the newest manifest tells which ids were used. It is the last of those that go, if it is one of them.
+/// Step 2: only the newest manifest tells which ids were used. It is the last of those that go, if it is one of them. When
+/// none stays, that is noted: else the store would seem to have lost them.
 fn keep_id_used(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<()> {
-    match registry.catalog(|catalog| catalog.ids()).last() {
+    let all = registry.catalog(|catalog| catalog.ids());
+    match all.last() {
+        Some(newest) if all.len() == ids.len() => identity.note_empty(*newest),
         Some(newest) if ids.last() == Some(newest) => identity.raise_floor(*newest),
         _ => Ok(()),
     }

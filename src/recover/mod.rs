@@ -43,11 +43,13 @@ pub use salvage::{SegmentEntry, list_segment};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
+use self::identity::Claimed;
 use crate::{
-    disk::{layout, root, this_process, volume::Volume},
-    error::{Error, Result},
+    disk::{DirEntry, layout, root, spare, this_process, volume::Volume},
+    error::{Cause, Error, Result},
     id::CheckpointId,
     identity::IdentityFile,
     options::{Durability, Options},
@@ -94,13 +96,19 @@ pub(crate) struct Recovered {
 
 /// How often a root is opened that is exchanged, or departs, before it can be locked.
 const MOST_ATTEMPTS: usize = 8;
+/// How long a lock that is held is left alone before it is tried again.
+const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Steps 1 and 2. The root that is locked is the one that its name leads to: else it was exchanged meanwhile, or the store
 /// that was there departed, and its directory with it.
 fn take_lock(options: &Options, root: &Path) -> Result<Volume> {
-    let mut refused = None;
-    for _ in 0..MOST_ATTEMPTS {
+    let (mut refused, since) = (None, Instant::now());
+    let mut attempts = 0;
+    while attempts < MOST_ATTEMPTS {
         let volume = Volume::new(Arc::clone(&options.disk), root.to_owned(), options.durability != Durability::None);
+        if options.must_exist {
+            check_exists(&volume)?;
+        }
         root::ensure(root::OPERATION, &volume)?;
         let locked = volume.open_root().and_then(|()| {
             identity::refuse_newer(&volume)?;
@@ -109,17 +117,35 @@ fn take_lock(options: &Options, root: &Path) -> Result<Volume> {
         });
         match locked {
             Ok(()) => return Ok(volume),
-            Err(error) if error.is_not_found() || error.is_exchanged() => refused = Some(error),
+            Err(error) if error.is_not_found() || error.is_exchanged() => {
+                attempts += 1;
+                refused = Some(error);
+            }
+            Err(error) if error.is_locked() && since.elapsed() < options.wait_for_lock => {
+                std::thread::sleep(LOCK_INTERVAL.min(options.wait_for_lock.saturating_sub(since.elapsed())));
+            }
             Err(error) => return Err(error),
         }
     }
     Err(refused.unwrap_or_else(|| Error::not_found(root::OPERATION, "it vanished again and again")))
 }
 
+/// Refuses where no store ever was, as on the mount point of a volume that is not mounted.
+fn check_exists(volume: &Volume) -> Result<()> {
+    let is_manifest = |entry: &DirEntry| layout::parse_manifest(&entry.name).is_some();
+    let exists = volume.metadata(layout::IDENTITY)?.is_some()
+        || root::list_if_there(volume, layout::MANIFESTS)?.iter().any(is_manifest);
+    if exists {
+        return Ok(());
+    }
+    let missing = "there is no store here, and Options::must_exist is set; is the volume mounted?";
+    Err(Error::at(root::OPERATION, volume.root(), Cause::NotFound(missing.into())))
+}
+
 /// Opens a store to go on with it, or to see it off.
 pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose: Purpose) -> Result<Recovered> {
     let volume = Arc::new(take_lock(options, root)?);
-    let (identity, created) = identity::claim(&volume, options.rebuild_identity)?;
+    let Claimed { identity, created, lost } = identity::claim(&volume, options)?;
     let mut found = scan::scan(&volume)?;
     if purpose == Purpose::SeeOff {
         found.temps.retain(|name| name != Path::new(layout::DEPARTING));
@@ -140,11 +166,13 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
         ..OpenReport::default()
     };
     clean::clean_temps(&volume, &found, &mut report);
-    match learned.unreadable {
+    // What lost checkpoints referred to stays until the next open, so that it can be saved.
+    match learned.unreadable.or(lost) {
         Some(error) => report.cleanup_skipped = Some(error),
         None => clean::clean_data(&found, &registry, &mut report),
     }
     report.removed.sort_unstable();
+    spare::keep(&volume);
     // A checkpoint that is not whole is no reason to remove anything elsewhere.
     let is_whole = |id: &CheckpointId| registry.catalog(|catalog| catalog.damage(*id).is_none());
     let departing = learned.published_under.into_iter().filter(|(id, _)| found.sources.contains_key(id));

@@ -359,14 +359,15 @@ impl Store {
         report.files += removed.files;
         report.bytes += removed.bytes;
         report.failures.extend(removed.failures);
-        if let Some(floor) = self.0.registry.catalog(|catalog| catalog.id_floor()) {
-            match self.0.identity.raise_floor(floor) {
-                Ok(()) => {}
-                Err(error) if error.needs_reopen() => return Err(error),
-                Err(error) => report.failures.insert(0, error),
+        let (floor, is_empty) = self.0.registry.catalog(|catalog| (catalog.id_floor(), catalog.ids().is_empty()));
+        match self.0.identity.note_end(floor, !is_empty) {
+            Ok(()) => Ok(report),
+            Err(error) if error.needs_reopen() => Err(error),
+            Err(error) => {
+                report.failures.insert(0, error);
+                Ok(report)
             }
         }
-        Ok(report)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{Inner, Store};
 use crate::{
     commit::PendingCheckpoint,
-    disk::{layout, root, volume::Volume},
+    disk::{is_this_host_s_and_dead, layout, root, volume::Volume},
     error::{Error, Result},
     format::source::Source,
     id::{CheckpointId, StoreId},
@@ -98,7 +98,8 @@ impl Store {
     /// imported, or all; a source that was being moved is there as a whole, or goes with the next open of this store, unless
     /// its owner opened it for writing before: then it stays.
     ///
-    /// A store that somebody writes is not linked, but reflinked or copied; to find out, its lock is taken for a moment.
+    /// A store that another process writes is not linked, but reflinked or copied. Its lock file says whether one does; no lock
+    /// that a writer could want is taken.
     ///
     /// # Errors
     ///
@@ -266,12 +267,15 @@ fn newest(source: &ReadOnlyStore) -> Result<Checkpoint> {
     })
 }
 
-/// Whether nobody writes to a store: then nobody ever appends to the files that it has.
+/// Whether no process writes to a store, as far as its lock file says: then nothing is ever appended to the files that it
+/// has. To try the lock itself would keep a writer from it that comes at that moment.
 fn is_quiet(volume: &Volume) -> bool {
-    let lock = layout::LOCK.as_ref();
-    match volume.metadata(lock) {
+    match volume.read_if_there(layout::LOCK) {
         Ok(None) => true,
-        Ok(Some(_)) => volume.pin(lock).is_ok_and(|pin| pin.is_some()),
+        Ok(Some(owner)) => {
+            let owner = String::from_utf8_lossy(&owner);
+            owner.is_empty() || is_this_host_s_and_dead(owner.trim())
+        }
         Err(_) => false,
     }
 }

@@ -14,8 +14,8 @@ pub mod conformance;
 pub mod contracts;
 
 pub use crate::disk::{
-    durable::{Fault, Survival},
-    sim::{Call, SimDisk},
+    durable::{Call, Fault, Survival},
+    sim::SimDisk,
 };
 use crate::{error::Result, format, manifest::Manifest};
 

@@ -19,6 +19,8 @@ use crate::{
 };
 
 const OPERATION: &str = "export to";
+/// What `mkfs` makes in the root of some file systems.
+const LOST_AND_FOUND: &str = "lost+found";
 /// For people; nothing reads it.
 const MARK: &[u8] = b"This directory is an export that was not completed. Remove it, or export to it again.\n";
 
@@ -89,7 +91,7 @@ impl Target {
     fn clear(&self) -> Result<()> {
         let volume = &self.volume;
         for dir in layout::DIRS {
-            for entry in list_if_there(volume, dir)?.into_iter().filter(is_exported) {
+            for entry in root::list_if_there(volume, dir)?.into_iter().filter(is_exported) {
                 volume.remove(&Path::new(dir).join(entry.name))?;
             }
         }
@@ -153,6 +155,7 @@ impl Target {
             store: exported.store,
             generation: publisher.identity.generation(),
             id_floor: exported.id.get(),
+            populated: true,
             take_over: format::identity::TakeOver::default(),
             roll_backs: format::identity::RollBacks::default(),
         };
@@ -192,6 +195,10 @@ fn check_names(volume: &Volume) -> Result<()> {
         let dir = layout::DIRS.iter().find(|dir| is(entry, dir));
         let temp = begun && layout::is_temp(&entry.name);
         let ours = [layout::LOCK, layout::PARTIAL, layout::DEPARTING].iter().any(|name| is(entry, name)) || temp;
+        if entry.name == LOST_AND_FOUND && entry.metadata.kind == FileKind::Dir {
+            // A fresh volume has it, and it is the file system's.
+            continue;
+        }
         if !(ours || partial && dir.is_some() && entry.metadata.kind == FileKind::Dir) {
             let name = Path::new(&entry.name).display();
             return refuse(format!("{name:?} is there, which no export has made; export to an empty directory"));
@@ -222,13 +229,6 @@ fn is_part_of_a_store(volume: &Volume) -> Result<bool> {
 /// Whether an export makes such names in one of its directories.
 fn is_exported(entry: &DirEntry) -> bool {
     entry.metadata.kind == FileKind::File && layout::is_ours(&entry.name)
-}
-
-fn list_if_there(volume: &Volume, dir: &str) -> Result<Vec<DirEntry>> {
-    match volume.list(dir) {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        entries => entries,
-    }
 }
 
 /// The same checkpoint, as that of a new store: its files have the same names there, and all of them come from elsewhere.

@@ -121,6 +121,7 @@ impl Departing {
         }
         volume.remove(layout::IDENTITY.as_ref())?;
         volume.sync_dir("")?;
+        volume.remove(layout::SPARE.as_ref())?;
         layout::DIRS.iter().try_for_each(|dir| volume.remove_dir(dir))?;
         volume.remove(layout::LOCK.as_ref())?;
         volume.sync_dir("")?;

@@ -4,6 +4,8 @@
 mod errors;
 mod exchanged;
 mod forked;
+mod full;
+mod lost;
 mod races;
 mod shared_with_others;
 mod special;
