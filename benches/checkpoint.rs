@@ -11,7 +11,7 @@ fn open(dir: &Path, durability: Durability) -> Store {
 }
 
 fn commit(store: &Store, states: usize, bytes: &[u8]) -> Checkpoint {
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut manifest = Manifest::builder();
     for n in 0..states {
         manifest = manifest.state(n.to_string(), pending.write(Scope::Shared, bytes).unwrap());
@@ -51,7 +51,7 @@ fn merge(criterion: &mut Criterion) {
 }
 
 fn commit_from_two_threads(store: &Store) -> Checkpoint {
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let write = || (0..500).map(|_| pending.write(Scope::Shared, &[7; 4096]).unwrap()).collect::<Vec<_>>();
     let handles = std::thread::scope(|scope| {
         let threads = [scope.spawn(write), scope.spawn(write)];

@@ -318,7 +318,7 @@ fn run(directory: &Path, passphrase: &str) -> Result<(), Box<dyn std::error::Err
     let storage = CustomStorage::new("xchacha20", directory, Arc::new(disk));
     let store = storage.open()?;
     let secret = b"a state that nobody is to see. ".repeat(1000);
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let handle = pending.write(Scope::Shared, &secret)?;
     let checkpoint = pending.commit(Manifest::builder().state("secret", handle.clone()))?;
     assert_eq!(*checkpoint.read(&handle)?, *secret);
@@ -373,7 +373,7 @@ mod tests {
         let store = options.open(dir.path()).unwrap();
         let mut states: Vec<_> = Vec::new();
         for round in 0..100_u8 {
-            let pending = store.begin(store.next_id()).unwrap();
+            let pending = store.begin_next().unwrap();
             let mut kept = pending.reuse(&states).unwrap();
             if kept.len() == 40 {
                 kept.remove(usize::from(round) * 7 % 40);

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::open(dir)?;
 
     let start = Instant::now();
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let mut writer = pending.writer(Scope::Exclusive)?;
     (0..pieces).try_for_each(|n| writer.write_all(&piece(n)))?;
     let handle = writer.finish()?;

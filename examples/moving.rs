@@ -32,7 +32,7 @@ fn main() -> Result<()> {
 
 fn duplicate(dir: &Path) -> Result<()> {
     let store = Store::open(dir)?;
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let states: Vec<_> =
         (0..STATES).map(|n| pending.write(Scope::Shared, &[n as u8; 4096])).collect::<piton::Result<_>>()?;
     let numbered = states.iter().enumerate();
@@ -43,7 +43,7 @@ fn duplicate(dir: &Path) -> Result<()> {
     let (mut ours, mut links) = (Vec::new(), Vec::new());
     fs::write(dir.with_extension("file"), b"a file")?;
     for round in 0..ROUNDS {
-        let pending = store.begin(store.next_id())?;
+        let pending = store.begin_next()?;
         let start = Instant::now();
         let copies = pending.duplicate(&states, Scope::Exclusive)?;
         ours.push(start.elapsed());
@@ -62,7 +62,7 @@ fn duplicate(dir: &Path) -> Result<()> {
 
 fn export(dir: &Path, mib: u64) -> Result<()> {
     let store = Store::open(dir.join("large"))?;
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let mut manifest = Manifest::builder();
     for n in 0..mib * 16 {
         let mut bytes = vec![n as u8; 64 << 10];

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut writing, mut committing) = (Vec::new(), Vec::new());
     for _ in 0..checkpoints {
         let start = Instant::now();
-        let pending = store.begin(store.next_id())?;
+        let pending = store.begin_next()?;
         let mut manifest = Manifest::builder();
         for n in 0..states {
             let scope = if n.is_multiple_of(2) { Scope::Shared } else { Scope::Exclusive };

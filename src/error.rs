@@ -59,6 +59,8 @@ pub(crate) enum Cause {
     Locked { owner: String },
     #[error("checkpoint {0} exists already; the first one stays")]
     Conflict(CheckpointId),
+    #[error("checkpoint {0} was begun already; take begin_next()")]
+    Begun(CheckpointId),
     #[error("another process reads checkpoint {0}; try again when it is done")]
     InUse(CheckpointId),
     #[error("{0}")]
@@ -169,7 +171,7 @@ impl Error {
     /// }
     ///
     /// let store = Options::memory().open("state")?;
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// assert_eq!(write(pending.writer(Scope::Shared)?)?.len(), 5);
     /// # Ok::<(), Error>(())
     /// ```
@@ -276,10 +278,10 @@ impl Error {
         matches!(self.inner.cause, Cause::Locked { .. })
     }
 
-    /// A checkpoint of this id exists already; the first one stays valid.
+    /// A checkpoint of this id exists already, and the first one stays valid; or an attempt at it was begun before.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self.inner.cause, Cause::Conflict(_))
+        matches!(self.inner.cause, Cause::Conflict(_) | Cause::Begun(_))
     }
 
     /// Another process has the checkpoint open, so it stays for now.
@@ -460,7 +462,7 @@ impl From<Error> for io::Error {
             Cause::NotFound(_) | Cause::Pointer(PointerFault::Missing) => io::ErrorKind::NotFound,
             Cause::Invalid(_) | Cause::Pointer(_) => io::ErrorKind::InvalidInput,
             Cause::TooLarge { .. } => io::ErrorKind::FileTooLarge,
-            Cause::Conflict(_) => io::ErrorKind::AlreadyExists,
+            Cause::Conflict(_) | Cause::Begun(_) => io::ErrorKind::AlreadyExists,
             Cause::Locked { .. } => io::ErrorKind::WouldBlock,
             Cause::InUse(_) => io::ErrorKind::ResourceBusy,
             // Not `Interrupted`, which callers repeat.

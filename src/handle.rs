@@ -6,12 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     error::{Error, Result},
-    id::{FileId, Scope},
+    id::{FileId, Scope, StoreId},
 };
 
 /// Names one state: where it is, how long, which CRC-32.
 ///
-/// A handle is small and cheap to clone. It names files relative to the store, so a store may be moved. It has a text
+/// A handle is small and cheap to clone. It says which store it is of, and names files relative to that, so a store may be
+/// moved. It has a text
 /// form ([`Display`](fmt::Display), [`FromStr`]) and is serde-serialisable: as that text in formats for people, in
 /// binary otherwise. Holding a handle keeps nothing alive: a state lives while a checkpoint, a pending checkpoint or an
 /// open [`Checkpoint`](crate::Checkpoint) refers to it.
@@ -21,9 +22,10 @@ use crate::{
 /// ```
 /// use piton::StateHandle;
 ///
-/// let handle: StateHandle = "shared:1.0.3@64+4096#1a2b3c4d".parse()?;
-/// assert_eq!(handle.len(), 4096);
-/// assert_eq!(handle.to_string(), "shared:1.0.3@64+4096#1a2b3c4d");
+/// let text = "shared:00112233445566778899aabbccddeeff:1.0.3@64+4096#1a2b3c4d";
+/// let handle: StateHandle = text.parse()?;
+/// assert_eq!((handle.len(), handle.to_string()), (4096, text.to_owned()));
+/// assert_eq!(handle.store().unwrap().to_string(), "00112233445566778899aabbccddeeff");
 /// # Ok::<(), piton::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,8 +36,8 @@ pub struct StateHandle(pub(crate) Place);
 pub(crate) enum Place {
     /// In the handle itself, and so in every manifest that names it.
     Inline { bytes: Arc<[u8]>, crc: u32 },
-    /// In a file.
-    File(Extent),
+    /// In a file of a store.
+    File { store: StoreId, extent: Extent },
 }
 
 /// A run of bytes in a data file, with the checksum that they must have.
@@ -70,14 +72,35 @@ impl StateHandle {
         Self(Place::Inline { bytes: bytes.into(), crc: crc32fast::hash(bytes) })
     }
 
-    pub(crate) fn file(extent: Extent) -> Self {
-        Self(Place::File(extent))
+    pub(crate) fn file(store: StoreId, extent: Extent) -> Self {
+        Self(Place::File { store, extent })
+    }
+
+    /// The store whose state this is; `None` if the state travels inside the handle.
+    #[must_use]
+    pub fn store(&self) -> Option<StoreId> {
+        match &self.0 {
+            Place::File { store, .. } => Some(*store),
+            Place::Inline { .. } => None,
+        }
+    }
+
+    /// Refuses a state of another store.
+    pub(crate) fn check_store(&self, ours: StoreId, operation: &str) -> Result<()> {
+        match self.store().filter(|store| *store != ours) {
+            Some(store) => {
+                let why =
+                    format!("state {self} is of another store, {store}, and this is {ours}; import its checkpoint");
+                Err(Error::invalid(operation, why))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The extent, unless the state travels inside the handle.
     pub(crate) fn extent(&self) -> Option<&Extent> {
         match &self.0 {
-            Place::File(extent) => Some(extent),
+            Place::File { extent, .. } => Some(extent),
             Place::Inline { .. } => None,
         }
     }
@@ -87,7 +110,7 @@ impl StateHandle {
     pub fn len(&self) -> u64 {
         match &self.0 {
             Place::Inline { bytes, .. } => bytes.len() as u64,
-            Place::File(extent) => extent.len,
+            Place::File { extent, .. } => extent.len,
         }
     }
 
@@ -114,7 +137,7 @@ impl StateHandle {
     pub fn inline_bytes(&self) -> Option<&[u8]> {
         match &self.0 {
             Place::Inline { bytes, .. } => Some(bytes),
-            Place::File(_) => None,
+            Place::File { .. } => None,
         }
     }
 
@@ -123,7 +146,7 @@ impl StateHandle {
     pub fn crc32(&self) -> u32 {
         match &self.0 {
             Place::Inline { crc, .. } => *crc,
-            Place::File(extent) => extent.crc,
+            Place::File { extent, .. } => extent.crc,
         }
     }
 }
@@ -136,10 +159,10 @@ impl fmt::Display for StateHandle {
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
                 write!(f, "#{crc:08x}")
             }
-            Place::File(Extent { file, offset, len, crc }) => {
+            Place::File { store, extent: Extent { file, offset, len, crc } } => {
                 let FileId { generation, lane, sequence, .. } = file;
                 let scope = scope_name(file.scope);
-                write!(f, "{scope}:{generation}.{lane}.{sequence}@{offset}+{len}#{crc:08x}")
+                write!(f, "{scope}:{store}:{generation}.{lane}.{sequence}@{offset}+{len}#{crc:08x}")
             }
         }
     }
@@ -167,7 +190,7 @@ impl StateHandle {
     fn is_sound(&self) -> bool {
         match &self.0 {
             Place::Inline { bytes, crc } => crc32fast::hash(bytes) == *crc,
-            Place::File(extent) => extent.offset.checked_add(extent.len).is_some(),
+            Place::File { extent, .. } => extent.offset.checked_add(extent.len).is_some(),
         }
     }
 }
@@ -189,6 +212,8 @@ fn parse(text: &str) -> Option<StateHandle> {
         "shared" => Scope::Shared,
         _ => return None,
     };
+    let (store, rest) = rest.split_once(':')?;
+    let store = StoreId::parse(store)?;
     let (file, range) = rest.split_once('@')?;
     let (offset, len) = range.split_once('+')?;
     let mut parts = file.splitn(3, '.');
@@ -196,7 +221,7 @@ fn parse(text: &str) -> Option<StateHandle> {
     let lane = parts.next()?.parse().ok()?;
     let sequence = parts.next()?.parse().ok()?;
     let file = FileId { scope, generation, lane, sequence };
-    Some(StateHandle::file(Extent { file, offset: offset.parse().ok()?, len: len.parse().ok()?, crc }))
+    Some(StateHandle::file(store, Extent { file, offset: offset.parse().ok()?, len: len.parse().ok()?, crc }))
 }
 
 fn hex(text: &str, digits: usize) -> Option<u32> {
@@ -236,7 +261,8 @@ mod tests {
     fn text_and_json_and_binary_forms_come_back() {
         let file = FileId { scope: Scope::Exclusive, generation: 9, lane: 2, sequence: u64::MAX };
         let extent = Extent { file, offset: 64, len: 1 << 40, crc: 0x00ab_cdef };
-        for handle in [StateHandle::inline(b""), StateHandle::inline(b"\0\xff"), StateHandle::file(extent)] {
+        let in_file = StateHandle::file(StoreId([0xa5; 16]), extent);
+        for handle in [StateHandle::inline(b""), StateHandle::inline(b"\0\xff"), in_file] {
             assert_eq!(handle.to_string().parse::<StateHandle>().unwrap(), handle);
             let json = serde_json::to_string(&handle).unwrap();
             assert_eq!(serde_json::from_str::<StateHandle>(&json).unwrap(), handle);
@@ -251,10 +277,13 @@ mod tests {
             "inline:00#00000000",
             "inline:0#d202ef8d",
             "inline:+1#d202ef8d",
-            "shared:1.0@64+4#00000000",
-            "shared:1.0.2@18446744073709551615+1#00000000",
-            "elsewhere:1.0.2@64+4#00000000",
-            "shared:1.0.2@64+4#+0000000",
+            "shared:1.0.2@64+4#00000000",
+            "shared:00112233445566778899aabbccddeeff:1.0@64+4#00000000",
+            "shared:00112233445566778899AABBCCDDEEFF:1.0.2@64+4#00000000",
+            "shared:00112233445566778899aabbccddeef:1.0.2@64+4#00000000",
+            "shared:00112233445566778899aabbccddeeff:1.0.2@18446744073709551615+1#00000000",
+            "elsewhere:00112233445566778899aabbccddeeff:1.0.2@64+4#00000000",
+            "shared:00112233445566778899aabbccddeeff:1.0.2@64+4#+0000000",
         ] {
             let error = text.parse::<StateHandle>().unwrap_err();
             assert!(error.is_invalid() && error.to_string().contains(text), "{error}");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// let first = CheckpointId::FIRST;
 /// assert_eq!(first.get(), 1);
-/// assert_eq!(first.next(), CheckpointId::new(2).unwrap());
+/// assert_eq!(first.next(), CheckpointId::new(2));
 /// assert_eq!(CheckpointId::new(0), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,10 +42,10 @@ impl CheckpointId {
         self.0.get()
     }
 
-    /// The id that follows. The last one is followed by itself, which cannot be begun again.
+    /// The id that follows; `None` after the last one, 2^63 - 1.
     #[must_use]
-    pub const fn next(self) -> Self {
-        if self.0.get() < LAST { Self(self.0.saturating_add(1)) } else { self }
+    pub const fn next(self) -> Option<Self> {
+        Self::new(self.0.get().saturating_add(1))
     }
 }
 
@@ -70,8 +70,24 @@ impl fmt::Display for CheckpointId {
 }
 
 /// The random identity of one store, in every file it writes: a file of another store is never mistaken for its own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoreId(pub(crate) [u8; 16]);
+
+impl StoreId {
+    /// Reads the text form: 32 lower-case hexadecimal digits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let mut id = [0; 16];
+        if pairs.len() != id.len() || !rest.is_empty() || !text.bytes().all(is_digit) {
+            return None;
+        }
+        for (byte, pair) in id.iter_mut().zip(pairs) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(id))
+    }
+}
 
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,7 +21,7 @@
 //! | snapshot state in two phases, the long one on another thread | [`snapshot`], [`contract::SnapshotStrategy`], [`PendingCheckpoint::streams`] |
 //! | decide when to take checkpoints, and when to give up | [`policy`]: [`policy::CheckpointConfig`], [`policy::Coordinator`] |
 //! | say in a configuration where they go, and point to one | [`contract::CheckpointStorage`], [`contract::CheckpointPointer`] |
-//! | end a job, and keep what its configuration says | [`Store::finish`] |
+//! | end a job, and keep what its configuration says | [`Store::end_job`] |
 //! | address checkpoints and artifacts by id | [`contract::CheckpointStore`], [`contract::Checkpointer`] |
 //! | see what it takes, and when space is given back | [`Store::usage`], [`Store::maintain`], [`Options::max_space_amplification`] |
 //! | look into a data file without any manifest | [`list_segment`] |
@@ -38,17 +38,17 @@
 //! let store = Store::open(path)?;
 //!
 //! // First checkpoint: two states.
-//! let pending = store.begin(store.next_id())?;
+//! let pending = store.begin_next()?;
 //! let counts = pending.write(Scope::Shared, &[0; 4096])?;
 //! let offsets = pending.write(Scope::Exclusive, b"file 7, byte 1234")?;
 //! pending.commit(Manifest::builder().state("counts", counts.clone()).state("offsets", offsets))?;
 //!
 //! // Second: the counts did not change.
-//! let pending = store.begin(store.next_id())?;
+//! let pending = store.begin_next()?;
 //! let offsets = pending.write(Scope::Exclusive, b"file 8, byte 0")?;
 //! let counts = pending.reuse(&[counts])?.remove(0);
 //! pending.commit(Manifest::builder().state("counts", counts).state("offsets", offsets))?;
-//! store.prune(1)?;
+//! let _freed = store.prune(1)?;
 //!
 //! // After a crash:
 //! let checkpoint = store.latest()?.expect("a checkpoint was committed");
@@ -88,7 +88,7 @@ mod transfer;
 mod write;
 
 pub use check::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
-pub use commit::{CheckpointStreams, PendingCheckpoint};
+pub use commit::{CheckpointStreams, CommitError, PendingCheckpoint};
 pub use disk::link::Way;
 pub use error::{Error, PointerFault, Result};
 pub use handle::StateHandle;

@@ -4,8 +4,8 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use crate::{
     disk::{Disk, MemoryDisk, OsDisk},
+    id::Scope,
     manifest::DEFAULT_VNODE_COUNT,
-    outcome::ExternalizedCheckpointCleanup,
 };
 
 /// When states become durable.
@@ -83,7 +83,8 @@ pub struct Options {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) durability: Durability,
     pub(crate) verify: Verify,
-    pub(crate) inline_threshold: usize,
+    pub(crate) inline_shared: usize,
+    pub(crate) inline_exclusive: usize,
     pub(crate) max_inline_threshold: usize,
     pub(crate) write_buffer: usize,
     pub(crate) max_state_size: Option<u64>,
@@ -102,12 +103,11 @@ pub struct Options {
     pub(crate) punch_holes: bool,
     pub(crate) relocation: bool,
     pub(crate) maintenance: Maintenance,
-    pub(crate) cleanup: ExternalizedCheckpointCleanup,
 }
 
 impl Options {
-    /// The defaults: the real file system, durable per checkpoint, states verified on first use, states of up to 1 KiB
-    /// inline, write buffers of 1 MiB, one segment of 32 MiB per scope shared across checkpoints, at most twice the space
+    /// The defaults: the real file system, durable per checkpoint, states verified on first use, shared states of up to 64
+    /// bytes and exclusive ones of up to 1 KiB inline, write buffers of 1 MiB, one segment of 32 MiB per scope shared across checkpoints, at most twice the space
     /// that live states need, nothing pruned by itself.
     #[must_use]
     pub fn new() -> Self {
@@ -115,7 +115,8 @@ impl Options {
             disk: Arc::new(OsDisk),
             durability: Durability::default(),
             verify: Verify::default(),
-            inline_threshold: 1024,
+            inline_shared: 64,
+            inline_exclusive: 1024,
             max_inline_threshold: MAX_INLINE_THRESHOLD,
             write_buffer: 1 << 20,
             max_state_size: None,
@@ -134,7 +135,6 @@ impl Options {
             punch_holes: true,
             relocation: true,
             maintenance: Maintenance::default(),
-            cleanup: ExternalizedCheckpointCleanup::default(),
         }
     }
 
@@ -166,11 +166,21 @@ impl Options {
         self
     }
 
-    /// A state of at most this many bytes travels inside its handle and the manifest instead of a file; 1 KiB by
-    /// default, at most 1 MiB, 0 for none but empty states.
+    /// A state of at most this many bytes travels inside its handle and the manifest instead of a file; at most 1 MiB, 0
+    /// for none but empty states. By default 64 bytes for shared states, which every later manifest carries again, and 1 KiB
+    /// for exclusive ones, which one manifest carries. This sets both.
     #[must_use]
-    pub fn inline_threshold(mut self, bytes: usize) -> Self {
-        self.inline_threshold = bytes;
+    pub fn inline_threshold(self, bytes: usize) -> Self {
+        self.inline_threshold_of(Scope::Shared, bytes).inline_threshold_of(Scope::Exclusive, bytes)
+    }
+
+    /// The [inline threshold](Self::inline_threshold) of one scope.
+    #[must_use]
+    pub fn inline_threshold_of(mut self, scope: Scope, bytes: usize) -> Self {
+        match scope {
+            Scope::Shared => self.inline_shared = bytes,
+            Scope::Exclusive => self.inline_exclusive = bytes,
+        }
         self
     }
 
@@ -278,13 +288,6 @@ impl Options {
     #[must_use]
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
-        self
-    }
-
-    /// Which checkpoints stay when the job ends, for [`Store::finish`](crate::Store::finish); **by default none**.
-    #[must_use]
-    pub fn externalized_checkpoint_cleanup(mut self, cleanup: ExternalizedCheckpointCleanup) -> Self {
-        self.cleanup = cleanup;
         self
     }
 

@@ -46,7 +46,7 @@ const LATEST: &str = "open the newest checkpoint";
 ///
 /// let dir = tempfile::tempdir()?;
 /// let store = Store::open(dir.path())?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let handle = pending.write(Scope::Shared, &[7; 5000])?;
 /// pending.commit(Manifest::builder().state("weights", handle))?;
 ///
@@ -84,8 +84,8 @@ impl Options {
         volume.open_root()?;
         let store = read_identity(&volume)?.store;
         // Whoever takes a store away begins with its identity.
-        let is_lost = |volume: &Volume| Ok(read_identity(volume)?.populated || root::has_lost_manifests(volume)?);
-        if !root::is_there(&volume, layout::MANIFESTS)? && is_lost(&volume)? {
+        let is_there = root::is_there(&volume, layout::MANIFESTS)?;
+        if !is_there && (read_identity(&volume)?.populated || root::has_lost_manifests(&volume)?) {
             return Err(lost_manifests(&volume));
         }
         let reading = Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify));

@@ -208,7 +208,7 @@ mod tests {
         let mut state = State::open(directory, &arguments, share).unwrap();
         let ((requests, asked), (reports, reported)) = (channel(), channel());
         let (options, latest) = (CheckpointOptions::aligned(CheckpointKind::Checkpoint), state.latest.clone());
-        let mut pending: Vec<_> = (0..3).map(|_| state.store.begin(state.store.next_id()).unwrap()).collect();
+        let mut pending: Vec<_> = (0..3).map(|_| state.store.begin_next().unwrap()).collect();
         for streams in pending.iter().map(PendingCheckpoint::streams) {
             requests.send(Request { options, streams, latest: latest.clone() }).unwrap();
         }

@@ -35,11 +35,13 @@
 //!
 //! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
 
+mod error;
 mod pending;
 mod reuse;
 pub(crate) mod sequence;
 pub(crate) mod staging;
 mod streams;
 
+pub use error::CommitError;
 pub use pending::PendingCheckpoint;
 pub use streams::CheckpointStreams;

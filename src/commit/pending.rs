@@ -2,7 +2,10 @@
 
 use std::{io::Write, sync::Arc};
 
-use super::{CheckpointStreams, sequence::Publisher};
+use super::{
+    CheckpointStreams, CommitError,
+    sequence::{self, Publisher},
+};
 use crate::{
     error::{Error, Result},
     handle::StateHandle,
@@ -24,7 +27,7 @@ use crate::{
 /// use piton::{Manifest, Options, Scope};
 ///
 /// let store = Options::memory().open("state")?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let handles: Vec<_> = std::thread::scope(|scope| {
 ///     let worker = |n: u8| pending.write(Scope::Shared, &[n; 2000]);
 ///     let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || worker(n))).collect();
@@ -68,7 +71,7 @@ impl PendingCheckpoint {
     /// use piton::{Manifest, Options, Scope, contract::CheckpointStreamFactory};
     ///
     /// let store = Options::memory().open("state")?;
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// let streams = pending.streams();
     /// let helper = std::thread::spawn(move || streams.write(Scope::Shared, &[7; 5000]));
     /// let weights = helper.join().unwrap()?;
@@ -134,11 +137,11 @@ impl PendingCheckpoint {
     /// ```
     /// # use piton::{Manifest, Options, Scope};
     /// # let store = Options::memory().open("state")?;
-    /// # let pending = store.begin(store.next_id())?;
+    /// # let pending = store.begin_next()?;
     /// # let old = pending.write(Scope::Shared, &[7; 5000])?;
     /// # pending.commit(Manifest::builder().state("weights", old.clone()))?;
     /// # let in_memory = [7; 5000];
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// let weights = if pending.could_reuse(&old) {
     ///     pending.reuse(&[old])?.remove(0)
     /// } else {
@@ -161,15 +164,20 @@ impl PendingCheckpoint {
     ///
     /// # Errors
     ///
-    /// - `is_invalid`: a writer is still open, or the id is not above every committed one. Nothing was published.
-    /// - `is_not_found`: the manifest names a state that no checkpoint refers to, or a damaged one. Nothing was published.
+    /// - `is_invalid`: a writer is still open, or the id is not above every committed one, or the manifest names a state of
+    ///   another store. Nothing was tried, and the error has the pending checkpoint: [`CommitError::into_pending`].
+    /// - `is_not_found`: the manifest names a state that no checkpoint refers to, or a damaged one. Nothing was tried, as
+    ///   before.
     /// - `is_conflict`: the id exists already, published by somebody else. The first one stays.
     /// - `is_no_space` and other errors of the file system: nothing was published, unless also
     /// - `is_indeterminate`: the checkpoint may or may not be there, and the store refuses to write until it is
     ///   reopened, which tells.
     /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
-    pub fn commit(self, manifest: ManifestBuilder) -> Result<Checkpoint> {
-        super::sequence::commit(self.publisher(), self.batch(), manifest)
+    pub fn commit(self, manifest: ManifestBuilder) -> std::result::Result<Checkpoint, CommitError> {
+        match sequence::prepare(self.publisher(), self.batch(), manifest) {
+            Ok(prepared) => sequence::commit(self.publisher(), self.batch(), prepared).map_err(CommitError::from),
+            Err(error) => Err(CommitError { error, pending: Some(Box::new(self)) }),
+        }
     }
 }
 

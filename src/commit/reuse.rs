@@ -16,6 +16,8 @@ use crate::{
 type Source = Option<OpenSegment>;
 
 pub(super) fn reuse(publisher: &Publisher, batch: &Arc<Batch>, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
+    let (store, operation) = (publisher.identity.store(), format!("reuse states for checkpoint {}", batch.id()));
+    handles.iter().try_for_each(|handle| handle.check_store(store, &operation))?;
     batch.refer(handles.iter().filter_map(StateHandle::extent), "reuse states for")?;
     if !publisher.relocation {
         return Ok(handles.to_vec());

@@ -27,7 +27,7 @@ use crate::{
     },
     write::{
         batch::{Batch, WriteSettings},
-        unsynced::Named,
+        unsynced::{Named, Unsynced},
     },
 };
 
@@ -50,22 +50,43 @@ pub(crate) struct Publisher {
     pub(crate) last_retention: Mutex<Reclaimed>,
 }
 
-pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuilder) -> Result<Checkpoint> {
+/// A checkpoint that may be published, as far as can be told without touching the disk.
+pub(super) struct Prepared {
+    manifest: Manifest,
+    bytes: Vec<u8>,
+    unsynced: Unsynced,
+}
+
+/// Steps 1 and 2. Nothing was tried before they succeed: if one fails the pending checkpoint is as it was.
+pub(super) fn prepare(publisher: &Publisher, batch: &Batch, content: ManifestBuilder) -> Result<Prepared> {
     let id = batch.id();
     publisher.admit(id)?;
     let unsynced = batch.seal()?;
-    resolve(batch, content.handles())?;
-    let manifest = publisher.name(id, content)?;
-    let bytes = encode(&manifest)?;
+    let manifest = resolve(publisher, batch, &content).and_then(|()| publisher.name(id, content));
+    match manifest.and_then(|manifest| Ok((encode(&manifest)?, manifest))) {
+        Ok((bytes, manifest)) => Ok(Prepared { manifest, bytes, unsynced }),
+        Err(error) => {
+            batch.unseal(unsynced);
+            Err(error)
+        }
+    }
+}
+
+/// Steps 3 to 8.
+pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -> Result<Checkpoint> {
+    let Prepared { manifest, bytes, unsynced } = prepared;
+    let id = batch.id();
     let written = unsynced.named_by(manifest.content.handles().filter_map(StateHandle::extent));
     written.sync_data()?;
     sync_dirs(&publisher.volume, &written)?;
+    // What is durable need not stay open: the manifest takes a descriptor as well.
+    drop(written);
     let (checkpoint, retired) = {
         let _names = publisher.registry.lock_manifests();
         publisher.admit(id)?;
         if publisher.registry.borrows() {
             // What is lent may be referred to only as long as the newest checkpoint does, which may be another one now.
-            resolve(batch, manifest.content.handles())?;
+            resolve(publisher, batch, &manifest.content)?;
         }
         let temp = write_manifest(&publisher.volume, &bytes)?;
         publisher.identity.check_not_fenced(&operation("commit", id))?;
@@ -84,10 +105,11 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, content: ManifestBuil
 }
 
 impl Publisher {
-    /// Begins a checkpoint. Nothing touches the disk yet.
-    pub(crate) fn begin(self: &Arc<Self>, id: CheckpointId) -> Result<PendingCheckpoint> {
-        self.volume.check_writable(&format!("begin checkpoint {id} in"))?;
-        let batch = Batch::new(id, Arc::clone(&self.write), self.registry.begin(id)?);
+    /// Begins a checkpoint with this id, or with the next one. Nothing touches the disk yet.
+    pub(crate) fn begin(self: &Arc<Self>, id: Option<CheckpointId>) -> Result<PendingCheckpoint> {
+        self.volume.check_writable("begin a checkpoint in")?;
+        let (id, hold) = self.registry.begin(id)?;
+        let batch = Batch::new(id, Arc::clone(&self.write), hold);
         Ok(PendingCheckpoint::new(batch, Arc::clone(self)))
     }
 
@@ -175,9 +197,11 @@ fn operation(what: &str, id: CheckpointId) -> String {
     format!("{what} checkpoint {id}")
 }
 
-/// Step 2: the pending checkpoint refers to all of these from now on.
-fn resolve<'a>(batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>) -> Result<()> {
-    batch.refer_sealed(handles.filter_map(StateHandle::extent), "commit")
+/// Step 2: the pending checkpoint refers to all states of this content from now on.
+fn resolve(publisher: &Publisher, batch: &Batch, content: &ManifestBuilder) -> Result<()> {
+    let store = publisher.identity.store();
+    content.handles().try_for_each(|handle| handle.check_store(store, &operation("commit", batch.id())))?;
+    batch.refer_sealed(content.handles().filter_map(StateHandle::extent), "commit")
 }
 
 fn encode(manifest: &Manifest) -> Result<Vec<u8>> {

@@ -192,7 +192,7 @@ impl Staging {
         if let Some(attempt) = open.get(&id) {
             return Ok(Arc::clone(attempt));
         }
-        let draft = Draft { pending: self.publisher.begin(id)?, staged: Mutex::default() };
+        let draft = Draft { pending: self.publisher.begin(Some(id))?, staged: Mutex::default() };
         let attempt = Arc::new(RwLock::new(Some(draft)));
         open.insert(id, Arc::clone(&attempt));
         Ok(attempt)
@@ -298,7 +298,7 @@ impl Draft {
         }
         let mut content = manifest.content.clone();
         staged.merge_into(&mut content);
-        pending.commit(content)
+        Ok(pending.commit(content)?)
     }
 }
 

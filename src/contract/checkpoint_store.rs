@@ -21,7 +21,7 @@ use crate::{
 ///
 /// let store = Options::memory().open("state")?;
 /// let store: &dyn CheckpointStore = &store;
-/// let id = store.next_id();
+/// let id = store.next_id()?;
 /// let manifest = Manifest::builder().epoch(12).timestamp_ms(1_700_000_000_000).build(id);
 /// store.save_with_state(&manifest, Some(&[b"state in ", b"two chunks"]))?;
 /// assert_eq!(store.load_state_data(id)?.unwrap(), b"state in two chunks");
@@ -41,8 +41,10 @@ use crate::{
 ///
 /// impl CheckpointStore for InMemory {
 ///     fn vnode_count(&self) -> u16 { 256 }
-///     fn next_id(&self) -> CheckpointId {
-///         self.saved.lock().unwrap().keys().last().map_or(CheckpointId::FIRST, |last| last.next())
+///     fn next_id(&self) -> Result<CheckpointId> {
+///         let last = self.saved.lock().unwrap().keys().last().copied();
+///         let next = last.map_or(Some(CheckpointId::FIRST), CheckpointId::next);
+///         next.ok_or_else(|| Error::invalid("take the next id", "all are used"))
 ///     }
 ///     fn save_with_state(&self, manifest: &Manifest, chunks: Option<&[&[u8]]>) -> Result<()> {
 ///         let first = self.saved.lock().unwrap().entry(manifest.id()).or_insert(manifest.clone()).clone();
@@ -72,7 +74,7 @@ use crate::{
 /// }
 ///
 /// let store: &dyn CheckpointStore = &InMemory::default();
-/// let manifest = Manifest::builder().epoch(12).timestamp_ms(1).build(store.next_id());
+/// let manifest = Manifest::builder().epoch(12).timestamp_ms(1).build(store.next_id()?);
 /// store.save_with_state(&manifest, Some(&[b"state"]))?;
 /// assert_eq!(store.load_state_data(manifest.id())?.unwrap(), b"state");
 /// assert_eq!(store.recover_latest_validated()?.chosen, Some(manifest.id()));
@@ -83,7 +85,11 @@ pub trait CheckpointStore: Send + Sync {
     fn vnode_count(&self) -> u16;
 
     /// The first id that no checkpoint and no attempt has had.
-    fn next_id(&self) -> CheckpointId;
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` if all ids were used.
+    fn next_id(&self) -> Result<CheckpointId>;
 
     /// Saves a checkpoint, all or none, with what was saved for it before ([`save_state_data`](Self::save_state_data),
     /// and the artifacts of [`Checkpointer`](super::Checkpointer)). Durable when it returns.
@@ -95,8 +101,8 @@ pub trait CheckpointStore: Send + Sync {
     /// # Errors
     ///
     /// `is_conflict` if there is another content under this id already; the first one stays, also if several save at
-    /// once. `is_invalid` if the id is not above every committed one, or was used by an attempt that failed: take
-    /// [`next_id`](Self::next_id). `is_not_found` if the manifest names a state that is gone. And those of
+    /// once; or if an attempt that failed had this id. `is_invalid` if the id is not above every committed one. Take
+    /// [`next_id`](Self::next_id) then. `is_not_found` if the manifest names a state that is gone. And those of
     /// [`PendingCheckpoint::commit`](crate::PendingCheckpoint::commit).
     fn save(&self, manifest: &Manifest) -> Result<()> {
         self.save_with_state(manifest, None)
@@ -233,7 +239,7 @@ impl CheckpointStore for Store {
         Store::vnode_count(self)
     }
 
-    fn next_id(&self) -> CheckpointId {
+    fn next_id(&self) -> Result<CheckpointId> {
         Store::next_id(self)
     }
 

@@ -18,7 +18,7 @@ use crate::{
 /// use piton::{Digest, Manifest, Options, contract::Checkpointer};
 ///
 /// let store = Options::memory().open("state")?;
-/// let id = store.next_id();
+/// let id = store.next_id()?;
 /// let checkpointer: &dyn Checkpointer = &store;
 /// std::thread::scope(|scope| {
 ///     for partition in 0..4 {

@@ -44,7 +44,7 @@ const MAX_MEMORY_STATE: usize = 64 << 20;
 ///
 /// let storage: &dyn CheckpointStorage = &Shared(MemoryDisk::new());
 /// let store = storage.open()?;
-/// let id = store.begin(store.next_id())?.commit(piton::Manifest::builder())?.id();
+/// let id = store.begin_next()?.commit(piton::Manifest::builder())?.id();
 /// assert_eq!(storage.resolve("/shared/".as_ref())?.id, id);
 /// # Ok::<(), piton::Error>(())
 /// ```
@@ -100,7 +100,7 @@ pub trait CheckpointStorage: fmt::Debug + Send + Sync {
 /// use piton::contract::{CheckpointStorage, MemoryStorage};
 ///
 /// let store = MemoryStorage::default().open()?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let error = pending.write(piton::Scope::Shared, &vec![0; 5 * 1024 * 1024 + 1]).unwrap_err();
 /// assert!(error.is_invalid()); // and says both sizes
 /// # Ok::<(), piton::Error>(())
@@ -134,8 +134,9 @@ pub struct FilesystemStorage {
     /// The directory of the store.
     pub root: PathBuf,
     /// States of at most so many bytes travel inside the manifest; see [`Options::inline_threshold`].
-    #[serde(default = "default_inline_threshold")]
-    pub inline_threshold: usize,
+    /// `None` for the defaults.
+    #[serde(default)]
+    pub inline_threshold: Option<usize>,
     /// See [`Options::write_buffer`], in bytes.
     #[serde(default = "default_write_buffer")]
     pub write_buffer: usize,
@@ -233,13 +234,8 @@ impl CheckpointStorage for MemoryStorage {
 impl FilesystemStorage {
     /// Files in this directory, with the defaults of [`Options::new`].
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        let (inline_threshold, write_buffer) = (default_inline_threshold(), default_write_buffer());
-        Self { root: root.into(), inline_threshold, write_buffer }
+        Self { root: root.into(), inline_threshold: None, write_buffer: default_write_buffer() }
     }
-}
-
-fn default_inline_threshold() -> usize {
-    Options::new().inline_threshold
 }
 
 fn default_write_buffer() -> usize {
@@ -252,7 +248,8 @@ impl CheckpointStorage for FilesystemStorage {
     }
 
     fn options(&self) -> Result<Options> {
-        Ok(Options::new().inline_threshold(self.inline_threshold).write_buffer(self.write_buffer))
+        let options = Options::new().write_buffer(self.write_buffer);
+        Ok(self.inline_threshold.map_or(options.clone(), |bytes| options.inline_threshold(bytes)))
     }
 }
 

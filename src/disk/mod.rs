@@ -236,6 +236,11 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// How many files this process may have open on this disk at once; `None`, the default, if nothing limits that.
+    fn open_file_limit(&self) -> Option<u64> {
+        None
+    }
+
     /// Makes the names in this directory durable: all that were created, replaced or removed before the call. Not the
     /// directory's own name in its parent, and not the bytes of the files.
     ///

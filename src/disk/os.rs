@@ -265,6 +265,10 @@ impl Disk for OsDisk {
         Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
     }
 
+    fn open_file_limit(&self) -> Option<u64> {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    }
+
     /// An open directory is synced as it is, which takes no descriptor.
     fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
         match at.dir().filter(|(_, name)| name.as_os_str().is_empty()).and_then(|(dir, _)| dir.get::<OwnedFd>()) {

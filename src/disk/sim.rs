@@ -33,10 +33,10 @@ use super::{
 ///
 /// let disk = SimDisk::new();
 /// let store = Options::new().disk(disk.clone()).open("/state")?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let handle = pending.write(Scope::Shared, &[1; 2000])?;
 /// pending.commit(Manifest::builder().state("s", handle))?;
-/// let lost = store.begin(store.next_id())?.write(Scope::Shared, &[2; 2000])?;
+/// let lost = store.begin_next()?.write(Scope::Shared, &[2; 2000])?;
 ///
 /// let disk = disk.cut_power(Survival::Nothing);
 /// let store = Options::new().disk(disk).open("/state")?;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::Malformed,
     handle::{Extent, Place, StateHandle},
-    id::FileId,
+    id::{FileId, StoreId},
     manifest::{Artifact, Digest, ManifestBuilder},
 };
 
@@ -80,7 +80,7 @@ impl FileIndex {
                 writer.put_bytes(bytes);
                 writer.put(*crc);
             }
-            Place::File(Extent { file, offset, len, crc }) => {
+            Place::File { extent: Extent { file, offset, len, crc }, .. } => {
                 writer.put(IN_FILE);
                 // Every file of every handle is in the table.
                 let file = self.0.get(file).copied().unwrap_or(u32::MAX);
@@ -97,16 +97,17 @@ impl FileIndex {
 
 /// The files of a manifest that is being read.
 pub(super) struct FileTable {
+    store: StoreId,
     files: Vec<FileId>,
     /// Whether a state is in it.
     used: Vec<bool>,
 }
 
 impl FileTable {
-    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(super) fn take(reader: &mut Reader<'_>, store: StoreId) -> Result<Self, Malformed> {
         let files = take_sorted(reader, FILE_RECORD_LEN, "files", |reader| Ok((take_file(reader)?, ())))?;
         let used = vec![false; files.len()];
-        Ok(Self { files: files.into_iter().map(|(file, ())| file).collect(), used })
+        Ok(Self { store, files: files.into_iter().map(|(file, ())| file).collect(), used })
     }
 
     pub(super) fn files(&self) -> &[FileId] {
@@ -127,7 +128,7 @@ impl FileTable {
                 if offset < HEADER_LEN || offset.checked_add(len).is_none() {
                     return Err(reader.malformed("a state outside of its file"));
                 }
-                Ok(StateHandle::file(Extent { file, offset, len, crc }))
+                Ok(StateHandle::file(self.store, Extent { file, offset, len, crc }))
             }
             kind => Err(reader.malformed(format!("unknown kind of state {kind}"))),
         }

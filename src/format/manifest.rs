@@ -122,7 +122,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Manifest> {
         parent => Some(CheckpointId::new(parent).ok_or_else(|| reader.malformed("no such parent"))?),
     };
     let store = StoreId(fixed.store);
-    let mut files = FileTable::take(reader)?;
+    let mut files = FileTable::take(reader, store)?;
     let origins = origins::take(reader, store, files.files())?;
     let content = ManifestBuilder {
         epoch: Some(fixed.epoch),
@@ -238,7 +238,7 @@ mod tests {
 
     fn extent(sequence: u64) -> StateHandle {
         let file = FileId { scope: Scope::Shared, generation: 1, lane: 0, sequence };
-        StateHandle::file(Extent { file, offset: 64, len: 9, crc: 5 })
+        StateHandle::file(StoreId([3; 16]), Extent { file, offset: 64, len: 9, crc: 5 })
     }
 
     /// Everything that a manifest can have.
@@ -293,7 +293,7 @@ mod tests {
             (file(9), FileOrigin { store: StoreId([5; 16]), file: file(7), lent }),
         ];
         let origins = origins.into_iter().collect();
-        Manifest { store: StoreId([3; 16]), id: CheckpointId::FIRST.next(), generation: 1, origins, content }
+        Manifest { store: StoreId([3; 16]), id: CheckpointId::FIRST.next().unwrap(), generation: 1, origins, content }
     }
 
     #[test]

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
         let id = CheckpointId::FIRST;
-        let (ours, theirs) = ((StoreId([1; 16]), id), (StoreId([2; 16]), id.next()));
+        let (ours, theirs) = ((StoreId([1; 16]), id), (StoreId([2; 16]), id.next().unwrap()));
         let source = Source { ours, generation: 3, theirs, root: "/their/store".into() };
         let bytes = encode(&source);
         assert_eq!((bytes.len(), crc32fast::hash(&bytes)), (108, 3_685_428_620), "other bytes are another version");

@@ -20,7 +20,7 @@ use crate::{
 /// use piton::{Manifest, Options, Scope};
 ///
 /// let store = Options::memory().open("state")?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let counts = pending.write(Scope::Shared, b"three words counted")?;
 /// let manifest = Manifest::builder().state("counts", counts).metadata("offset", b"3").timestamp_ms(1_700_000_000_000);
 /// let checkpoint = pending.commit(manifest)?;

@@ -15,7 +15,7 @@ use crate::{
 /// use piton::{Manifest, OperatorState, Options, PartitionState, Scope};
 ///
 /// let store = Options::memory().open("state")?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let window = pending.write(Scope::Shared, &[1; 4096])?;
 /// let partition = PartitionState { snapshot: Some(window.into()), ..PartitionState::default() };
 /// let operator =

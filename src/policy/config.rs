@@ -355,7 +355,7 @@ impl CheckpointConfig {
     ///
     /// `is_invalid` if no storage is set, or if it says what no store can be.
     pub fn store_options(&self) -> Result<Options> {
-        Ok(self.needed_storage()?.options()?.externalized_checkpoint_cleanup(self.cleanup))
+        self.needed_storage()?.options()
     }
 
     /// Opens the store of this configuration, or creates it.

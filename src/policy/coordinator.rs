@@ -16,7 +16,7 @@ use crate::{
     handle::StateHandle,
     id::CheckpointId,
     manifest::{CheckpointKind, ManifestBuilder},
-    outcome::JobOutcome,
+    outcome::{ExternalizedCheckpointCleanup, JobOutcome},
     read::Checkpoint,
     reclaim::forget::Reclaimed,
     store::Store,
@@ -328,6 +328,7 @@ impl Coordinator {
                 if !error.is_indeterminate() {
                     self.actions.push(Action::Abort { id, why: FailureReason::Finalizing });
                 }
+                let error = error.into_error();
                 self.count_failure(id, kind, FailureReason::Finalizing, Some(&error));
                 Err(error)
             }
@@ -346,17 +347,17 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    /// The job has ended: aborts what is under way, forgets the checkpoints that the configuration does not keep for this
-    /// outcome ([`CheckpointConfig::externalized_checkpoint_cleanup`]), durably, and closes the store. Whoever is to be told
-    /// of requests that wait calls [`stop`](Self::stop) first.
+    /// The job has ended: aborts what is under way, forgets the checkpoints that do not stay for this outcome by this rule,
+    /// durably, and closes the store. The rule of the configuration is
+    /// [`CheckpointConfig::externalized_checkpoint_cleanup`]. Who has to tell others of requests that wait calls
+    /// [`stop`](Self::stop) first.
     ///
     /// # Errors
     ///
-    /// Those of [`Store::finish`].
-    pub fn finish(mut self, outcome: JobOutcome) -> Result<Reclaimed> {
+    /// Those of [`Store::end_job`].
+    pub fn end_job(mut self, outcome: JobOutcome, cleanup: ExternalizedCheckpointCleanup) -> Result<Reclaimed> {
         self.stop();
-        let cleanup = self.config.externalized_checkpoint_cleanup();
-        self.store.finish_with(cleanup, outcome)
+        self.store.end_job(outcome, cleanup)
     }
 
     /// A periodic request that waits already asks for the same.
@@ -391,9 +392,9 @@ impl Coordinator {
         if let Some(error) = self.broken.clone() {
             return self.actions.push(Action::Refuse { request, why: Refusal::Store(error) });
         }
-        let id = self.store.next_id();
-        match self.store.begin(id) {
+        match self.store.begin_next() {
             Ok(pending) => {
+                let id = pending.id();
                 let options = self.config.checkpoint_options(wanted.kind);
                 let missing = (0..self.subtasks).collect();
                 self.attempts.insert(id, Attempt { pending, options, missing, states: BTreeMap::new() });
@@ -405,7 +406,10 @@ impl Coordinator {
                 self.actions.push(Action::Trigger { id, options, request });
             }
             Err(error) => {
-                self.count_failure(id, wanted.kind, FailureReason::Io, Some(&error));
+                // It counts under the id that it would have had.
+                if let Ok(id) = self.store.next_id() {
+                    self.count_failure(id, wanted.kind, FailureReason::Io, Some(&error));
+                }
                 self.actions.push(Action::Refuse { request, why: Refusal::Store(error) });
             }
         }

@@ -15,7 +15,7 @@
 //!
 //! What a store decides by itself is not decided here again: which checkpoints stay while the job runs
 //! ([`Options::retain`](crate::Options::retain)), and which when it ends
-//! ([`ExternalizedCheckpointCleanup`](crate::ExternalizedCheckpointCleanup), [`Store::finish`](crate::Store::finish)).
+//! ([`ExternalizedCheckpointCleanup`](crate::ExternalizedCheckpointCleanup), [`Store::end_job`](crate::Store::end_job)).
 //!
 //! # Who owns what
 //!

@@ -79,7 +79,7 @@ impl Checkpoint {
     /// ```
     /// # use piton::{Manifest, Options, Scope};
     /// # let store = Options::memory().open("state")?;
-    /// # let pending = store.begin(store.next_id())?;
+    /// # let pending = store.begin_next()?;
     /// # let handle = pending.write(Scope::Shared, &[7; 5000])?;
     /// # pending.commit(Manifest::builder().state("weights", handle))?;
     /// let checkpoint = store.latest()?.expect("one was committed");
@@ -92,9 +92,9 @@ impl Checkpoint {
     pub fn read(&self, handle: &StateHandle) -> Result<StateView> {
         let extent = match &handle.0 {
             Place::Inline { bytes, .. } => return Ok(StateView::inline(Arc::clone(bytes))),
-            Place::File(extent) => extent,
+            Place::File { extent, .. } => extent,
         };
-        let (segment, mapped) = self.with_segment(extent, |segment| {
+        let (segment, mapped) = self.with_segment(handle, extent, |segment| {
             let complete = self.0.pin.complete(extent);
             segment.map(extent, complete)
         })?;
@@ -113,9 +113,9 @@ impl Checkpoint {
     pub fn reader(&self, handle: &StateHandle) -> Result<StateReader> {
         let extent = match &handle.0 {
             Place::Inline { bytes, .. } => return Ok(StateReader::inline(Arc::clone(bytes))),
-            Place::File(extent) => extent,
+            Place::File { extent, .. } => extent,
         };
-        Ok(StateReader::file(self.with_segment(extent, |_| Ok(()))?.0, *extent, self.clone()))
+        Ok(StateReader::file(self.with_segment(handle, extent, |_| Ok(()))?.0, *extent, self.clone()))
     }
 
     /// The bytes of an artifact, if they have its digest as well.
@@ -143,11 +143,13 @@ impl Checkpoint {
     /// counts.
     fn with_segment<T>(
         &self,
+        handle: &StateHandle,
         extent: &Extent,
         act: impl Fn(&OpenSegment) -> Result<T>,
     ) -> Result<(Arc<OpenSegment>, T)> {
+        handle.check_store(self.0.manifest.store, &format!("read a state of checkpoint {}", self.id()))?;
         if !self.0.pin.refers(extent) {
-            let operation = format!("read state {} of checkpoint {}", StateHandle::file(*extent), self.id());
+            let operation = format!("read state {handle} of checkpoint {}", self.id());
             return Err(Error::not_found(operation, "the checkpoint does not refer to it"));
         }
         let data = || self.0.manifest.data_file(extent.file);

@@ -7,7 +7,7 @@ use super::{
     retention::{Candidate, Facts, Retention, Standing},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Cause, Error, Result},
     format::identity::{Identity, RollBacks},
     id::CheckpointId,
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
@@ -77,10 +77,13 @@ impl Catalog {
         if self.published.contains_key(&id) {
             return Err(Error::conflict(format!("begin checkpoint {id}"), id));
         }
-        // Several may be begun in any order, until one of them is committed.
-        if id.get() <= self.committed || !self.begun.insert(id) {
-            let why = format!("ids are never used again, and all up to {} were; take next_id()", self.id_floor);
+        if id.get() <= self.committed {
+            let why = format!("ids are never used again, and all up to {} were; take begin_next()", self.id_floor);
             return Err(Error::invalid(format!("begin checkpoint {id}"), why));
+        }
+        // Several may be begun in any order, until one of them is committed.
+        if !self.begun.insert(id) {
+            return Err(Error::new(format!("begin checkpoint {id}"), Cause::Begun(id)));
         }
         self.id_floor = self.id_floor.max(id.get());
         Ok(())
@@ -102,7 +105,7 @@ impl Catalog {
         self.published.insert(id, Published { group, facts });
         self.committed = self.committed.max(id.get());
         self.id_floor = self.id_floor.max(id.get());
-        self.begun = self.begun.split_off(&id.next());
+        self.begun = id.next().map_or_else(BTreeSet::new, |next| self.begun.split_off(&next));
     }
 
     pub(super) fn group(&self, id: CheckpointId) -> Option<Group> {
@@ -296,8 +299,11 @@ impl Catalog {
     }
 
     /// The first id that no attempt has had.
-    pub(crate) fn next_id(&self) -> CheckpointId {
-        CheckpointId::new(self.id_floor).map_or(CheckpointId::FIRST, CheckpointId::next)
+    pub(crate) fn next_id(&self) -> Result<CheckpointId> {
+        let next = CheckpointId::new(self.id_floor.saturating_add(1));
+        next.ok_or_else(|| {
+            Error::invalid("take the next id", format!("all ids are used, {} is the last one", self.id_floor))
+        })
     }
 
     /// Every id up to this one was used.

@@ -15,6 +15,7 @@ use crate::{
 const OPERATION: &str = "forget checkpoints in";
 
 /// What forgetting and pruning did.
+#[must_use = "it says what could not be done"]
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Reclaimed {

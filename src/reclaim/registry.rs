@@ -144,13 +144,14 @@ impl Registry {
         self.linking.lock()
     }
 
-    /// Starts an attempt at a checkpoint.
-    pub(crate) fn begin(self: &Arc<Self>, id: CheckpointId) -> Result<Hold> {
+    /// Starts an attempt at a checkpoint: with this id, or with the next one.
+    pub(crate) fn begin(self: &Arc<Self>, id: Option<CheckpointId>) -> Result<(CheckpointId, Hold)> {
         let mut state = self.state.lock();
+        let id = id.map_or_else(|| state.catalog.next_id(), Ok)?;
         state.catalog.begin(id)?;
         let group = Group(state.number());
         state.extents.hold(group, Holder::Pending);
-        Ok(Hold { registry: Arc::clone(self), group, holder: Holder::Pending })
+        Ok((id, Hold { registry: Arc::clone(self), group, holder: Holder::Pending }))
     }
 
     /// Fails unless the id is above every one that was ever committed.
@@ -473,7 +474,7 @@ impl Hold {
         }
         self.registry.state.lock().extents.release(self.group, self.holder);
         // What cannot be removed is remembered and tried again at the next sweep.
-        self.registry.tidy(LEAST_PUNCHED);
+        let _ = self.registry.tidy(LEAST_PUNCHED);
     }
 }
 

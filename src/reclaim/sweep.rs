@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// What [`Store::maintain`](crate::Store::maintain) did.
+#[must_use = "it says what could not be done"]
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Maintained {

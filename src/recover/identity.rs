@@ -67,7 +67,7 @@ pub(super) fn claim(volume: &Arc<Volume>, options: &Options) -> Result<Claimed> 
 /// The identity says that there are checkpoints. If there is no manifest, they are lost: to go on would remove their data,
 /// and give their ids out again.
 fn lost_checkpoints(volume: &Volume) -> Result<Option<Error>> {
-    let has_manifests = |volume: &Volume| {
+    let has_manifests = |volume: &Volume| -> Result<bool> {
         let entries = root::list_if_there(volume, layout::MANIFESTS)?;
         Ok(entries.iter().any(|entry| layout::parse_manifest(&entry.name).is_some()))
     };

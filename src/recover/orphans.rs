@@ -14,6 +14,7 @@ const OPERATION: &str = "clean up";
 
 /// Files that only this store can have made and that nobody refers to: see
 /// [`Store::cleanup_orphans`](crate::Store::cleanup_orphans).
+#[must_use = "it says what could not be done"]
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Orphans {

@@ -43,7 +43,7 @@ pub struct SegmentEntry {
 ///
 /// let dir = tempfile::tempdir()?;
 /// let store = Options::new().open(dir.path())?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let first = pending.write(Scope::Shared, &[1; 5000])?;
 /// let second = pending.write(Scope::Shared, &[2; 3000])?;
 ///
@@ -76,7 +76,11 @@ fn scan(file: &VolumeFile, len: u64, store: StoreId, id: FileId) -> Result<Vec<S
             budget -= extent.len;
             if unless_bad(file.checksum(extent.offset, extent.len, |_| ()))? == Some(extent.crc) {
                 end = entry_end(extent.offset, extent.len);
-                found.push(SegmentEntry { handle: StateHandle::file(extent), checkpoint, offset: extent.offset });
+                found.push(SegmentEntry {
+                    handle: StateHandle::file(store, extent),
+                    checkpoint,
+                    offset: extent.offset,
+                });
             }
         }
         at += WINDOW;

@@ -22,7 +22,7 @@ use crate::{
 /// use piton::{Options, Scope, snapshot::DuplicatingStream};
 ///
 /// let (store, local) = (Options::memory().open("state")?, Options::memory().open("local")?);
-/// let (pending, beside) = (store.begin(store.next_id())?, local.begin(local.next_id())?);
+/// let (pending, beside) = (store.begin_next()?, local.begin_next()?);
 /// let mut stream = DuplicatingStream::create(&pending, &beside, Scope::Shared)?;
 /// stream.write_all(&[7; 5000]).unwrap();
 /// let written = stream.finish_both()?;

@@ -59,7 +59,7 @@
 //!
 //! // On the core, for each checkpoint:
 //! let store = Options::memory().open("state")?;
-//! let pending = store.begin(store.next_id())?;
+//! let pending = store.begin_next()?;
 //! let runner = SnapshotRunner::new(Arc::new(Window(vec![7; 5000])), ExecutionKind::Asynchronous);
 //! let options = CheckpointOptions::aligned(CheckpointKind::Checkpoint);
 //! let task = runner.snapshot(pending.id(), 1_700_000_000_000, Arc::new(pending.streams()), &options)?;

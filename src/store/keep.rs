@@ -83,9 +83,8 @@ impl Store {
         Ok(unusable)
     }
 
-    /// The job has ended: forgets what [`Options::externalized_checkpoint_cleanup`](crate::Options::externalized_checkpoint_cleanup)
-    /// says, durably, and closes this clone of the store as [`close`](Self::close) does. **By default that is every
-    /// checkpoint.**
+    /// The job has ended: forgets the checkpoints that do not stay for this outcome by this rule, durably, and closes this
+    /// clone of the store as [`close`](Self::close) does.
     ///
     /// Savepoints, [pinned](Self::pin) checkpoints, and those of which it is not known what they are stay whatever happens,
     /// and so do those that another process reads, which are in the report.
@@ -98,26 +97,20 @@ impl Store {
     /// # Examples
     ///
     /// ```
-    /// use piton::{ExternalizedCheckpointCleanup, JobOutcome, Manifest, Options};
+    /// use piton::{ExternalizedCheckpointCleanup::RetainOnCancellation, JobOutcome, Manifest, Store};
     ///
     /// let dir = tempfile::tempdir()?;
-    /// let options = Options::new().externalized_checkpoint_cleanup(ExternalizedCheckpointCleanup::DeleteOnCancellation);
-    /// let store = options.clone().open(dir.path())?;
-    /// store.begin(store.next_id())?.commit(Manifest::builder())?;
-    /// store.finish(JobOutcome::Failed)?;
+    /// let store = Store::open(dir.path())?;
+    /// store.begin_next()?.commit(Manifest::builder())?;
+    /// let kept = store.end_job(JobOutcome::Failed, RetainOnCancellation)?;
+    /// assert!(kept.checkpoints.is_empty());
     ///
-    /// let store = options.open(dir.path())?;
-    /// assert_eq!(store.checkpoint_ids().len(), 1);
-    /// assert_eq!(store.finish(JobOutcome::Finished)?.checkpoints.len(), 1);
+    /// let store = Store::open(dir.path())?;
+    /// let gone = store.end_job(JobOutcome::Finished, RetainOnCancellation)?;
+    /// assert_eq!(gone.checkpoints.len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn finish(self, outcome: JobOutcome) -> Result<Reclaimed> {
-        let cleanup = self.0.cleanup;
-        self.finish_with(cleanup, outcome)
-    }
-
-    /// The same, by another rule than the store was opened with.
-    pub(crate) fn finish_with(self, cleanup: ExternalizedCheckpointCleanup, outcome: JobOutcome) -> Result<Reclaimed> {
+    pub fn end_job(self, outcome: JobOutcome, cleanup: ExternalizedCheckpointCleanup) -> Result<Reclaimed> {
         self.wind_up(|catalog| catalog.end_of_job(cleanup, outcome))
     }
 
@@ -154,10 +147,10 @@ impl Store {
     /// ```
     /// # use piton::{Manifest, Options};
     /// # let store = Options::memory().open("state")?;
-    /// let first = store.begin(store.next_id())?.commit(Manifest::builder())?.id();
-    /// store.begin(store.next_id())?.commit(Manifest::builder())?;
+    /// let first = store.begin_next()?.commit(Manifest::builder())?.id();
+    /// store.begin_next()?.commit(Manifest::builder())?;
     /// store.pin(first)?;
-    /// store.prune(1)?;
+    /// assert!(store.prune(1)?.checkpoints.is_empty());
     /// assert_eq!(store.checkpoint_ids().len(), 2);
     /// store.unpin(first)?;
     /// assert_eq!(store.prune(1)?.checkpoints, [first]);
@@ -206,7 +199,7 @@ impl Store {
     ///
     /// let store = Options::memory().open("state")?;
     /// let manifest = Manifest::builder().sink_status("out", SinkCommitStatus::Pending);
-    /// let checkpoint = store.begin(store.next_id())?.commit(manifest)?;
+    /// let checkpoint = store.begin_next()?.commit(manifest)?;
     /// // The sink has committed its part:
     /// let manifest = checkpoint.manifest().clone().with_sink_status("out", SinkCommitStatus::Committed);
     /// store.update_manifest(&manifest)?;
@@ -253,11 +246,11 @@ impl Store {
     /// ```
     /// # use piton::{Manifest, Options};
     /// # let store = Options::memory().open("state")?;
-    /// let [first, second] = [1, 2].map(|_| store.begin(store.next_id()).unwrap().commit(Manifest::builder()).unwrap().id());
+    /// let [first, second] = [1, 2].map(|_| store.begin_next().unwrap().commit(Manifest::builder()).unwrap().id());
     /// store.rollback_to(first)?;
     /// assert_eq!(store.latest()?.unwrap().id(), first);
     /// assert_eq!(store.checkpoint_ids(), [first, second]);
-    /// let third = store.begin(store.next_id())?.commit(Manifest::builder())?.id();
+    /// let third = store.begin_next()?.commit(Manifest::builder())?.id();
     /// assert_eq!(store.latest()?.unwrap().id(), third);
     /// assert_eq!(store.prune(2)?.checkpoints, [second]);
     /// # Ok::<(), piton::Error>(())
@@ -278,7 +271,6 @@ impl Store {
     /// What the automatic retention ([`Options::retain`](crate::Options::retain),
     /// [`Options::retain_for`](crate::Options::retain_for)) did after the last commit: which checkpoints went, and which
     /// data of those that went with the commit before.
-    #[must_use]
     pub fn last_retention(&self) -> Reclaimed {
         self.0.publisher.last_retention.lock().clone()
     }

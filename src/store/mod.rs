@@ -25,7 +25,6 @@ use crate::{
     identity::IdentityFile,
     manifests::{self, Loaded},
     options::Options,
-    outcome::ExternalizedCheckpointCleanup,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
         catalog::Catalog, forget::Reclaimed, gauges::Usage, registry::Registry, retention::Retention,
@@ -48,7 +47,7 @@ use crate::{
 ///
 /// let dir = tempfile::tempdir()?;
 /// let store = Store::open(dir.path())?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let handle = pending.write(Scope::Shared, b"what must not be lost")?;
 /// pending.commit(Manifest::builder().state("it", handle))?;
 /// drop(store);
@@ -70,7 +69,6 @@ struct Inner {
     staging: Staging,
     publisher: Arc<Publisher>,
     report: OpenReport,
-    cleanup: ExternalizedCheckpointCleanup,
 }
 
 impl Options {
@@ -113,8 +111,8 @@ impl Options {
             relocation: self.relocation,
             last_retention: parking_lot::Mutex::default(),
         });
-        let (staging, cleanup) = (Staging::new(&publisher), self.cleanup);
-        Ok(Store(Arc::new(Inner { volume, identity, registry, staging, publisher, report, cleanup })))
+        let staging = Staging::new(&publisher);
+        Ok(Store(Arc::new(Inner { volume, identity, registry, staging, publisher, report })))
     }
 }
 
@@ -152,9 +150,13 @@ impl Store {
         &self.0.report
     }
 
-    /// The first id that no checkpoint and no attempt of this store has had.
-    #[must_use]
-    pub fn next_id(&self) -> CheckpointId {
+    /// The first id that no checkpoint and no attempt of this store has had. Another thread may begin it before:
+    /// [`begin_next`](Self::begin_next) cannot be overtaken.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` if the last id, 2^63 - 1, was used.
+    pub fn next_id(&self) -> Result<CheckpointId> {
         self.0.registry.catalog(|catalog| catalog.next_id())
     }
 
@@ -169,11 +171,33 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `is_conflict` if the id is committed; `is_invalid` if it is not above every committed one, or was begun before;
-    /// `is_poisoned` if the store must be reopened.
+    /// `is_conflict` if the id is committed, or was begun before, by another thread perhaps; `is_invalid` if it is not above
+    /// every committed one; `is_poisoned` if the store must be reopened.
     pub fn begin(&self, id: CheckpointId) -> Result<PendingCheckpoint> {
         self.0.staging.drop_outdated();
-        self.0.publisher.begin(id)
+        self.0.publisher.begin(Some(id))
+    }
+
+    /// Begins a checkpoint with the next id, like [`begin`](Self::begin). Threads that call it at once get an id each.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned` if the store must be reopened; `is_invalid` if the last id was used.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Manifest, Options};
+    ///
+    /// let store = Options::memory().open("state")?;
+    /// let pending = store.begin_next()?;
+    /// assert_eq!(pending.id().get(), 1);
+    /// pending.commit(Manifest::builder())?;
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn begin_next(&self) -> Result<PendingCheckpoint> {
+        self.0.staging.drop_outdated();
+        self.0.publisher.begin(None)
     }
 
     /// The newest valid checkpoint, or `None` if there is none. Those that were [rolled back](Self::rollback_to) are
@@ -291,7 +315,7 @@ impl Store {
     /// use piton::{Manifest, Options, Scope};
     ///
     /// let store = Options::memory().open("state")?;
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// let states = [1, 2, 3].map(|n| pending.write(Scope::Shared, &[n; 4096]).unwrap());
     /// pending.commit(Manifest::builder().state("kept", states[0].clone()))?;
     ///

@@ -4,7 +4,6 @@ use std::{path::Path, sync::Arc};
 
 use super::{Inner, Store};
 use crate::{
-    commit::PendingCheckpoint,
     disk::{is_this_host_s_and_dead, layout, root, volume::Volume},
     error::{Error, Result},
     format::source::Source,
@@ -44,7 +43,7 @@ impl Store {
     ///
     /// let dir = tempfile::tempdir()?;
     /// let store = Store::open(dir.path().join("state"))?;
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// let weights = pending.write(Scope::Shared, &[7; 5000])?;
     /// let id = pending.commit(Manifest::builder().state("weights", weights))?.id();
     ///
@@ -70,7 +69,7 @@ impl Store {
     /// ```
     /// # use piton::{Manifest, Options, Scope};
     /// # let store = Options::memory().open("state")?;
-    /// # let pending = store.begin(store.next_id())?;
+    /// # let pending = store.begin_next()?;
     /// # let weights = pending.write(Scope::Shared, &[7; 5000])?;
     /// # let id = pending.commit(Manifest::builder().state("weights", weights))?.id();
     /// store.export_with(id, "savepoint", |progress| {
@@ -116,7 +115,7 @@ impl Store {
     ///
     /// let dir = tempfile::tempdir()?;
     /// # let old = Store::open(dir.path().join("old"))?;
-    /// # let pending = old.begin(old.next_id())?;
+    /// # let pending = old.begin_next()?;
     /// # let weights = pending.write(Scope::Shared, &[7; 5000])?;
     /// # let id = pending.commit(Manifest::builder().state("weights", weights))?.id();
     /// # old.export(id, dir.path().join("savepoint"))?;
@@ -210,17 +209,6 @@ impl Store {
         imported.failures.extend(gone.err());
         registry.recheck_links();
         Ok(imported)
-    }
-
-    fn begin_next(&self) -> Result<PendingCheckpoint> {
-        loop {
-            let id = self.next_id();
-            match self.begin(id) {
-                // Somebody else has begun it.
-                Err(error) if error.is_invalid() && self.next_id() != id => {}
-                begun => return begun,
-            }
-        }
     }
 
     /// For opening another store on the same disk.

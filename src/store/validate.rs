@@ -24,7 +24,7 @@ impl Store {
     /// use piton::{Manifest, Options, Scope, Validation};
     ///
     /// let store = Options::memory().open("state")?;
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// let handle = pending.write(Scope::Shared, &[7; 5000])?;
     /// let id = pending.commit(Manifest::builder().state("weights", handle).timestamp_ms(1_700_000_000_000))?.id();
     /// let report = store.validate(id, Validation::Full)?;
@@ -73,7 +73,7 @@ impl Store {
     /// ```
     /// # use piton::{Manifest, Options};
     /// # let store = Options::memory().open("state")?;
-    /// # store.begin(store.next_id())?.commit(Manifest::builder())?;
+    /// # store.begin_next()?.commit(Manifest::builder())?;
     /// let report = store.recover_latest_validated()?;
     /// for (id, why) in &report.skipped {
     ///     eprintln!("checkpoint {id} cannot be used: {why:?}");

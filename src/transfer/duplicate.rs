@@ -51,11 +51,11 @@ impl PendingCheckpoint {
     /// ```
     /// # use piton::{Manifest, Options, Scope};
     /// # let store = Options::memory().open("state")?;
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// let shared = pending.write(Scope::Shared, &[7; 5000])?;
     /// pending.commit(Manifest::builder().state("weights", shared.clone()))?;
     ///
-    /// let pending = store.begin(store.next_id())?;
+    /// let pending = store.begin_next()?;
     /// assert!(pending.can_fast_duplicate(&shared, Scope::Exclusive));
     /// let own = pending.duplicate(&[shared], Scope::Exclusive)?.remove(0);
     /// assert_eq!(own.scope(), Some(Scope::Exclusive));
@@ -69,7 +69,10 @@ impl PendingCheckpoint {
 
 impl CheckpointStreams {
     pub(crate) fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> bool {
-        let Some(extent) = handle.extent().filter(|_| self.batch().check_open().is_ok()) else { return false };
+        let is_ours = handle.store() == Some(self.publisher().identity.store());
+        let Some(extent) = handle.extent().filter(|_| is_ours && self.batch().check_open().is_ok()) else {
+            return false;
+        };
         let publisher = self.publisher();
         let data = self.data_file(extent.file);
         let original = layout::data_file(data.id, data.lent());
@@ -81,6 +84,8 @@ impl CheckpointStreams {
 
     pub(crate) fn duplicate(&self, handles: &[StateHandle], scope: Scope) -> Result<Vec<StateHandle>> {
         self.batch().check_open()?;
+        let store = self.publisher().identity.store();
+        handles.iter().try_for_each(|handle| handle.check_store(store, DUPLICATE))?;
         let mut copies = BTreeMap::new();
         for (file, extents) in by_file(handles.iter()) {
             let copy = self.duplicate_file(file, &extents, scope).or_else(|error| self.unless_ended(error))?;
@@ -93,7 +98,7 @@ impl CheckpointStreams {
         };
         let mut copy =
             |handle: &StateHandle| match handle.extent().and_then(|extent| Some((extent, copy_of(extent.file)?))) {
-                Some((extent, file)) => StateHandle::file(Extent { file, ..*extent }),
+                Some((extent, file)) => StateHandle::file(store, Extent { file, ..*extent }),
                 None => handle.clone(),
             };
         Ok(handles.iter().map(&mut copy).collect())
@@ -104,7 +109,7 @@ impl CheckpointStreams {
     fn unless_ended(&self, error: Error) -> Result<FileId> {
         let ended = self.batch().check_open();
         if ended.is_err() {
-            self.publisher().registry.tidy(0);
+            let _ = self.publisher().registry.tidy(0);
         }
         ended.and(Err(error))
     }

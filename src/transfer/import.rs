@@ -34,6 +34,7 @@ pub enum Claim {
 }
 
 /// What [`Store::import`](crate::Store::import) did.
+#[must_use = "it says what could not be done"]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Imported {
@@ -85,12 +86,13 @@ pub(crate) fn import(
         files.push(report);
         tell(progress.add(&extents));
     }
+    let store = pending.publisher().identity.store();
     let mut content = manifest.content.clone();
     content.change_handles(|handle| {
         if let Some(extent) = handle.extent()
             && let Some(file) = taken.get(&extent.file)
         {
-            *handle = StateHandle::file(Extent { file: *file, ..*extent });
+            *handle = StateHandle::file(store, Extent { file: *file, ..*extent });
         }
     });
     // Ids of another store mean nothing here; and here it is a checkpoint to go on from.

@@ -54,6 +54,10 @@ impl Allocator {
         }
     }
 
+    pub(super) fn store(&self) -> StoreId {
+        self.store
+    }
+
     pub(super) fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }

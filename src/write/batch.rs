@@ -2,8 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    io::ErrorKind,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,32 +17,36 @@ use super::{
     unsynced::{Touched, Unsynced},
 };
 use crate::{
-    disk::{Metadata, layout, volume::Volume},
-    error::{Error, Malformed, Result},
+    disk::{layout, volume::Volume},
+    error::{Error, Result},
     format::segment::entry_end,
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
-    manifest::{FileOrigin, Lent},
     options::{Durability, Merging, Options},
-    reclaim::registry::{Adopted, Hold, Origin, Registry, not_lent},
+    reclaim::registry::{Hold, Origin, Registry},
 };
 
-/// How many segments of one pending checkpoint stay open to be synced at the commit. Beyond that the oldest is synced
-/// earlier: descriptors are few, and closing an unsynced file could hide its write error.
+/// How many segments of one pending checkpoint stay open to be synced at the commit, at most. Beyond that the oldest is
+/// synced earlier: descriptors are few, and closing an unsynced file could hide its write error.
 const MAX_UNSYNCED: usize = 64;
+/// They take at most one of so many descriptors that the process may have.
+const SHARE_OF_DESCRIPTORS: usize = 4;
 /// So many bytes may be relocated, however little is written.
 const LEAST_RELOCATION: u64 = 1 << 20;
 
 /// What every pending checkpoint of an open store needs for writing.
 #[derive(Debug)]
 pub(crate) struct WriteSettings {
-    volume: Arc<Volume>,
-    allocator: Arc<Allocator>,
+    pub(super) volume: Arc<Volume>,
+    pub(super) allocator: Arc<Allocator>,
     merging: Merging,
     /// Those that checkpoints share.
     lanes: Arc<Lanes>,
     pub(super) durability: Durability,
-    pub(super) inline_threshold: usize,
+    /// How many segments of one pending checkpoint stay open to be synced at the commit.
+    max_unsynced: usize,
+    /// Of shared and of exclusive states.
+    inline: (usize, usize),
     pub(super) write_buffer: usize,
     pub(super) max_state_size: Option<u64>,
     /// What the last checkpoint to be committed had written anew.
@@ -57,13 +59,13 @@ pub(crate) struct WriteSettings {
 #[derive(Debug)]
 pub(crate) struct Batch {
     id: CheckpointId,
-    settings: Arc<WriteSettings>,
+    pub(super) settings: Arc<WriteSettings>,
     /// `None` if every state has a segment of its own.
     lanes: Option<Arc<Lanes>>,
-    hold: Hold,
+    pub(super) hold: Hold,
     /// Set under the lock of `state`, looked at without it by writers between their writes.
     closed: AtomicBool,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Bytes of states in files.
     written: AtomicU64,
     relocated: AtomicU64,
@@ -77,17 +79,23 @@ pub(crate) struct Batch {
 type Links = HashMap<(FileId, Scope), FileId>;
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     writers: usize,
     unsynced: BTreeMap<FileId, Touched>,
-    dirs: BTreeSet<Scope>,
+    pub(super) dirs: BTreeSet<Scope>,
+}
+
+/// Follows what the process may have.
+fn max_unsynced(open_file_limit: Option<u64>) -> usize {
+    let limit = open_file_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    (limit / SHARE_OF_DESCRIPTORS).clamp(1, MAX_UNSYNCED)
 }
 
 impl State {
-    /// The oldest one that takes no more, if there are too many, for the caller to sync. It stays in the list until it is
-    /// synced: others may have to wait for that as well.
-    fn oldest(&mut self) -> Option<(Arc<Segment>, u64)> {
-        if self.unsynced.values().filter(|touched| !touched.syncing).count() <= MAX_UNSYNCED {
+    /// The oldest one that takes no more, if there are more than so many, for the caller to sync. It stays in the list until
+    /// it is synced: others may have to wait for that as well.
+    fn oldest(&mut self, max: usize) -> Option<(Arc<Segment>, u64)> {
+        if self.unsynced.values().filter(|touched| !touched.syncing).count() <= max {
             return None;
         }
         let sealed = self.unsynced.values_mut().filter(|touched| touched.segment.is_sealed() && !touched.syncing);
@@ -104,7 +112,8 @@ pub(super) struct OpenWriter(Arc<Batch>);
 impl WriteSettings {
     /// Refuses what no store can be opened with.
     pub(crate) fn check(options: &Options) -> Result<()> {
-        let Options { inline_threshold, max_inline_threshold, .. } = options;
+        let Options { inline_shared, inline_exclusive, max_inline_threshold, .. } = options;
+        let inline_threshold = inline_shared.max(inline_exclusive);
         if inline_threshold > max_inline_threshold {
             let why = format!("{inline_threshold} bytes are above the largest, {max_inline_threshold}");
             return Err(Error::invalid("set inline_threshold", why));
@@ -120,12 +129,25 @@ impl WriteSettings {
             allocator,
             merging: options.merging,
             durability: options.durability,
-            inline_threshold: options.inline_threshold,
-            write_buffer: options.write_buffer.max(options.inline_threshold),
+            max_unsynced: max_unsynced(registry.volume().disk().open_file_limit()),
+            inline: (options.inline_shared, options.inline_exclusive),
+            write_buffer: options.write_buffer.max(options.inline_shared).max(options.inline_exclusive),
             max_state_size: options.max_state_size,
             last_written: AtomicU64::new(0),
             full: AtomicBool::new(false),
         }
+    }
+
+    /// A state of this scope and of at most this many bytes travels inside its handle.
+    pub(super) fn inline_threshold(&self, scope: Scope) -> usize {
+        match scope {
+            Scope::Shared => self.inline.0,
+            Scope::Exclusive => self.inline.1,
+        }
+    }
+
+    pub(super) fn store(&self) -> StoreId {
+        self.allocator.store()
     }
 
     /// Seals these of the segments that checkpoints share.
@@ -146,7 +168,7 @@ impl Drop for WriteSettings {
             return;
         }
         self.seal();
-        self.allocator.registry().tidy(0);
+        let _ = self.allocator.registry().tidy(0);
     }
 }
 
@@ -237,9 +259,14 @@ impl Batch {
         Ok(OpenWriter(Arc::clone(self)))
     }
 
-    /// A segment for one state.
+    /// A segment for one state. If no more files can be open, those that wait for the commit are synced and closed first.
     pub(super) fn own_segment(&self, scope: Scope) -> Result<Appender> {
-        self.settings.allocator.create(scope, NO_LANE)
+        loop {
+            match self.settings.allocator.create(scope, NO_LANE) {
+                Err(error) if error.is_out_of_files() && self.sync_oldest(0)? => {}
+                created => return created,
+            }
+        }
     }
 
     /// Writes a whole state, into a lane if it may share one.
@@ -292,16 +319,16 @@ impl Batch {
                 segment.note_named();
             }
         }
-        self.sync_oldest()
+        self.sync_oldest(self.settings.max_unsynced).map(drop)
     }
 
-    /// If too many segments are open, syncs the oldest one that takes no more. If that fails it stays, and the commit
-    /// fails with it.
-    fn sync_oldest(&self) -> Result<()> {
-        let Some((segment, end)) = self.state.lock().oldest() else { return Ok(()) };
+    /// If more than so many segments are open, syncs and closes the oldest one that takes no more; whether there was one. If
+    /// that fails it stays, and the commit fails with it.
+    fn sync_oldest(&self, max: usize) -> Result<bool> {
+        let Some((segment, end)) = self.state.lock().oldest(max) else { return Ok(false) };
         let synced = segment.sync_to(end);
         let mut state = self.state.lock();
-        let Some(touched) = state.unsynced.get_mut(&segment.id()) else { return synced };
+        let Some(touched) = state.unsynced.get_mut(&segment.id()) else { return synced.map(|()| true) };
         touched.syncing = false;
         if synced.is_ok() && touched.end <= end {
             state.unsynced.remove(&segment.id());
@@ -309,7 +336,7 @@ impl Batch {
                 state.dirs.insert(segment.id().scope);
             }
         }
-        synced
+        synced.map(|()| true)
     }
 
     /// Makes a file ready for another name: complete, and what this checkpoint wrote of it durable. What others wrote of it
@@ -323,72 +350,6 @@ impl Batch {
             state.unsynced.get(&file).map(|touched| (Arc::clone(&touched.segment), touched.end))
         };
         unsynced.map_or(Ok(()), |(segment, end)| segment.sync_to(end))
-    }
-
-    /// Takes over a file that was not written here, under a name of its own: `make` puts the file there, complete and
-    /// durable but for its name, and says what it is. The states in it are referred to by this checkpoint then.
-    pub(crate) fn adopt<T>(
-        &self,
-        scope: Scope,
-        lane: u16,
-        extents: &[Extent],
-        make: impl FnOnce(&Path) -> Result<(T, FileOrigin)>,
-    ) -> Result<(FileId, T)> {
-        let Self { settings, .. } = self;
-        let mut attempt = settings.allocator.attempt(scope, lane);
-        let name = layout::segment(attempt.id);
-        let (answer, origin) = attempt.name(make)?;
-        let found = settings.volume.metadata(&name)?;
-        let found =
-            found.ok_or_else(|| Error::io("look at", &settings.volume.path(&name), ErrorKind::NotFound.into()))?;
-        let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin: None };
-        self.refer_to_adopted(attempt.id, &adopted, extents)?;
-        let id = attempt.id;
-        attempt.succeed();
-        if settings.durability == Durability::PerState {
-            settings.volume.sync_dir(layout::scope_dir(scope))?;
-        }
-        Ok((id, answer))
-    }
-
-    /// Refers to a file that stays where it is, and is not ours.
-    pub(crate) fn borrow(
-        &self,
-        from: FileId,
-        found: Metadata,
-        origin: FileOrigin,
-        extents: &[Extent],
-    ) -> Result<FileId> {
-        let attempt = self.settings.allocator.attempt(from.scope, from.lane);
-        let registry = self.hold.registry();
-        let pinned = |lent: &Lent| registry.pin_lender(&lent.by)?.ok_or_else(|| not_lent(&lent.by));
-        let pin = origin.lent.as_ref().map(pinned).transpose()?;
-        let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin };
-        self.refer_to_adopted(attempt.id, &adopted, extents)?;
-        let id = attempt.id;
-        attempt.succeed();
-        Ok(id)
-    }
-
-    /// Refers to more states of a file that was adopted before.
-    pub(crate) fn adopt_more(&self, id: FileId, extents: &[Extent]) -> Result<()> {
-        let _state = self.state.lock();
-        self.check_open()?;
-        self.hold.adopt_more(id, extents).map_err(|extent| self.contradicted(&extent))
-    }
-
-    fn refer_to_adopted(&self, id: FileId, adopted: &Adopted, extents: &[Extent]) -> Result<()> {
-        let mut state = self.state.lock();
-        self.check_open()?;
-        if adopted.origin.lent.is_none() {
-            state.dirs.insert(id.scope);
-        }
-        self.hold.adopt(id, adopted, extents).map_err(|extent| self.contradicted(&extent))
-    }
-
-    fn contradicted(&self, extent: &Extent) -> Error {
-        let path = self.settings.volume.path(layout::segment(extent.file));
-        Malformed::new(extent.offset, "two different states are said to be here").at("take over", &path)
     }
 
     /// Refers to states of others, unless the pending checkpoint has ended: nobody would let go of them again.
@@ -405,7 +366,8 @@ impl Batch {
 
     /// A state that cannot be referred to.
     pub(crate) fn unknown(&self, extent: Extent, what: &str) -> Error {
-        let operation = format!("{what} checkpoint {}: state {}", self.id, StateHandle::file(extent));
+        let operation =
+            format!("{what} checkpoint {}: state {}", self.id, StateHandle::file(self.settings.store(), extent));
         Error::not_found(operation, "no checkpoint refers to it, or it is damaged; write it anew")
     }
 
@@ -437,6 +399,14 @@ impl Batch {
         drop(state);
         self.seal_own_lanes();
         Ok(Unsynced { segments, dirs })
+    }
+
+    /// Takes a [`seal`](Self::seal) back: the checkpoint goes on as it was.
+    pub(crate) fn unseal(&self, unsynced: Unsynced) {
+        let mut state = self.state.lock();
+        state.unsynced.extend(unsynced.segments);
+        state.dirs.extend(unsynced.dirs);
+        self.closed.store(false, Ordering::Release);
     }
 
     /// Ends writing for an abort: writers that are still open fail from now on.

@@ -88,7 +88,7 @@ impl Lanes {
         lease.appender = Some(appender);
         drop(lease);
         if sealed {
-            self.allocator.registry().tidy(0);
+            let _ = self.allocator.registry().tidy(0);
         }
         accepted.map(|()| (extent, segment))
     }
@@ -110,7 +110,7 @@ impl Lanes {
             if !sealed || !error.is_no_space() {
                 return Err(error);
             }
-            self.allocator.registry().tidy(0);
+            let _ = self.allocator.registry().tidy(0);
             self.allocator.create(scope, lane)
         })
     }

@@ -7,7 +7,7 @@
 //! or by a lane ([`lanes`]), which lends it for one append at a time; the loan is a guard, so that an error or a panic
 //! in it seals the segment and gives the lane back. [`segment::Segment`] is what everybody else has of it: how far it is
 //! written, how far it is durable. A [`batch::Batch`] is the write side of one pending checkpoint, shared by its writers:
-//! which segments it touched, how many writers are open; [`unsynced`] is what of that must be durable before the manifest. [`allocator::Allocator`] numbers and creates the segments of an
+//! which segments it touched, how many writers are open; [`adopt`] takes files into it that were not written here; [`unsynced`] is what of that must be durable before the manifest. [`allocator::Allocator`] numbers and creates the segments of an
 //! open store.
 //!
 //! # Where a state goes
@@ -48,6 +48,7 @@
 //! sync fails, nothing in it that was not durable before ever is: every checkpoint with such a state fails, the segment
 //! takes no more, and it is not synced again.
 
+mod adopt;
 pub(crate) mod allocator;
 pub(crate) mod batch;
 mod lanes;

@@ -26,7 +26,7 @@ use crate::{
 /// use piton::{Manifest, Options, Scope};
 ///
 /// let store = Options::memory().open("state")?;
-/// let pending = store.begin(store.next_id())?;
+/// let pending = store.begin_next()?;
 /// let mut writer = pending.writer(Scope::Exclusive)?;
 /// for line in ["one", "two"] {
 ///     writeln!(writer, "{line}").unwrap();
@@ -69,7 +69,7 @@ impl StateWriter {
     /// Those of the file system. After a failed sync the state is lost; it is never synced again.
     pub fn sync(&mut self) -> Result<()> {
         self.attempt(|writer| {
-            if writer.position > writer.settings().inline_threshold as u64 {
+            if writer.position > writer.settings().inline_threshold(writer.scope) as u64 {
                 writer.spill()?;
             }
             writer.segment.as_ref().map_or(Ok(()), Appender::sync)
@@ -98,12 +98,13 @@ impl StateWriter {
         if let Some(mut segment) = self.segment.take() {
             let extent = segment.complete(batch.id())?;
             batch.accept_own(&extent, segment, self.origin)?;
-            return Ok(StateHandle::file(extent));
+            return Ok(StateHandle::file(self.settings().store(), extent));
         }
-        if self.buffer.len() <= self.settings().inline_threshold {
+        if self.buffer.len() <= self.settings().inline_threshold(self.scope) {
             return Ok(StateHandle::inline(&self.buffer));
         }
-        batch.append(self.scope, &self.buffer, self.origin).map(StateHandle::file)
+        let extent = batch.append(self.scope, &self.buffer, self.origin)?;
+        Ok(StateHandle::file(self.settings().store(), extent))
     }
 
     fn settings(&self) -> &WriteSettings {
@@ -121,7 +122,7 @@ impl StateWriter {
             self.ticket.batch().note_failed(error);
             self.buffer = Vec::new();
             self.segment = None;
-            self.ticket.batch().hold().registry().tidy(0);
+            let _ = self.ticket.batch().hold().registry().tidy(0);
         })
     }
 
@@ -192,7 +193,7 @@ impl Drop for StateWriter {
         let segment = self.segment.take().filter(|_| !self.ticket.batch().hold().registry().is_in_child());
         if let Some(segment) = segment {
             drop(segment);
-            self.ticket.batch().hold().registry().tidy(0);
+            let _ = self.ticket.batch().hold().registry().tidy(0);
         }
     }
 }

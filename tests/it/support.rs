@@ -47,12 +47,12 @@ pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
 
 /// Commits one checkpoint with these states, all new and shared, under their positions as names.
 pub(crate) fn commit_states(store: &Store, states: &[Vec<u8>]) -> Result<Checkpoint> {
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let manifest = write_states(&pending, states)?
         .into_iter()
         .enumerate()
         .fold(Manifest::builder(), |manifest, (n, handle)| manifest.state(n.to_string(), handle));
-    pending.commit(manifest)
+    Ok(pending.commit(manifest)?)
 }
 
 pub(crate) fn write_states(pending: &PendingCheckpoint, states: &[Vec<u8>]) -> Result<Vec<StateHandle>> {

@@ -35,7 +35,7 @@ fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// Everything that changes a store, by the name of the verb; each is refused.
 fn every_change_is_refused(store: &Store) {
-    let commit = || store.begin(store.next_id())?.commit(Manifest::builder()).map(drop);
+    let commit = || store.begin_next()?.commit(Manifest::builder()).map(drop).map_err(piton::Error::from);
     let verbs: [(&str, piton::Result<()>); 8] = [
         ("commit", commit()),
         ("prune", store.prune(1).map(drop)),
@@ -87,7 +87,7 @@ fn writer_refuses_every_change_once_a_directory_was_exchanged_and_touches_nothin
         for seed in 1..=3 {
             commit_states(&store, &[bytes(seed, 5000)]).unwrap();
         }
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let handle = pending.write(Scope::Shared, &bytes(4, 5000)).unwrap();
         exchange(dir.path());
         let before = content(dir.path());

@@ -63,7 +63,7 @@ fn part_of_a_child_that_tries_everything() {
     for seed in 1..=2 {
         commit_states(&store, &[bytes(seed, 5000)]).unwrap();
     }
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let handle = pending.write(Scope::Shared, &bytes(3, 5000)).unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
     std::io::Write::write_all(&mut writer, &bytes(9, 3_000_000)).unwrap();
@@ -74,7 +74,7 @@ fn part_of_a_child_that_tries_everything() {
             assert!(error.to_string().contains("child"), "{error}");
         };
         let id = CheckpointId::new(1).unwrap();
-        refused(in_child.begin(in_child.next_id()).map(drop).unwrap_err());
+        refused(in_child.begin_next().map(drop).unwrap_err());
         refused(in_child.prune(1).map(drop).unwrap_err());
         refused(in_child.forget(id).map(drop).unwrap_err());
         refused(in_child.pin(id).unwrap_err());
@@ -84,7 +84,7 @@ fn part_of_a_child_that_tries_everything() {
         refused(in_child.clone().close().unwrap_err());
         refused(pending.write(Scope::Shared, &bytes(4, 5000)).map(drop).unwrap_err());
         refused(writer_in_child.finish().map(drop).unwrap_err());
-        refused(pending.commit(Manifest::builder().state("0", handle)).map(drop).unwrap_err());
+        refused(pending.commit(Manifest::builder().state("0", handle)).unwrap_err().into_error());
         // What is there can be read.
         assert_eq!(read_states(&in_child.latest().unwrap().unwrap()).unwrap()[0].1, bytes(2, 5000));
         drop(in_child);
@@ -116,7 +116,7 @@ fn part_of_a_child_that_drops_everything() {
     let dir = dir();
     let store = Store::open(&dir).unwrap();
     let first = commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let handle = pending.write(Scope::Shared, &bytes(2, 5000)).unwrap();
     let mut streamed = pending.writer(Scope::Shared).unwrap();
     std::io::Write::write_all(&mut streamed, &bytes(3, 3_000_000)).unwrap();

@@ -83,7 +83,7 @@ fn ten_thousand_first_updates_race_with_looks_and_prunes_and_none_is_taken_for_d
             });
         }
         for round in 0..10_000_u64 {
-            let checkpoint = store.begin(store.next_id()).unwrap().commit(Manifest::builder()).unwrap();
+            let checkpoint = store.begin_next().unwrap().commit(Manifest::builder()).unwrap();
             if round % 2 == 0 {
                 store.pin(checkpoint.id()).unwrap();
                 store.unpin(checkpoint.id()).unwrap();

@@ -1,11 +1,22 @@
 //! Other users, and what the operating system says of this process: rights, limits, names. What is fenced off here: a
 //! member of the group could not take the lock, whatever the umask said.
 
-use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Command,
+};
 
-use piton::Store;
+use piton::{
+    Merging, Options, Store,
+    testing::{Call, Fault, SimDisk},
+};
 
-use crate::support::{bytes, commit_states};
+use crate::support::{ROOT, bytes, commit_states, read_states};
+
+const EINTR: i32 = 4;
+const EACCES: Option<i32> = Some(13);
+const EMFILE: Option<i32> = Some(24);
 
 /// Runs a part of this file in a process of its own, under a shell that prepares it.
 fn after(prepare: &str, part: &str, dir: &Path) -> String {
@@ -54,4 +65,121 @@ fn part_that_writes_a_store() {
     let store = Store::open(dir().join("state")).unwrap();
     commit_states(&store, &[bytes(1, 5000)]).unwrap();
     store.pin(store.checkpoint_ids()[0]).unwrap();
+}
+
+#[test]
+fn few_descriptors_are_enough_for_any_number_of_states() {
+    let dir = tempfile::tempdir().unwrap();
+    after("ulimit -n 64", "part_that_writes_many_states_in_files_of_their_own", dir.path());
+    let store = Store::open(dir.path().join("state")).unwrap();
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap().len(), 500);
+}
+
+#[test]
+#[ignore = "the tests of this file run it, in a process of its own"]
+fn part_that_writes_many_states_in_files_of_their_own() {
+    let store = Options::new().merging(Merging::Off).open(dir().join("state")).unwrap();
+    // The engine has some open as well.
+    let _others: Vec<_> = (0..40).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+    commit_states(&store, &(0..500).map(|seed| bytes(seed, 2000)).collect::<Vec<_>>()).unwrap();
+}
+
+#[test]
+fn newest_checkpoint_is_not_passed_over_for_want_of_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("state")).unwrap();
+    for seed in 1..=3 {
+        commit_states(&store, &[bytes(seed, 5000)]).unwrap();
+    }
+    store.close().unwrap();
+    after("ulimit -n 32", "part_that_recovers_without_descriptors", dir.path());
+}
+
+#[test]
+#[ignore = "the tests of this file run it, in a process of its own"]
+fn part_that_recovers_without_descriptors() {
+    let store = Store::open(dir().join("state")).unwrap();
+    let reader = Options::new().open_read_only(dir().join("state")).unwrap();
+    let others: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    assert_eq!(store.recover_latest_validated().unwrap_err().raw_os_error(), EMFILE);
+    assert_eq!(store.latest().unwrap_err().raw_os_error(), EMFILE);
+    assert_eq!(store.prune(1).unwrap_err().raw_os_error(), EMFILE);
+    assert_eq!(reader.latest().unwrap_err().raw_os_error(), EMFILE);
+    assert_eq!(reader.recover_latest_validated().unwrap_err().raw_os_error(), EMFILE);
+    drop(others);
+    assert!(store.damaged().is_empty());
+    let newest = store.checkpoint_ids().last().copied();
+    assert_eq!((store.checkpoint_ids().len(), store.recover_latest_validated().unwrap().chosen), (3, newest));
+}
+
+#[test]
+fn newest_checkpoint_is_not_passed_over_for_want_of_rights() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let root = dir.path().join("state");
+    for seed in 1..=2 {
+        let store = Store::open(&root).unwrap();
+        commit_states(&store, &[bytes(seed, 5000)]).unwrap();
+    }
+    let mut segments: Vec<_> = std::fs::read_dir(root.join("shared")).unwrap().map(|e| e.unwrap().path()).collect();
+    segments.sort();
+    std::fs::set_permissions(segments.last().unwrap(), PermissionsExt::from_mode(0o000)).unwrap();
+    if std::fs::File::open(segments.last().unwrap()).is_err() {
+        // Not the superuser: this process will do.
+        return check_rights(&root);
+    }
+    let nobody = 65534;
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["around::shared_with_others::part_that_may_not_read_the_newest", "--exact", "--ignored"])
+        .env("PITON_DIR", dir.path())
+        .uid(nobody)
+        .status();
+    // Where that user may not even start the test there is nothing to see.
+    assert!(status.is_err() || status.unwrap().success());
+}
+
+#[test]
+#[ignore = "the tests of this file run it, in a process of its own"]
+fn part_that_may_not_read_the_newest() {
+    check_rights(&dir().join("state"));
+}
+
+fn check_rights(root: &Path) {
+    let reader = Options::new().open_read_only(root).unwrap();
+    let newest = reader.checkpoint_ids().unwrap().last().copied().unwrap();
+    assert_eq!(reader.recover_latest_validated().unwrap_err().raw_os_error(), EACCES);
+    let read = reader.checkpoint(newest).and_then(|found| read_states(&found));
+    assert_eq!(read.unwrap_err().raw_os_error(), EACCES);
+}
+
+#[test]
+fn limit_on_the_size_of_files_is_an_error_and_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // In blocks of 1 KiB or of 512 bytes, as the shell has it: 100 to 200 KiB.
+    after("ulimit -f 200; trap '' XFSZ", "part_that_writes_too_much_into_one_file", dir.path());
+    let store = Store::open(dir.path().join("state")).unwrap();
+    assert_eq!(store.checkpoint_ids().len(), 2);
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(2, 5000));
+}
+
+#[test]
+#[ignore = "the tests of this file run it, in a process of its own"]
+fn part_that_writes_too_much_into_one_file() {
+    let store = Store::open(dir().join("state")).unwrap();
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let error = commit_states(&store, &[bytes(9, 3_000_000)]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(27), "EFBIG: {error}");
+    commit_states(&store, &[bytes(2, 5000)]).unwrap();
+}
+
+#[test]
+fn writes_that_a_signal_interrupts_are_repeated() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
+    for nth in 1..=4 {
+        disk.fail_nth(Call::WriteAt, nth, Fault::Error(EINTR));
+        commit_states(&store, &[bytes(nth, 5000), bytes(nth, 3_000_000)]).unwrap();
+    }
+    assert_eq!(store.checkpoint_ids().len(), 4);
+    read_states(&store.latest().unwrap().unwrap()).unwrap();
 }

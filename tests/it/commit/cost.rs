@@ -17,7 +17,7 @@ const MAX_UNSYNCED: u64 = 64;
 
 /// Commits `new` states, of which half are exclusive, and names all of the checkpoint before that are in files.
 fn commit(store: &Store, disk: &SimDisk, new: u64) {
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut manifest = Manifest::builder();
     for (name, handle) in store.latest().unwrap().iter().flat_map(|latest| latest.manifest().states()) {
         if !handle.is_inline() {
@@ -28,7 +28,7 @@ fn commit(store: &Store, disk: &SimDisk, new: u64) {
         let scope = if n.is_multiple_of(2) { Scope::Shared } else { Scope::Exclusive };
         let id = pending.id();
         manifest = manifest.state(format!("{id}-{n}"), pending.write(scope, &bytes(n, 4096)).unwrap());
-        manifest = manifest.state(format!("{id}-{n}-inline"), pending.write(scope, &bytes(n, 100)).unwrap());
+        manifest = manifest.state(format!("{id}-{n}-inline"), pending.write(scope, &bytes(n, 64)).unwrap());
     }
     let synced = disk.count(Call::SyncData);
     pending.commit(manifest).unwrap();
@@ -62,7 +62,7 @@ fn automatic_retention_costs_no_sync() {
     let store = Options::new().disk(disk.clone()).retain(2).merging(Merging::Off).open(ROOT).unwrap();
     for round in 0..6 {
         let (files, dirs) = syncs(&disk);
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let state = pending.write(Scope::Shared, &bytes(round, 4096)).unwrap();
         pending.commit(Manifest::builder().state("s", state)).unwrap();
         assert_eq!(syncs(&disk), (files + 2, dirs + 2), "round {round}");
@@ -83,7 +83,7 @@ fn beginning_reusing_and_reading_sync_nothing() {
     let latest = store.latest().unwrap().unwrap();
     read_states(&latest).unwrap();
     let handles: Vec<_> = latest.manifest().states().map(|(_, handle)| handle.clone()).collect();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     assert_eq!(pending.reuse(&handles).unwrap(), handles);
     drop(pending);
     assert_eq!(syncs(&disk), before);
@@ -92,7 +92,7 @@ fn beginning_reusing_and_reading_sync_nothing() {
 /// Commits so many new states of 4 KiB, written by so many threads; returns file syncs and directory syncs.
 fn commit_merged(store: &Store, disk: &SimDisk, states: u64, threads: u64) -> (u64, u64) {
     let before = syncs(disk);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let state = bytes(7, 4096);
     let handles: Vec<_> = std::thread::scope(|scope| {
         let write = || (0..states / threads).map(|_| pending.write(Scope::Shared, &state).unwrap()).collect::<Vec<_>>();
@@ -146,8 +146,8 @@ fn writes_and_descriptors_of_a_thousand_states_are_few() {
 fn checkpoint_that_shares_a_segment_with_one_that_was_synced_meanwhile_costs_no_second_sync() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
-    let first = store.begin(store.next_id()).unwrap();
-    let second = store.begin(store.next_id()).unwrap();
+    let first = store.begin_next().unwrap();
+    let second = store.begin_next().unwrap();
     let manifests = [&first, &second].map(|pending| {
         Manifest::builder().state("s", pending.write(Scope::Shared, &bytes(pending.id().get(), 5000)).unwrap())
     });
@@ -164,7 +164,7 @@ fn checkpoint_that_shares_a_segment_with_one_that_was_synced_meanwhile_costs_no_
 fn many_segments_of_one_checkpoint_do_not_use_up_the_descriptors() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).segment_size(10_000).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let before = syncs(&disk).0;
     let manifest = (0..300_u64).fold(Manifest::builder(), |manifest, n| {
         let scope = if n.is_multiple_of(3) { Scope::Exclusive } else { Scope::Shared };

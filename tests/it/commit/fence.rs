@@ -21,7 +21,7 @@ fn stalled() -> (SimDisk, Store, Store) {
 #[test]
 fn stalled_writer_is_fenced_and_cannot_publish_forget_or_close() {
     let (_, first, second) = stalled();
-    let pending = first.begin(first.next_id()).unwrap();
+    let pending = first.begin_next().unwrap();
     pending.write(Scope::Shared, &bytes(2, 5000)).unwrap();
     let error = pending.commit(Manifest::builder()).unwrap_err();
     assert!(error.is_fenced() && !error.is_indeterminate() && error.to_string().contains("generation 2"), "{error}");
@@ -53,7 +53,7 @@ fn commit_whose_last_look_at_the_identity_fails_reports_no_success() {
     disk.fail_nth(Call::Open, 2, Fault::Error(5));
     let error = commit_states(&first, &[bytes(1, 5000)]).unwrap_err();
     assert!(error.is_indeterminate(), "{error}");
-    assert!(first.begin(first.next_id()).unwrap_err().is_poisoned());
+    assert!(first.begin_next().unwrap_err().is_poisoned());
     drop(first);
     read_states(&open(&disk).unwrap().latest().unwrap().unwrap()).unwrap();
 }
@@ -75,7 +75,7 @@ fn lock_is_held_as_long_as_anybody_can_write_or_read() {
     let store = open(&disk).unwrap();
     let checkpoint = commit_states(&store, &[bytes(1, 5000)]).unwrap();
     let view = checkpoint.read(checkpoint.manifest().state("0").unwrap()).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     drop(store);
     assert!(open(&disk).unwrap_err().is_locked());
     drop(pending);

@@ -20,9 +20,9 @@ use crate::support::{
 fn lower_id_is_refused_when_a_higher_one_is_committed_while_it_syncs() {
     let disk = HookedDisk::new();
     let store = disk.open();
-    let lower = store.begin(store.next_id()).unwrap();
+    let lower = store.begin_next().unwrap();
     let handle = lower.write(Scope::Shared, &bytes(1, 5000)).unwrap();
-    let higher = store.begin(store.next_id()).unwrap();
+    let higher = store.begin_next().unwrap();
     set(&disk.before_data_sync, move || drop(higher.commit(Manifest::builder()).unwrap()));
     let error = lower.commit(Manifest::builder().state("s", handle)).unwrap_err();
     assert!(error.is_invalid() && !error.is_indeterminate(), "{error}");
@@ -33,7 +33,7 @@ fn lower_id_is_refused_when_a_higher_one_is_committed_while_it_syncs() {
 fn lower_id_is_refused_before_anything_is_synced() {
     let disk = HookedDisk::new();
     let store = disk.open();
-    let lower = store.begin(store.next_id()).unwrap();
+    let lower = store.begin_next().unwrap();
     lower.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     commit_states(&store, &[]).unwrap();
     let syncs = disk.disk.count(piton::testing::Call::SyncData);
@@ -45,7 +45,7 @@ fn lower_id_is_refused_before_anything_is_synced() {
 fn taken_over_before_the_manifest_is_published_a_commit_is_fenced() {
     let disk = HookedDisk::new();
     let store = disk.open();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     let other = disk.clone();
     set(&disk.before_data_sync, move || drop(take_over(&other)));
@@ -86,7 +86,7 @@ fn taken_over_while_it_forgets_a_writer_leaves_the_data_alone() {
 fn taken_over_while_it_raises_the_floor_a_stalled_writer_does_not_bring_its_generation_back() {
     let disk = HookedDisk::new();
     let store = disk.open();
-    drop(store.begin(store.next_id()).unwrap());
+    drop(store.begin_next().unwrap());
     let other = disk.clone();
     // After the temporary identity was written, before it is renamed.
     set(&disk.before_data_sync, move || drop(take_over(&other)));
@@ -102,14 +102,14 @@ fn newest_checkpoint_that_is_forgotten_while_it_is_opened_is_replaced_by_its_suc
     let first = commit_states(&store, &[]).unwrap().id();
     let other = store.clone();
     set(&disk.before_open_of_a_manifest, move || drop(commit_states(&other, &[]).unwrap()));
-    assert_eq!(store.latest().unwrap().unwrap().id(), first.next());
+    assert_eq!(store.latest().unwrap().unwrap().id(), first.next().unwrap());
     assert!(store.damaged().is_empty() && store.checkpoint(first).unwrap_err().is_not_found());
 }
 
 #[test]
 fn writer_fails_fast_once_its_checkpoint_has_ended() {
     let store = HookedDisk::new().open();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
     drop(pending);
     let error = io::Write::write_all(&mut writer, b"too late").unwrap_err();
@@ -120,7 +120,7 @@ fn writer_fails_fast_once_its_checkpoint_has_ended() {
 fn file_that_the_ended_checkpoint_does_not_take_is_removed() {
     let disk = HookedDisk::new();
     let store = Options::new().disk(disk.clone()).durability(piton::Durability::PerState).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
     io::Write::write_all(&mut writer, &bytes(1, 2_000_000)).unwrap();
     // The abort falls between the check and the hand-over: into the write of the trailer.
@@ -134,7 +134,7 @@ fn state_that_the_ended_checkpoint_does_not_take_is_dead_bytes_and_the_lane_goes
     let disk = HookedDisk::new();
     let store = disk.open();
     let kept = commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let writer = {
         let mut writer = pending.writer(Scope::Shared).unwrap();
         io::Write::write_all(&mut writer, &bytes(2, 3000)).unwrap();
@@ -157,7 +157,7 @@ fn state_that_the_ended_checkpoint_does_not_take_is_dead_bytes_and_the_lane_goes
 fn disk_is_told_early_of_what_is_complete_each_byte_once() {
     let disk = HookedDisk::new();
     let store = disk.open();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     (0..200).for_each(|n| drop(pending.write(Scope::Shared, &bytes(n, 30_000)).unwrap()));
     let hinted = disk.hinted.lock().unwrap().clone();
     assert_eq!(hinted.len(), 5, "after each MiB of 6,000,000 bytes: {hinted:?}");
@@ -172,7 +172,7 @@ fn panic_of_the_disk_while_a_manifest_is_published_leaves_its_data_to_the_next_o
     set(&disk.before_sync_of_manifests, || panic!("the disk's own bug"));
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commit_states(&store, &[bytes(1, 5000)])));
     assert!(panicked.is_err());
-    assert!(store.begin(store.next_id()).unwrap_err().is_poisoned(), "the manifest may be there or not");
+    assert!(store.begin_next().unwrap_err().is_poisoned(), "the manifest may be there or not");
     drop(store);
     let store = disk.open();
     assert!(store.damaged().is_empty());
@@ -184,7 +184,7 @@ fn panic_of_the_disk_in_the_middle_of_an_append_costs_the_segment_and_nothing_el
     let disk = HookedDisk::new();
     let store = disk.open();
     let kept = commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     set(&disk.before_write, || panic!("the disk's own bug"));
     let panicked =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pending.write(Scope::Shared, &bytes(2, 3000))));

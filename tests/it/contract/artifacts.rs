@@ -133,12 +133,12 @@ fn digest_that_one_checkpoint_has_wrong_is_no_damage_of_others_with_the_same_sta
         let operator = OperatorState { partitions: [(0, partition)].into(), ..OperatorState::default() };
         Manifest::builder().operator("o", operator)
     };
-    store.begin(store.next_id()).unwrap().commit(wrong(handle.clone())).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    store.begin_next().unwrap().commit(wrong(handle.clone())).unwrap();
+    let pending = store.begin_next().unwrap();
     let inline = pending.write(Scope::Shared, b"inline").unwrap();
     pending.commit(wrong(inline)).unwrap();
     assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(ID));
     assert_eq!(store.latest().unwrap().unwrap().id(), ID, "what was found is remembered");
     assert_eq!(store.damaged().len(), 2);
-    assert!(store.begin(store.next_id()).unwrap().reuse(&[handle]).is_ok());
+    assert!(store.begin_next().unwrap().reuse(&[handle]).is_ok());
 }

@@ -56,7 +56,7 @@ fn contracts_are_dyn_compatible() {
     type Dyn<R, S> = dyn SnapshotStrategy<Resources = R, State = S>;
     let storage: Box<dyn CheckpointStorage> = Box::new(MemoryStorage::default());
     let store = storage.open().unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let (by_id, artifacts): (Box<dyn CheckpointStore>, Box<dyn Checkpointer>) =
         (Box::new(store.clone()), Box::new(store.clone()));
     let streams: Box<dyn CheckpointStreamFactory> = Box::new(pending.streams());
@@ -79,8 +79,8 @@ fn default_of_the_newest_passes_over_damage_and_tells_it_if_there_is_nothing_els
         fn vnode_count(&self) -> u16 {
             256
         }
-        fn next_id(&self) -> CheckpointId {
-            CheckpointId::new(self.0 + 1).unwrap()
+        fn next_id(&self) -> Result<CheckpointId> {
+            Ok(CheckpointId::new(self.0 + 1).unwrap())
         }
         fn save_with_state(&self, _: &Manifest, _: Option<&[&[u8]]>) -> Result<()> {
             unreachable!()

@@ -128,9 +128,9 @@ impl CheckpointStore for Toy {
         256
     }
 
-    fn next_id(&self) -> CheckpointId {
+    fn next_id(&self) -> Result<CheckpointId> {
         let inner = self.0.lock().unwrap();
-        inner.used.last().map_or(CheckpointId::FIRST, |last| last.next())
+        Ok(inner.used.last().map_or(CheckpointId::FIRST, |last| last.next().unwrap()))
     }
 
     fn update_manifest(&self, manifest: &Manifest) -> Result<()> {

@@ -38,7 +38,7 @@ fn run_past_errors(disk: &SimDisk, notes: &mut Notes, fault: Fault) -> Vec<Error
     for round in 1..=CHECKPOINTS {
         if let Err(error) = step(&store, round, notes) {
             assert_is(&error, fault);
-            let again = store.begin(store.next_id());
+            let again = store.begin_next();
             let must_reopen = error.is_indeterminate() || again.as_ref().is_err_and(Error::is_poisoned);
             assert!(must_reopen || again.is_ok(), "{error}, then {again:?}");
             drop(again);

@@ -187,7 +187,7 @@ fn check_works(disk: &SimDisk, store: Store, model: &mut Model, what: &str) {
         names.iter().filter_map(|entry| stem(&entry.name, ".update")).all(|name| manifests.contains(&name)),
         "{what}"
     );
-    let next = Save(store.next_id().get());
+    let next = Save(store.next_id().unwrap().get());
     act(&store, next).unwrap();
     settle(&store, &mut model.after(next), None, what);
 }

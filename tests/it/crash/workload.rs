@@ -66,7 +66,7 @@ pub(crate) fn run(store: &Store, notes: &mut Notes) -> Result<()> {
 
 /// One checkpoint: written, and then committed or aborted; and once, older ones are pruned.
 pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let previous = store.latest()?;
     let mut manifest = Manifest::builder().metadata("round", round.to_string());
     let mut content = Content::new();

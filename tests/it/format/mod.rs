@@ -76,7 +76,7 @@ fn with_everything(manifest: ManifestBuilder, pending: &PendingCheckpoint) -> Ma
 fn write_fixture(root: &Path) {
     let store = Options::new().write_buffer(4096).open(root).unwrap();
     for n in 1..=2 {
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let mut manifest =
             Manifest::builder().timestamp_ms(1_700_000_000_000 + n).metadata("note", format!("round {n}"));
         if let Some(first) = store.latest().unwrap() {

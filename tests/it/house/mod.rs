@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("format", &["error", "handle", "id", "manifest"]),
     ("disk", &["error", "id"]),
     ("outcome", &["manifest"]),
-    ("options", &["disk", "manifest", "outcome"]),
+    ("options", &["disk", "id", "manifest"]),
     ("identity", &["disk", "error", "format", "id"]),
     ("manifests", &["disk", "error", "format", "id", "identity", "manifest"]),
     ("reclaim", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options", "outcome"]),

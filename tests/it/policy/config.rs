@@ -214,8 +214,8 @@ fn store_of_a_configuration_is_opened_as_it_says() {
     });
     for (outcome, left) in [(piton::JobOutcome::Cancelled, 1), (piton::JobOutcome::Finished, 0)] {
         let store = config.open_store().unwrap();
-        store.begin(store.next_id()).unwrap().commit(piton::Manifest::builder()).unwrap();
-        store.finish(outcome).unwrap();
+        store.begin_next().unwrap().commit(piton::Manifest::builder()).unwrap();
+        let _ = store.end_job(outcome, config.externalized_checkpoint_cleanup()).unwrap();
         assert_eq!(config.open_store().unwrap().checkpoint_ids().len(), left);
     }
 }
@@ -224,7 +224,7 @@ fn store_of_a_configuration_is_opened_as_it_says() {
 fn storage_that_no_store_can_be_opened_with_does_not_validate() {
     let rows: [Storage; 4] = [
         MemoryStorage { max_state_size: 0, directory: None }.into(),
-        FilesystemStorage { inline_threshold: 1 << 40, ..FilesystemStorage::new("/s") }.into(),
+        FilesystemStorage { inline_threshold: Some(1 << 40), ..FilesystemStorage::new("/s") }.into(),
         FilesystemStorage::new("").into(),
         CustomStorage::new("mine", "", std::sync::Arc::new(MemoryDisk::new())).into(),
     ];

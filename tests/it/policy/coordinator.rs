@@ -396,7 +396,7 @@ fn end_of_the_job_applies_the_configuration_whatever_the_store_was_opened_with()
         finish(&mut coordinator, id(1), 110);
         tick(&mut coordinator, 200);
         write(&coordinator, id(2), 5);
-        let report = coordinator.finish(outcome).unwrap();
+        let report = coordinator.end_job(outcome, config.externalized_checkpoint_cleanup()).unwrap();
         assert_eq!(report.checkpoints.len(), 1 - left);
         let store = Options::new().disk(disk).open(ROOT).unwrap();
         assert_eq!((store.checkpoint_ids().len(), store.usage().logical_files), (left, 2 * left as u64));

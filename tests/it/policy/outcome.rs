@@ -29,7 +29,7 @@ const ROWS: [(Cleanup, JobOutcome, bool); 12] = [
 ];
 
 fn commit(store: &piton::Store, kind: CheckpointKind) -> piton::CheckpointId {
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let state = pending.write(piton::Scope::Shared, &[7; 5000]).unwrap();
     pending.commit(Manifest::builder().kind(kind).state("it", state)).unwrap().id()
 }
@@ -40,12 +40,12 @@ fn checkpoints_stay_as_the_rule_says_and_savepoints_and_pinned_ones_always() {
         assert_eq!(cleanup.keeps(outcome, Checkpoint), stays, "{cleanup:?} {outcome:?}");
         assert!(cleanup.keeps(outcome, Savepoint), "{cleanup:?} {outcome:?}");
 
-        let options = Options::new().disk(SimDisk::new()).externalized_checkpoint_cleanup(cleanup);
+        let options = Options::new().disk(SimDisk::new());
         let store = options.clone().open(ROOT).unwrap();
         let (first, savepoint) = (commit(&store, Checkpoint), commit(&store, Savepoint));
         let (pinned, last) = (commit(&store, Checkpoint), commit(&store, Checkpoint));
         store.pin(pinned).unwrap();
-        let report = store.finish(outcome).unwrap();
+        let report = store.end_job(outcome, cleanup).unwrap();
         assert_eq!(report.checkpoints, if stays { vec![] } else { vec![first, last] }, "{cleanup:?} {outcome:?}");
         assert!(report.failures.is_empty() && report.files == 0, "the others share the file: {report:?}");
 
@@ -55,7 +55,7 @@ fn checkpoints_stay_as_the_rule_says_and_savepoints_and_pinned_ones_always() {
         assert!(store.open_report().removed.is_empty(), "{:?}", store.open_report());
         assert_eq!(store.usage().logical_files, left.len() as u64);
         // Ids of what is gone are not given out again.
-        assert_eq!(store.next_id().get(), 5);
+        assert_eq!(store.next_id().unwrap().get(), 5);
     }
 }
 
@@ -71,7 +71,7 @@ fn what_is_not_known_to_be_no_savepoint_stays() {
     disk.damage(&path, |bytes| bytes[40] ^= 1).unwrap();
     let store = options.clone().open(ROOT).unwrap();
     assert!(store.checkpoint(damaged).unwrap_err().is_corrupt());
-    store.finish(Finished).unwrap();
+    let _ = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
     assert_eq!(options.open(ROOT).unwrap().checkpoint_ids(), [damaged]);
 }
 
@@ -82,12 +82,12 @@ fn checkpoint_that_another_process_reads_stays_at_the_end() {
     commit(&store, Checkpoint);
     let read = commit(&store, Checkpoint);
     let reader = options.clone().open_read_only(ROOT).unwrap().checkpoint(read).unwrap();
-    let report = store.finish(Finished).unwrap();
+    let report = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
     assert_eq!((report.checkpoints.len(), report.in_use), (1, vec![read]));
     let store = options.clone().open(ROOT).unwrap();
-    assert_eq!((store.checkpoint_ids(), store.next_id().get()), (vec![read], 3));
+    assert_eq!((store.checkpoint_ids(), store.next_id().unwrap().get()), (vec![read], 3));
     drop(reader);
-    let report = store.finish(Finished).unwrap();
+    let report = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
     assert_eq!((report.checkpoints, report.files), (vec![read], 1));
     assert!(report.bytes > 10_000);
     assert!(options.open(ROOT).unwrap().checkpoint_ids().is_empty());
@@ -107,7 +107,7 @@ fn failing_removal_of_data_is_no_error_of_the_end() {
         }
         // The manifest goes, the data does not, however often it is tried.
         (2..20).for_each(|nth| disk.fail_nth(Call::Remove, nth, Fault::Error(5)));
-        let report = store.finish(Finished).unwrap();
+        let report = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
         assert_eq!((report.checkpoints.len(), report.failures.len()), (1, 1), "{report:?}");
         assert_eq!(report.failures[0].raw_os_error(), Some(5));
         let store = Options::new().disk(disk.cut_power(Survival::Everything)).open(ROOT).unwrap();
@@ -120,9 +120,9 @@ fn ids_that_cannot_be_noted_at_the_end_are_in_the_report() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
     commit(&store, Savepoint);
-    drop(store.begin(store.next_id()).unwrap());
+    drop(store.begin_next().unwrap());
     disk.fail_nth(Call::CreateTemp, 1, Fault::Error(5));
-    let report = store.finish(Finished).unwrap();
+    let report = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
     assert_eq!((report.failures.len(), report.failures[0].raw_os_error()), (1, Some(5)), "{report:?}");
 }
 
@@ -132,8 +132,8 @@ fn store_that_must_be_reopened_says_so_at_the_end() {
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
     commit(&store, Checkpoint);
     disk.fail_nth(Call::SyncDir, 1, Fault::Error(5));
-    assert!(store.clone().finish(Finished).unwrap_err().is_indeterminate());
-    assert!(store.finish(Finished).unwrap_err().is_poisoned());
+    assert!(store.clone().end_job(Finished, NoExternalizedCheckpoints).unwrap_err().is_indeterminate());
+    assert!(store.end_job(Finished, NoExternalizedCheckpoints).unwrap_err().is_poisoned());
 }
 
 #[test]
@@ -142,14 +142,14 @@ fn end_of_the_job_is_durable_and_closes_the_store() {
     let options = Options::new().disk(disk.clone());
     let store = options.open(ROOT).unwrap();
     commit_states(&store, &[vec![1; 5000], vec![2; 50]]).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let written = pending.write(piton::Scope::Shared, &[3; 5000]).unwrap();
     assert!(!written.is_inline());
     drop(pending);
-    let report = store.finish(Cancelled).unwrap();
+    let report = store.end_job(Cancelled, NoExternalizedCheckpoints).unwrap();
     assert_eq!((report.files, report.bytes > 10_000), (1, true), "the file was still open: {report:?}");
     let disk = disk.cut_power(Survival::Nothing);
     let store = Options::new().disk(disk).open(ROOT).unwrap();
     assert!(store.checkpoint_ids().is_empty() && store.latest().unwrap().is_none());
-    assert_eq!((store.usage().physical_files, store.next_id().get()), (0, 3));
+    assert_eq!((store.usage().physical_files, store.next_id().unwrap().get()), (0, 3));
 }

@@ -48,7 +48,7 @@ fn memory_keeps_every_state_inside_the_manifest_and_refuses_a_larger_one_at_once
         let storage = MemoryStorage { directory, ..MemoryStorage::default() };
         assert_eq!(storage.max_state_size, LIMIT);
         let store = storage.open().unwrap();
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let largest = pending.write(Scope::Shared, &vec![7; LIMIT]).unwrap();
         assert!(largest.is_inline());
         let mut writer = pending.writer(Scope::Shared).unwrap();
@@ -82,10 +82,13 @@ fn sizes_that_no_memory_storage_can_have_are_refused_by_name() {
 #[test]
 fn filesystem_takes_its_threshold_and_its_buffer() {
     let dir = tempfile::tempdir().unwrap();
-    let storage =
-        FilesystemStorage { inline_threshold: 10, write_buffer: 100, ..FilesystemStorage::new(dir.path().join("s")) };
+    let storage = FilesystemStorage {
+        inline_threshold: Some(10),
+        write_buffer: 100,
+        ..FilesystemStorage::new(dir.path().join("s"))
+    };
     let store = storage.open().unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     assert!(pending.write(Scope::Shared, &[7; 10]).unwrap().is_inline());
     assert!(!pending.write(Scope::Shared, &[7; 11]).unwrap().is_inline());
     // What does not fit into the buffer has a segment of its own.
@@ -292,7 +295,7 @@ fn only_rolled_back_checkpoints_are_said_to_be_so() {
     let store = storage.open().unwrap();
     let [first, _] = [1, 2].map(|n| commit_states(&store, &[bytes(n, 5_000)]).unwrap().id());
     store.rollback_to(first).unwrap();
-    store.forget(first).unwrap();
+    let _ = store.forget(first).unwrap();
     let error = storage.resolve(dir.path()).unwrap_err();
     assert!(
         error.is_not_found() && error.pointer_fault().is_none() && error.to_string().contains("rolled back"),

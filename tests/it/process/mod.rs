@@ -107,7 +107,7 @@ fn of_four_processes_that_save_one_id_exactly_one_content_wins_and_nothing_is_le
         }
         assert_eq!(store.load_state_data(id(round)).unwrap().unwrap(), bytes(winner, 2000));
         assert!(store.validate(id(round), Validation::Full).unwrap().is_valid());
-        store.prune(1).unwrap();
+        let _ = store.prune(1).unwrap();
         store.close().unwrap();
         assert_eq!(names(dir.path()).len(), 4, "identity, lock, manifest, data: {:?}", names(dir.path()));
     }
@@ -299,7 +299,7 @@ fn lock_is_given_back_at_once_also_while_this_process_is_forking() {
     thread::sleep(Duration::from_millis(200));
     drop((store, reader));
     let store = Store::open(dir.path()).unwrap();
-    store.forget(id(1)).unwrap();
+    let _ = store.forget(id(1)).unwrap();
     assert!(!child.is_finished(), "the machine is too slow for this test to mean anything");
     assert!(child.join().unwrap().success());
 }

@@ -73,7 +73,7 @@ fn writer(dir: &Path) {
     let store = options.open(dir).unwrap();
     say("open");
     for round in 0_u64.. {
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let mut manifest = Manifest::builder();
         let latest = store.latest().unwrap();
         let old: Vec<_> = latest.iter().flat_map(|latest| latest.manifest().states()).collect();
@@ -148,7 +148,7 @@ fn stalled(dir: &Path, at: &str) {
     let disk = StoppingDisk::default();
     let store = Options::new().disk(disk.clone()).open(dir).unwrap();
     let commit = |seed| {
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let handle = pending.write(Scope::Shared, &bytes(seed, 5000)).unwrap();
         pending.commit(Manifest::builder().state("0", handle)).map(drop)
     };

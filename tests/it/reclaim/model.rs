@@ -124,7 +124,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let checkpoint = self.store().begin(self.store().next_id()).unwrap();
+        let checkpoint = self.store().begin(self.store().next_id().unwrap()).unwrap();
         let (states, refers, writers) = (Vec::new(), Vec::new(), Vec::new());
         self.pendings.push(Pending { checkpoint, states, refers, writers });
     }
@@ -292,11 +292,11 @@ impl World {
             self.forget(0);
         }
         let store = self.store.take().unwrap();
-        store.maintain(u64::MAX).unwrap();
+        let _ = store.maintain(u64::MAX).unwrap();
         assert_eq!((store.usage().logical_files, store.usage().orphan_bytes), (0, 0));
         let clone = store.clone();
         store.close().unwrap();
-        clone.maintain(u64::MAX).unwrap();
+        let _ = clone.maintain(u64::MAX).unwrap();
         assert_eq!(clone.usage().physical_files, 0);
         drop(clone);
         assert!(self.files().is_empty(), "{:?}", self.files());
@@ -315,7 +315,9 @@ fn scope(seed: u64) -> Scope {
 }
 
 fn file_of(handle: &str) -> String {
-    handle.split_once('@').unwrap().0.to_owned()
+    let (scope, rest) = handle.split_once(':').unwrap();
+    let (_store, file) = rest.split_once('@').unwrap().0.split_once(':').unwrap();
+    format!("{scope}:{file}")
 }
 
 fn pick<T>(all: &mut [T], n: usize) -> Option<&mut T> {

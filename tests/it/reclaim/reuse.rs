@@ -28,7 +28,7 @@ fn names(range: std::ops::Range<u64>) -> impl Iterator<Item = (String, Vec<u8>)>
 
 /// Commits a checkpoint with these new states, and these of another.
 fn commit(store: &Store, new: std::ops::Range<u64>, kept: &[StateHandle]) -> Vec<StateHandle> {
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let kept = pending.reuse(kept).unwrap();
     let new: Vec<_> = names(new).map(|(_, content)| pending.write(Scope::Shared, &content).unwrap()).collect();
     let all = kept.iter().chain(&new).cloned();
@@ -41,7 +41,7 @@ fn two_wasteful_segments(store: &Store) -> [StateHandle; 2] {
     let first = commit(store, 0..STATES, &[]);
     let second = commit(store, STATES..2 * STATES, &[]);
     commit(store, 2 * STATES..2 * STATES + 1, &[first[0].clone(), second[0].clone()]);
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     [first[0].clone(), second[0].clone()]
 }
 
@@ -50,7 +50,7 @@ fn two_files_with_equal_waste_are_both_marked() {
     let store = options(&MemoryDisk::new()).open(ROOT).unwrap();
     let states = two_wasteful_segments(&store);
     assert_eq!(store.usage().marked_files, 2);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     assert!(states.iter().all(|state| !pending.could_reuse(state)));
 }
 
@@ -62,8 +62,8 @@ fn file_with_the_most_waste_is_marked_first_and_no_other_if_that_is_enough() {
         let at = |n: u64| all[usize::try_from(n).unwrap()].clone();
         // One of four is alive in one file, three of four in the other.
         commit(&store, 50..51, &[at(few), at(many), at(many + 1), at(many + 2)]);
-        store.prune(1).unwrap();
-        let pending = store.begin(store.next_id()).unwrap();
+        let _ = store.prune(1).unwrap();
+        let pending = store.begin_next().unwrap();
         assert!(!pending.could_reuse(&at(few)), "{:?}", store.usage());
         assert!(pending.could_reuse(&at(many)), "{:?}", store.usage());
     }
@@ -93,17 +93,20 @@ fn could_reuse_is_true_for_what_is_alive_and_no_burden() {
     let open = latest.manifest().state("2").unwrap().clone();
     let gone = commit(&store, 50..51, &[])[0].clone();
     let id = store.checkpoint_ids()[1];
-    store.forget(id).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let _ = store.forget(id).unwrap();
+    let pending = store.begin_next().unwrap();
     let inline = pending.write(Scope::Shared, b"inline").unwrap();
     let own = pending.write(Scope::Shared, &bytes(60, 5000)).unwrap();
-    let other_pending = store.begin(store.next_id()).unwrap();
-    let foreign: StateHandle = "shared:9.1.1@64+5000#01234567".parse().unwrap();
+    let other_pending = store.begin_next().unwrap();
+    let unknown: StateHandle = format!("shared:{}:9.1.1@64+5000#01234567", store.id()).parse().unwrap();
+    let ours = open.to_string();
+    let foreign: StateHandle = ours.replace(&store.id().to_string(), &"a5".repeat(16)).parse().unwrap();
     let rows = [
         ("in a marked file", &marked, false),
         ("in an open file", &open, true),
         ("forgotten", &gone, false),
         ("inline", &inline, true),
+        ("in a file that is not there", &unknown, false),
         ("of another store", &foreign, false),
         ("of a checkpoint that may never be committed", &own, false),
     ];
@@ -117,7 +120,7 @@ fn reuse_relocates_out_of_marked_files_which_go_when_their_checkpoints_do() {
     let store = options(&MemoryDisk::new()).open(ROOT).unwrap();
     let old = two_wasteful_segments(&store);
     let before = store.usage();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let new = pending.reuse(&old).unwrap();
     assert!(new[0] != old[0] && new[1] != old[1]);
     assert_eq!((new[0].len(), new[0].crc32()), (5000, old[0].crc32()));
@@ -127,7 +130,7 @@ fn reuse_relocates_out_of_marked_files_which_go_when_their_checkpoints_do() {
     let checkpoint = pending.commit(manifest).unwrap();
     let read = read_states(&checkpoint).unwrap();
     assert_eq!((&read[0].1, &read[1].1), (&bytes(0, 5000), &bytes(STATES, 5000)));
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     let after = store.usage();
     assert_eq!(before.physical_files - after.physical_files, 1, "the first file is gone: {before:?}, {after:?}");
 }
@@ -139,21 +142,21 @@ fn relocation_stays_within_what_was_written_anew_or_one_mebibyte() {
     let store = options(&disk).open(ROOT).unwrap();
     let state = bytes(1, 400_000);
     let write = |pending: &piton::PendingCheckpoint| pending.write(Scope::Shared, &state).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let first: Vec<_> = (0..10).map(|_| write(&pending)).collect();
     pending
         .commit(first.iter().enumerate().fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h.clone())))
         .unwrap();
     let kept = &first[..4];
     // So much is alive that nothing is marked before the last of the others goes; and the last checkpoint writes little.
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let kept = pending.reuse(kept).unwrap();
     let small = pending.write(Scope::Shared, &bytes(2, 5000)).unwrap();
     let named = kept.iter().chain([&small]).enumerate();
     pending.commit(named.fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h.clone()))).unwrap();
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     assert_eq!(store.usage().marked_files, 1, "{:?}", store.usage());
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let moved = pending.reuse(&kept).unwrap();
     let count = moved.iter().zip(&kept).filter(|(new, old)| new != old).count();
     assert_eq!(count, 2, "1 MiB: the checkpoint before wrote 5,000 bytes, this one nothing yet");
@@ -169,13 +172,13 @@ fn state_that_cannot_be_relocated_for_want_of_space_stays_where_it_is() {
     let disk = SimDisk::new();
     let store = options(&disk).open(ROOT).unwrap();
     let old = two_wasteful_segments(&store);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     disk.fail_nth(Call::WriteAt, 1, Fault::Error(ENOSPC));
     assert_eq!(pending.reuse(&old).unwrap(), old, "nor is the second one tried: it would take what is left");
     let manifest = Manifest::builder().state("0", old[0].clone()).state("1", old[1].clone());
     let read = read_states(&pending.commit(manifest).unwrap()).unwrap();
     assert_eq!((&read[0].1, &read[1].1), (&bytes(0, 5000), &bytes(STATES, 5000)));
-    let moved = store.begin(store.next_id()).unwrap().reuse(&old).unwrap();
+    let moved = store.begin_next().unwrap().reuse(&old).unwrap();
     assert!(moved.iter().zip(&old).all(|(new, old)| new != old), "a checkpoint was committed since");
 }
 
@@ -186,7 +189,7 @@ fn state_that_cannot_be_relocated_at_all_is_as_good_as_ever() {
     // A cap for new states is none for old ones.
     let store = options(&disk).max_state_size(Some(100)).max_space_amplification(Some(1.0)).open(ROOT).unwrap();
     commit(&store, 0..0, &old);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     disk.fail_nth(Call::WriteAt, 1, Fault::Error(EIO));
     let kept = pending.reuse(&old).unwrap();
     assert_eq!((&kept[0], kept[1] == old[1]), (&old[0], false), "the first could not be written, the second could");
@@ -199,7 +202,7 @@ fn state_that_cannot_be_relocated_at_all_is_as_good_as_ever() {
 fn state_under_many_names_is_relocated_once() {
     let store = options(&MemoryDisk::new()).open(ROOT).unwrap();
     let [old, _] = two_wasteful_segments(&store);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let moved = pending.reuse(&[old.clone(), old.clone()]).unwrap();
     assert_eq!(moved, [moved[0].clone(), pending.reuse(&[old]).unwrap().remove(0)]);
     assert_eq!(store.usage().relocated_bytes, 5000);
@@ -209,14 +212,14 @@ fn state_under_many_names_is_relocated_once() {
 fn state_that_is_being_streamed_is_no_garbage() {
     let store = Options::new().disk(MemoryDisk::new()).open(ROOT).unwrap();
     let reader = commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
     std::io::Write::write_all(&mut writer, &vec![7; 20 << 20]).unwrap();
     drop(reader);
     assert_eq!(store.usage().marked_files, 0);
     let handle = writer.finish().unwrap();
     drop(pending.commit(Manifest::builder().state("s", handle.clone())).unwrap());
-    assert!(store.begin(store.next_id()).unwrap().could_reuse(&handle));
+    assert!(store.begin_next().unwrap().could_reuse(&handle));
 }
 
 #[test]
@@ -229,10 +232,11 @@ fn nothing_that_is_wholly_alive_is_ever_rewritten() {
             let mut kept = commit_states(&store, &(0..40).map(|n| bytes(n, len)).collect::<Vec<_>>());
             for _ in 0..5 {
                 let handles: Vec<_> = kept.unwrap().manifest().states().map(|(_, handle)| handle.clone()).collect();
-                let pending = store.begin(store.next_id()).unwrap();
+                let pending = store.begin_next().unwrap();
                 assert!(handles.iter().all(|handle| pending.could_reuse(handle)), "{merging:?}, {alignment}, {len}");
                 let named = pending.reuse(&handles).unwrap().into_iter().enumerate();
-                kept = pending.commit(named.fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h)));
+                let manifest = named.fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h));
+                kept = pending.commit(manifest).map_err(piton::Error::from);
             }
             assert_eq!(store.usage().relocated_bytes, 0);
         }
@@ -243,7 +247,7 @@ fn nothing_that_is_wholly_alive_is_ever_rewritten() {
 fn aborted_checkpoint_gives_its_space_back_though_a_writer_of_it_is_stuck() {
     for (merging, left) in [(Merging::Off, 0), (Merging::WithinCheckpoint, 0), (Merging::AcrossCheckpoints, 1)] {
         let store = options(&MemoryDisk::new()).merging(merging).open(ROOT).unwrap();
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         names(0..20).for_each(|(_, content)| drop(pending.write(Scope::Shared, &content).unwrap()));
         let stuck = pending.writer(Scope::Shared).unwrap();
         drop(pending);
@@ -260,7 +264,7 @@ fn damaged_state_is_not_relocated_but_found() {
     let old = two_wasteful_segments(&store);
     let file = Path::new(ROOT).join("shared/00000001-001-0000000001.seg");
     disk.damage(&file, |bytes| bytes[100] ^= 1).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let before = store.usage().relocated_bytes;
     let error = pending.reuse(&old).unwrap_err();
     assert!(error.is_corrupt() && error.path() == Some(&file), "{error}");
@@ -277,7 +281,7 @@ fn open_file_full_of_garbage_is_sealed_and_goes() {
     commit(&store, 0..1, &[]);
     let mut sealed = 0;
     for _ in 0..30 {
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         names(0..10).for_each(|(_, content)| drop(pending.write(Scope::Shared, &content).unwrap()));
         drop(pending);
         let usage = store.usage();
@@ -286,7 +290,7 @@ fn open_file_full_of_garbage_is_sealed_and_goes() {
         let latest = store.latest().unwrap().unwrap();
         commit(&store, 0..0, &[latest.manifest().state("0").unwrap().clone()]);
         drop(latest);
-        store.prune(1).unwrap();
+        let _ = store.prune(1).unwrap();
     }
     assert!(sealed >= 4, "30 times 50,000 bytes: {sealed}");
     assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(0, 5000));
@@ -365,13 +369,13 @@ fn disk_that_cannot_punch_is_asked_once_and_one_that_fails_is_reported_and_asked
         disk.fail_nth(Call::PunchHoles, 1, fault);
         let reclaimed = store.prune(1).unwrap();
         assert_eq!((reclaimed.punched_bytes, reclaimed.failures.len()), (0, failures), "{reclaimed:?}");
-        store.prune(1).unwrap();
+        let _ = store.prune(1).unwrap();
         assert_eq!(disk.count(Call::PunchHoles), calls);
         read_states(&store.latest().unwrap().unwrap()).unwrap();
         // Another file worth punching.
         let more = commit(&store, 0..400, &[]);
         commit(&store, 500..510, &[more[0].clone(), more[399].clone()]);
-        store.prune(1).unwrap();
+        let _ = store.prune(1).unwrap();
         assert_eq!(disk.count(Call::PunchHoles) > calls, failures > 0, "one that cannot is not asked again");
         read_states(&store.latest().unwrap().unwrap()).unwrap();
     }
@@ -386,7 +390,7 @@ fn nothing_is_punched_while_a_manifest_that_cannot_be_read_may_name_it() {
     disk.damage(&first, |bytes| bytes[30] ^= 1).unwrap();
     let store = open(&disk).unwrap();
     commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    store.forget(store.checkpoint_ids()[1]).unwrap();
+    let _ = store.forget(store.checkpoint_ids()[1]).unwrap();
     assert!(!store.maintain(u64::MAX).unwrap().more, "nothing that may be done is left");
     assert!(!store.maintain(0).unwrap().more);
     assert_eq!(disk.count(Call::PunchHoles), 0);
@@ -416,7 +420,7 @@ fn manual_maintenance_does_nothing_by_itself_and_all_of_it_when_called() {
     read_states(&store.latest().unwrap().unwrap()).unwrap();
     commit(&store, 0..8, &[]);
     commit(&store, 8..16, &[]);
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     assert!(store.usage().orphan_bytes > 0);
     store.close().unwrap();
     let store = open(&disk).unwrap();

@@ -82,7 +82,7 @@ impl Run<'_> {
     }
 
     fn checkpoint(&mut self) {
-        let pending = self.store.begin(self.store.next_id()).unwrap();
+        let pending = self.store.begin_next().unwrap();
         let version = pending.id().get();
         let changed = self.changed();
         let mut manifest = Manifest::builder();

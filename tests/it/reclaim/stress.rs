@@ -28,7 +28,7 @@ fn is_right(name: &str, view: &StateView) -> bool {
 /// By two threads: some states change often, some never, which leaves these alone in their segments.
 fn commit_on_top(store: &Store, round: u64) -> Checkpoint {
     // Another thread may take the id in between.
-    let pending = std::iter::repeat_with(|| store.begin(store.next_id())).find_map(Result::ok).unwrap();
+    let pending = std::iter::repeat_with(|| store.begin_next()).find_map(Result::ok).unwrap();
     let latest = store.latest().unwrap();
     let old: Vec<_> = latest.iter().flat_map(|latest| latest.manifest().states()).collect();
     let manifest = Mutex::new(Manifest::builder());
@@ -110,7 +110,7 @@ fn threads_read_what_was_committed_while_others_write_and_forget() {
         scope.spawn(|| {
             // Attempts that come to nothing, in the same segments.
             while !done.load(Ordering::Relaxed) {
-                if let Ok(pending) = store.begin(store.next_id()) {
+                if let Ok(pending) = store.begin_next() {
                     (0..5).for_each(|n| drop(pending.write(Scope::Shared, &bytes(n, 3000)).unwrap()));
                 }
             }

@@ -40,7 +40,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let store = Options::new().merging(Merging::WithinCheckpoint).open(dir.path()).unwrap();
         commit_states(&store, &[bytes(1, 5000), bytes(11, 100)]).unwrap();
-        commit_states(&store, &[bytes(2, 5000), bytes(22, 100)]).unwrap();
+        commit_states(&store, &[bytes(2, 5000), bytes(22, 60)]).unwrap();
         Self { dir }
     }
 
@@ -125,7 +125,7 @@ fn data_file_damaged_while_the_checkpoint_is_open_is_named_by_views_and_readers(
         damage(&fixture.newest_data());
         assert_names(&checkpoint.read(handle).unwrap_err(), &fixture.newest_data(), name);
         assert_names(&checkpoint.reader(handle).unwrap_err(), &fixture.newest_data(), name);
-        assert_eq!(*checkpoint.read(checkpoint.manifest().state("1").unwrap()).unwrap(), *bytes(22, 100));
+        assert_eq!(*checkpoint.read(checkpoint.manifest().state("1").unwrap()).unwrap(), *bytes(22, 60));
         assert_first_is_whole(&store);
     }
 }
@@ -178,7 +178,7 @@ fn manifest_that_contradicts_another_one_is_damage_of_its_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let first = commit_states(&store, &[bytes(1, 5003)]).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let shared = first.manifest().state("0").unwrap().clone();
     drop(pending.commit(Manifest::builder().state("0", shared)).unwrap());
     drop((first, store));

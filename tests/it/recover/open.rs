@@ -82,7 +82,7 @@ fn foreign_names_are_reported_and_left_alone() {
 fn leftovers_of_a_killed_process_are_removed_and_named() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     pending.write(piton::Scope::Shared, &bytes(1, 5000)).unwrap();
     let mut writer = pending.writer(piton::Scope::Exclusive).unwrap();
     std::io::Write::write_all(&mut writer, &bytes(2, 2_000_000)).unwrap();
@@ -97,7 +97,7 @@ fn leftovers_of_a_killed_process_are_removed_and_named() {
 fn leftover_that_cannot_be_removed_is_reported_and_the_next_open_removes_it() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     pending.write(piton::Scope::Shared, &bytes(1, 5000)).unwrap();
     let disk = disk.kill();
     // Opening tries, and closing tries again.

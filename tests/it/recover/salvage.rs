@@ -27,7 +27,7 @@ fn every_whole_state_is_listed_in_order_with_its_checkpoint_whatever_its_length(
     let lens = [1, 0, 63, 64, 65, 5000, 262_144 - 64 - 48, 262_144, 262_143, 1_048_576, 300_000, 17];
     let mut expected = Vec::new();
     for (n, len) in lens.into_iter().enumerate() {
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let handle = pending.write(Scope::Shared, &bytes(n as u64, len)).unwrap();
         if !handle.is_inline() {
             expected.push((handle.clone(), pending.id()));

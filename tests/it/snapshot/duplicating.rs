@@ -130,7 +130,7 @@ fn copy_that_is_not_one_is_no_second() {
 #[test]
 fn two_stores_get_the_same_state() {
     let (store, local) = (memory(), memory());
-    let (pending, beside) = (store.begin(store.next_id()).unwrap(), local.begin(local.next_id()).unwrap());
+    let (pending, beside) = (store.begin_next().unwrap(), local.begin_next().unwrap());
     let mut stream = DuplicatingStream::create(&pending, &beside, Scope::Shared).unwrap();
     stream.write_all(&bytes(1, 3_000_000)).unwrap();
     let written = stream.finish_both().unwrap();
@@ -139,7 +139,7 @@ fn two_stores_get_the_same_state() {
         assert_eq!(*checkpoint.read(&handle).unwrap(), *bytes(1, 3_000_000));
     }
     // The second store is gone: the first one's checkpoint is taken all the same.
-    let (pending, beside) = (store.begin(store.next_id()).unwrap(), local.begin(local.next_id()).unwrap());
+    let (pending, beside) = (store.begin_next().unwrap(), local.begin_next().unwrap());
     let gone = beside.streams();
     drop(beside);
     let mut stream = DuplicatingStream::create(&pending, &gone, Scope::Shared).unwrap();

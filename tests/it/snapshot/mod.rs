@@ -149,7 +149,7 @@ fn plain() -> CheckpointOptions {
 
 /// Streams of a pending checkpoint that goes on for as long as they do.
 fn streams(store: &Store) -> (piton::PendingCheckpoint, Arc<dyn CheckpointStreamFactory>) {
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let streams = Arc::new(pending.streams());
     (pending, streams)
 }

@@ -230,8 +230,8 @@ fn streams_end_with_their_checkpoint_whatever_is_still_under_way() {
             assert!(result.unwrap_err().is_invalid());
         }
         // A reference that nobody takes back would keep it.
-        store.begin(store.next_id()).unwrap().commit(Manifest::builder()).unwrap();
-        store.prune(1).unwrap();
+        store.begin_next().unwrap().commit(Manifest::builder()).unwrap();
+        let _ = store.prune(1).unwrap();
         assert_eq!((store.usage().logical_files, store.usage().logical_bytes), (0, 0));
     }
 }
@@ -242,40 +242,40 @@ fn state_that_goes_while_it_is_read_for_a_checkpoint_that_has_ended_is_not_calle
     let disk = HookedDisk::new();
     let options = Options::new().disk(disk.clone()).segment_size(20_000).max_space_amplification(Some(1.0));
     let store = options.punch_holes(false).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let states: Vec<_> = (0..4).map(|n| pending.write(Scope::Shared, &bytes(n, 4_000)).unwrap()).collect();
     let named = states.iter().enumerate();
     pending.commit(named.fold(Manifest::builder(), |m, (n, handle)| m.state(n.to_string(), handle.clone()))).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     pending.commit(Manifest::builder().state("0", states[0].clone())).unwrap();
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     let (pending, streams) = streams(&store);
     assert!(!streams.could_reuse(&states[0]), "its file is marked");
     let other = store.clone();
     *disk.before_open_of_a_segment.lock().unwrap() = Some(Box::new(move || {
         drop(pending);
-        other.begin(other.next_id()).unwrap().commit(Manifest::builder()).unwrap();
-        other.prune(1).unwrap();
+        other.begin_next().unwrap().commit(Manifest::builder()).unwrap();
+        let _ = other.prune(1).unwrap();
     }));
     let error = streams.reuse_previous(&states[..1]).unwrap_err();
     assert!(error.is_invalid(), "{error}");
 
     // The same while it is copied because it cannot be linked: nor is anything left of the copy.
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let state = pending.write(Scope::Shared, &bytes(9, 5_000)).unwrap();
     pending.commit(Manifest::builder().state("it", state.clone())).unwrap();
     let (pending, streams) = self::streams(&store);
     let other = store.clone();
     *disk.before_open_of_a_segment.lock().unwrap() = Some(Box::new(move || {
         drop(pending);
-        other.begin(other.next_id()).unwrap().commit(Manifest::builder()).unwrap();
-        other.prune(1).unwrap();
+        other.begin_next().unwrap().commit(Manifest::builder()).unwrap();
+        let _ = other.prune(1).unwrap();
     }));
     let error = streams.duplicate(&[state], Scope::Exclusive).unwrap_err();
     assert!(error.is_invalid(), "{error}");
 
     // And if the state is still there, so that the copy is complete when it turns out that nobody wants it.
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let state = pending.write(Scope::Shared, &bytes(10, 5_000)).unwrap();
     pending.commit(Manifest::builder().state("it", state.clone())).unwrap();
     let (pending, streams) = self::streams(&store);
@@ -283,7 +283,7 @@ fn state_that_goes_while_it_is_read_for_a_checkpoint_that_has_ended_is_not_calle
     let error = streams.duplicate(&[state], Scope::Exclusive).unwrap_err();
     assert!(error.is_invalid(), "{error}");
     assert!(disk.disk.list(At::new("/state/exclusive".as_ref())).unwrap().is_empty());
-    store.forget(store.latest().unwrap().unwrap().id()).unwrap();
+    let _ = store.forget(store.latest().unwrap().unwrap().id()).unwrap();
     assert_eq!(store.usage().physical_files, 0);
     assert!(disk.disk.list(At::new("/state/exclusive".as_ref())).unwrap().is_empty());
 }

@@ -25,7 +25,7 @@ fn borrowed_states_are_copied_by_reuse_whatever_that_takes() {
     assert_eq!((usage.physical_files, usage.physical_bytes, usage.logical_files), (0, 0, 0));
     assert!(usage.borrowed_files > 0 && usage.borrowed_bytes > 50_000, "{usage:?}");
 
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let old = handles(&imported);
     assert!(old.iter().all(|handle| handle.is_inline() || !pending.could_reuse(handle)));
     let new = pending.reuse(&old).unwrap();
@@ -34,7 +34,7 @@ fn borrowed_states_are_copied_by_reuse_whatever_that_takes() {
     let manifest = Manifest::builder().metadata("seed", expected.0.clone());
     pending.commit(names.zip(new).fold(manifest, |manifest, (name, new)| manifest.state(name, new))).unwrap();
     drop(imported);
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     assert!(store.lenders().is_empty());
     assert_eq!(store.usage().borrowed_files, 0);
     remove_all(&disk, ROOT);
@@ -49,7 +49,7 @@ fn handles_alone_go_on_borrowing_until_a_checkpoint_does_without() {
     let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
     let [a, b] = ["5", "6"].map(|name| imported.manifest().state(name).unwrap().clone());
     let commit = |store: &Store, states: &[(&str, &piton::StateHandle)]| {
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let new = pending.write(Scope::Shared, &bytes(8, 900)).unwrap();
         let manifest = Manifest::builder().state("new", new);
         let named = |manifest: piton::ManifestBuilder, (name, handle): &(&str, &piton::StateHandle)| {
@@ -67,7 +67,7 @@ fn handles_alone_go_on_borrowing_until_a_checkpoint_does_without() {
     assert!(error.is_not_found() && error.to_string().contains(&b.to_string()), "{error}");
     commit(&store, &[]).unwrap();
     assert!(commit(&store, &[("a", &a)]).unwrap_err().is_not_found(), "nothing new refers to it");
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     assert!(pending.reuse(std::slice::from_ref(&a)).unwrap_err().is_not_found());
     drop(pending);
     // Whoever goes back to a checkpoint that borrows may go on from it.
@@ -83,7 +83,7 @@ fn lender_that_is_lost_is_damage_of_what_borrows_alone_and_opens_nothing_to_remo
     let store = options(&disk).open(OURS).unwrap();
     let own = commit_all_kinds(&store, 5).unwrap();
     let expected = content(&own);
-    store.import(ROOT, Claim::Borrow).unwrap();
+    let _ = store.import(ROOT, Claim::Borrow).unwrap();
     drop((own, store));
     let all = files(&disk, ROOT.as_ref());
     let segment = all.keys().find(|path| path.extension().is_some_and(|found| found == "seg")).unwrap();
@@ -109,7 +109,7 @@ fn what_is_lent_stays_as_long_as_the_borrower_is_open() {
     let expected = content(&first);
     drop(first);
     let borrower = Store::open(&ours).unwrap();
-    borrower.import(&theirs, Claim::Borrow).unwrap();
+    let _ = borrower.import(&theirs, Claim::Borrow).unwrap();
     commit_all_kinds(&lender, 2).unwrap();
     assert_eq!(lender.prune(1).unwrap().in_use.len(), 1);
     drop(borrower);
@@ -117,7 +117,7 @@ fn what_is_lent_stays_as_long_as_the_borrower_is_open() {
     assert_eq!(lender.prune(1).unwrap().in_use.len(), 1, "after a restart as well");
     assert_eq!(content(&borrower.latest().unwrap().unwrap()), expected);
     go_on(&borrower, 1, 5).unwrap();
-    borrower.prune(1).unwrap();
+    let _ = borrower.prune(1).unwrap();
     assert_eq!(lender.prune(1).unwrap().checkpoints.len(), 1, "nobody needs it any more");
     assert_whole(&borrower);
     assert_whole(&lender);
@@ -129,7 +129,7 @@ fn reader_of_a_borrower_keeps_the_lender_too() {
     let [theirs, ours] = ["theirs", "ours"].map(|name| dir.path().join(name));
     let lender = Store::open(&theirs).unwrap();
     commit_all_kinds(&lender, 1).unwrap();
-    Store::open(&ours).unwrap().import(&theirs, Claim::Borrow).unwrap();
+    let _ = Store::open(&ours).unwrap().import(&theirs, Claim::Borrow).unwrap();
     let reader = Options::new().open_read_only(&ours).unwrap();
     let open = reader.latest().unwrap().unwrap();
     commit_all_kinds(&lender, 2).unwrap();
@@ -146,7 +146,7 @@ fn export_of_a_checkpoint_that_borrows_is_self_contained_and_so_is_a_copy_of_it(
     let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
     store.export(imported.id(), TARGET).unwrap();
     let second = options(&disk).open("/second").unwrap();
-    second.import(OURS, Claim::Borrow).unwrap();
+    let _ = second.import(OURS, Claim::Borrow).unwrap();
     assert_eq!(second.lenders()[0].root().to_str(), Some(ROOT), "the owner, and not whoever borrowed before");
     let third = options(&disk).open("/third").unwrap();
     let copied = third.import(OURS, Claim::Copy).unwrap().checkpoint;
@@ -168,7 +168,7 @@ fn borrower_can_be_moved_and_the_lender_cannot() {
     let first = commit_all_kinds(&lender, 1).unwrap();
     let expected = content(&first);
     drop((first, lender));
-    Store::open(&ours).unwrap().import(&theirs, Claim::Borrow).unwrap();
+    let _ = Store::open(&ours).unwrap().import(&theirs, Claim::Borrow).unwrap();
     fs::rename(&ours, &moved).unwrap();
     assert_eq!(content(&Store::open(&moved).unwrap().latest().unwrap().unwrap()), expected);
     fs::rename(&theirs, dir.path().join("away")).unwrap();
@@ -184,13 +184,13 @@ fn what_is_lent_is_never_linked_because_its_owner_may_go_on_writing() {
     let store = options(&disk).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
     let old = handles(&imported);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     assert!(old.iter().all(|handle| !pending.can_fast_duplicate(handle, Scope::Exclusive)));
     pending.duplicate(&old, Scope::Exclusive).unwrap();
     drop(pending);
     let exported = store.export(imported.id(), TARGET).unwrap();
     let quiet = options(&disk).open("/quiet").unwrap();
-    quiet.import(OURS, Claim::Borrow).unwrap();
+    let _ = quiet.import(OURS, Claim::Borrow).unwrap();
     quiet.close().unwrap();
     let third = options(&disk).open("/third").unwrap();
     let copied = third.import("/quiet", Claim::Copy).unwrap();
@@ -208,7 +208,7 @@ fn what_is_lent_is_never_linked_because_its_owner_may_go_on_writing() {
 fn much_is_copied_by_reuse_as_well_because_it_is_not_ours() {
     let disk = SimDisk::new();
     let lender = Options::new().disk(disk.clone()).open(ROOT).unwrap();
-    let pending = lender.begin(lender.next_id()).unwrap();
+    let pending = lender.begin_next().unwrap();
     let manifest = (0..8).fold(Manifest::builder(), |manifest, n| {
         manifest.state(n.to_string(), pending.write(Scope::Shared, &bytes(n, 700_000)).unwrap())
     });
@@ -216,7 +216,7 @@ fn much_is_copied_by_reuse_as_well_because_it_is_not_ours() {
     lender.close().unwrap();
     let store = options(&disk).write_buffer(1000).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let new = pending.reuse(&handles(&imported)).unwrap();
     assert!(handles(&imported).iter().zip(&new).all(|(old, new)| old != new), "5.6 MB, and nothing was written anew");
 }
@@ -228,7 +228,7 @@ fn pending_checkpoint_cannot_commit_what_the_newest_has_done_without_meanwhile()
     let store = options(&disk).relocation(false).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
     let lent = imported.manifest().state("6").unwrap().clone();
-    let [first, second] = [0, 1].map(|_| store.begin(store.next_id()).unwrap());
+    let [first, second] = [0, 1].map(|_| store.begin_next().unwrap());
     second.reuse(std::slice::from_ref(&lent)).unwrap();
     first.commit(Manifest::builder()).unwrap();
     let error = second.commit(Manifest::builder().state("s", lent)).unwrap_err();
@@ -243,7 +243,7 @@ fn borrower_whose_lender_cannot_be_had_is_passed_over_and_stays() {
     let open = || Options::new().retain(1).open(&ours).unwrap();
     let store = open();
     let own = content(&commit_all_kinds(&store, 5).unwrap());
-    store.import(&theirs, Claim::Borrow).unwrap();
+    let _ = store.import(&theirs, Claim::Borrow).unwrap();
     drop(store);
     fs::rename(&theirs, &away).unwrap();
     for in_its_place in [false, true] {
@@ -269,7 +269,7 @@ fn borrower_whose_lender_cannot_be_had_is_passed_over_and_stays() {
     let store = open();
     assert_eq!(content(&store.checkpoint(super::id(2)).unwrap()), expected);
     assert_ne!(own, expected);
-    store.forget(super::id(2)).unwrap();
+    let _ = store.forget(super::id(2)).unwrap();
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn nor_what_it_does_without_while_that_is_just_being_committed() {
     let store = options(&disk).relocation(false).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
     let lent = imported.manifest().state("6").unwrap().clone();
-    let [first, second] = [0, 1].map(|_| store.begin(store.next_id()).unwrap());
+    let [first, second] = [0, 1].map(|_| store.begin_next().unwrap());
     let new = second.write(Scope::Shared, &bytes(3, 3000)).unwrap();
     set(&disk.before_data_sync, move || drop(first.commit(Manifest::builder()).unwrap()));
     let error = second.commit(Manifest::builder().state("s", lent).state("new", new)).unwrap_err();
@@ -311,7 +311,7 @@ fn what_was_given_up_by_its_owner_is_not_read_although_its_file_is_there() {
     let (lender, expected) = source(&disk);
     lender.close().unwrap();
     let store = options(&disk).open(OURS).unwrap();
-    store.import(ROOT, Claim::Borrow).unwrap();
+    let _ = store.import(ROOT, Claim::Borrow).unwrap();
     drop(store);
     let lender = options(&disk).relocation(false).open(ROOT).unwrap();
     go_on(&lender, 0, 2).unwrap();
@@ -334,7 +334,7 @@ fn lent_file_that_is_cut_short_while_we_are_open_lets_nothing_of_ours_go() {
     let path = files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
     let mut kept = Vec::new();
     disk.damage(&path, |bytes| kept = bytes.split_off(1000)).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let errors = [
         imported.read(&handle).unwrap_err(),
         pending.reuse(std::slice::from_ref(&handle)).unwrap_err(),
@@ -363,9 +363,9 @@ fn store_under_another_name_is_still_oneself() {
     std::os::unix::fs::symlink(&ours, &link).unwrap();
     assert!(store.import(&link, Claim::Borrow).unwrap_err().is_invalid());
     let other = Store::open(dir.path().join("other")).unwrap();
-    other.import(&ours, Claim::Borrow).unwrap();
+    let _ = other.import(&ours, Claim::Borrow).unwrap();
     assert!(store.import(other.root(), Claim::Borrow).unwrap_err().is_invalid());
-    store.import(other.root(), Claim::Copy).unwrap();
+    let _ = store.import(other.root(), Claim::Copy).unwrap();
     assert_whole(&store);
 }
 
@@ -375,7 +375,7 @@ fn descriptors_that_have_run_out_are_no_reason_to_pass_over_a_checkpoint() {
     drop(source(&disk));
     let store = options(&disk).open(OURS).unwrap();
     commit_all_kinds(&store, 5).unwrap();
-    store.import(ROOT, Claim::Borrow).unwrap();
+    let _ = store.import(ROOT, Claim::Borrow).unwrap();
     drop(store);
     disk.fail_nth(piton::testing::Call::Pin, 1, piton::testing::Fault::Error(24));
     assert_eq!(options(&disk).open(OURS).unwrap_err().raw_os_error(), Some(24));

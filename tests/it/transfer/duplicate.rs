@@ -27,7 +27,7 @@ fn duplicates_have_the_bytes_of_their_originals_and_live_apart_from_them() {
         let expected = content(&first).1;
         let old = handles(&first);
         for scope in [Scope::Exclusive, Scope::Shared] {
-            let pending = store.begin(store.next_id()).unwrap();
+            let pending = store.begin_next().unwrap();
             let new = pending.duplicate(&old, scope).unwrap();
             for (old, new) in old.iter().zip(&new) {
                 assert_eq!((old.len(), old.crc32(), old.is_inline()), (new.len(), new.crc32(), new.is_inline()));
@@ -36,8 +36,8 @@ fn duplicates_have_the_bytes_of_their_originals_and_live_apart_from_them() {
             commit(pending, &new);
         }
         drop(first);
-        store.forget(super::id(1)).unwrap();
-        store.forget(super::id(2)).unwrap();
+        let _ = store.forget(super::id(1)).unwrap();
+        let _ = store.forget(super::id(2)).unwrap();
         assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap(), expected);
         store.close().unwrap();
         let store = options.open(root).unwrap();
@@ -51,10 +51,10 @@ fn duplicates_have_the_bytes_of_their_originals_and_live_apart_from_them() {
 fn one_link_carries_a_segment_in_however_many_calls_and_duplicates_keep_their_order() {
     let disk = SimDisk::new();
     let store = piton::Options::new().disk(disk.clone()).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let states: Vec<_> = (0..500).map(|n| pending.write(Scope::Shared, &bytes(n, 4096)).unwrap()).collect();
     commit(pending, &states);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let asked: Vec<_> = (0..500).map(|n| pending.can_fast_duplicate(&states[n], Scope::Exclusive)).collect();
     assert!(asked.into_iter().all(|can| can) && disk.count(Call::Link) == 0, "asking links nothing");
     let mut shuffled = states.clone();
@@ -79,7 +79,7 @@ fn nothing_is_appended_to_what_was_linked() {
     let disk = SimDisk::new();
     let store = options(&disk).open(ROOT).unwrap();
     let first = commit_all_kinds(&store, 1).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let new = pending.duplicate(&handles(&first), Scope::Exclusive).unwrap();
     let before = super::files(&disk, ROOT.as_ref());
     let more: Vec<_> = (0..20).map(|n| pending.write(Scope::Shared, &bytes(n, 300)).unwrap()).collect();
@@ -95,7 +95,7 @@ fn state_of_the_same_checkpoint_is_durable_as_a_duplicate_alone() {
     for survival in [Survival::Nothing, Survival::Random(3), Survival::Everything] {
         let disk = SimDisk::new();
         let store = options(&disk).open(ROOT).unwrap();
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let shared = [300, 5000, 60_000].map(|len| pending.write(Scope::Shared, &bytes(7, len)).unwrap());
         let own = pending.duplicate(&shared, Scope::Exclusive).unwrap();
         commit(pending, &own);
@@ -117,7 +117,7 @@ fn without_links_bytes_are_shared_and_without_that_copied() {
             let first = commit_all_kinds(&store, 1).unwrap();
             let expected = content(&first).1;
             refuse_all(&disk, refused, code);
-            let pending = store.begin(store.next_id()).unwrap();
+            let pending = store.begin_next().unwrap();
             let old = handles(&first);
             let mut new = pending.duplicate(&old[..4], Scope::Exclusive).unwrap();
             new.extend(pending.duplicate(&old[4..], Scope::Exclusive).unwrap());
@@ -126,7 +126,7 @@ fn without_links_bytes_are_shared_and_without_that_copied() {
             let second = commit(pending, &new);
             assert_eq!(content(&second).1, expected, "{code} of {refused:?}");
             drop((first, second));
-            store.prune(1).unwrap();
+            let _ = store.prune(1).unwrap();
             store.close().unwrap();
             let store = options(&disk.cut_power(Survival::Nothing)).open(ROOT).unwrap();
             assert_whole(&store);
@@ -148,7 +148,7 @@ fn any_other_error_of_a_link_is_the_callers() {
             let first = commit_all_kinds(&store, 1).unwrap();
             refuse_all(&disk, calls, REFUSALS[0]);
             disk.fail_nth(last, 1, Fault::Error(code));
-            let pending = store.begin(store.next_id()).unwrap();
+            let pending = store.begin_next().unwrap();
             let error = pending.duplicate(&handles(&first), Scope::Exclusive).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(code), "{error}");
             assert!(error.path().is_some());
@@ -167,7 +167,7 @@ fn what_is_abandoned_leaves_nothing() {
     let first = commit_all_kinds(&store, 1).unwrap();
     let before = names(&disk, ROOT.as_ref());
     let usage = store.usage();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     pending.duplicate(&handles(&first), Scope::Exclusive).unwrap();
     assert!(store.usage().logical_files > usage.logical_files && names(&disk, ROOT.as_ref()).len() > before.len());
     drop(pending);
@@ -181,8 +181,8 @@ fn state_that_is_gone_or_not_ours_is_refused_by_name() {
     let disk = SimDisk::new();
     let store = options(&disk).open(ROOT).unwrap();
     commit_all_kinds(&store, 1).unwrap();
-    let gone: StateHandle = "shared:1.0.99@64+4096#1a2b3c4d".parse().unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let gone: StateHandle = format!("shared:{}:1.0.99@64+4096#1a2b3c4d", store.id()).parse().unwrap();
+    let pending = store.begin_next().unwrap();
     let error = pending.duplicate(std::slice::from_ref(&gone), Scope::Exclusive).unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains(&gone.to_string()), "{error}");
     assert!(!pending.can_fast_duplicate(&gone, Scope::Exclusive));
@@ -200,7 +200,7 @@ fn damage_is_not_copied_and_names_the_original() {
     disk.damage(&path, |bytes| bytes[40_000] ^= 1).unwrap();
     refuse(&disk, Call::Link, REFUSALS[0]);
     refuse(&disk, Call::Reflink, REFUSALS[0]);
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let error = pending.duplicate(&[handle], Scope::Exclusive).unwrap_err();
     assert!(error.is_corrupt() && error.path() == Some(path.as_path()), "{error}");
 }
@@ -210,7 +210,7 @@ fn many_threads_duplicate_while_others_write_to_the_same_lanes() {
     let disk = SimDisk::new();
     let store = options(&disk).lanes(2).open(ROOT).unwrap();
     for round in 0..20 {
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let states = std::thread::scope(|scope| {
             let pending = &pending;
             let write = move |n: u64| {
@@ -224,7 +224,7 @@ fn many_threads_duplicate_while_others_write_to_the_same_lanes() {
         let checkpoint = commit(pending, &states);
         assert!(store.validate(checkpoint.id(), Validation::Full).unwrap().is_valid());
     }
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     store.close().unwrap();
     let store = options(&disk.kill()).open(ROOT).unwrap();
     assert!(store.open_report().removed.is_empty());
@@ -235,7 +235,7 @@ fn many_threads_duplicate_while_others_write_to_the_same_lanes() {
 fn duplicate_is_durable_at_once_if_every_state_is_to_be() {
     let disk = SimDisk::new();
     let store = options(&disk).durability(piton::Durability::PerState).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let shared = pending.write(Scope::Shared, &bytes(7, 5000)).unwrap();
     pending.duplicate(&[shared], Scope::Exclusive).unwrap();
     let disk = disk.cut_power(Survival::Nothing);
@@ -252,7 +252,7 @@ fn state_that_is_known_to_be_damaged_is_not_duplicated() {
     let path = super::files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
     disk.damage(&path, |bytes| bytes[40_000] ^= 1).unwrap();
     first.read(&handle).unwrap_err();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     assert!(!pending.can_fast_duplicate(&handle, Scope::Exclusive));
     let error = pending.duplicate(&[handle], Scope::Exclusive).unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("damaged"), "{error}");

@@ -42,7 +42,7 @@ fn source_of(checkpoints: usize, ways: &[Call]) -> (SimDisk, Content) {
     commit_all_kinds(&store, 1).unwrap();
     let expected = content(&go_on(&store, 2, 2).unwrap());
     if checkpoints == 1 {
-        store.prune(1).unwrap();
+        let _ = store.prune(1).unwrap();
     }
     store.close().unwrap();
     refuse_all(&disk, ways, EXDEV);
@@ -140,7 +140,7 @@ fn every_call_of_an_export_fails_once_and_the_store_goes_on_and_the_export_can_b
                         }
                     }
                     go_on(&store, 1, 9).unwrap();
-                    store.forget(super::id(3)).unwrap();
+                    let _ = store.forget(super::id(3)).unwrap();
                     drop(store);
                     let disk = then.map_or(disk.clone(), |survival| disk.cut_power(survival));
                     check_export(&disk, &expected, exported.is_ok());
@@ -229,7 +229,7 @@ fn what_an_interrupted_move_left_to_the_next_open_may_be_interrupted_as_well() {
         let (disk, expected) = source_of(1, &[]);
         let store = options(&disk).open(OURS).unwrap();
         disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
-        store.import(ROOT, Claim::Move).unwrap();
+        let _ = store.import(ROOT, Claim::Move).unwrap();
         (disk.cut_power(Survival::Everything), expected)
     };
     let (disk, _) = interrupted();

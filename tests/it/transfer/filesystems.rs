@@ -48,7 +48,7 @@ fn ways(files: &[piton::Transferred]) -> BTreeSet<Way> {
 /// 24 MiB of states of all kinds, of which the second checkpoint has about a half.
 fn fill(dir: &Path) -> Store {
     let store = Options::new().segment_size(4 << 20).relocation(false).open(dir).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let lens = (0..200_usize).map(|n| if n % 18 == 0 { 1_500_000 } else { 500 + n * 200 });
     let write = |(n, len): (usize, usize)| {
         let scope = if n % 2 == 0 { Scope::Shared } else { Scope::Exclusive };
@@ -59,7 +59,7 @@ fn fill(dir: &Path) -> Store {
         manifest.state(n.to_string(), handle.clone())
     });
     pending.commit(all).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let new = pending.write(Scope::Shared, &bytes(999, 70_000)).unwrap();
     let half = states
         .into_iter()

@@ -27,7 +27,7 @@ fn go_on_five_times_and_prune(open: impl Fn() -> Store) -> Store {
         store.close().unwrap();
     }
     let store = open();
-    store.prune(1).unwrap();
+    let _ = store.prune(1).unwrap();
     store
 }
 
@@ -96,7 +96,7 @@ fn imported_checkpoint_is_one_to_go_on_from_and_what_its_store_knew_of_it_stays_
     let disk = SimDisk::new();
     let store = options(&disk).open(ROOT).unwrap();
     commit_all_kinds(&store, 1).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let state = pending.write(Scope::Shared, &bytes(5, 5000)).unwrap();
     let manifest = Manifest::builder().state("s", state).epoch(77).kind(CheckpointKind::Savepoint).parent(super::id(1));
     let savepoint = pending.commit(manifest).unwrap();
@@ -122,7 +122,7 @@ fn while_somebody_writes_the_source_nothing_is_linked() {
     assert!(imported.files.iter().all(|file| file.way == Way::Reflinked), "{:?}", imported.files);
     assert_eq!(disk.count(Call::Link), 0);
     go_on(&writer, 3, 9).unwrap();
-    writer.prune(1).unwrap();
+    let _ = writer.prune(1).unwrap();
     assert_eq!(content(&imported.checkpoint), expected);
     let error = store.import(ROOT, Claim::Move).unwrap_err();
     assert!(error.is_locked(), "{error}");
@@ -155,7 +155,7 @@ fn source_that_synced_nothing_is_made_durable() {
         let expected = content(&commit_all_kinds(&theirs, 1).unwrap());
         drop(theirs);
         let store = options(&disk).open(OURS).unwrap();
-        store.import(ROOT, claim).unwrap();
+        let _ = store.import(ROOT, claim).unwrap();
         let store = options(&disk.cut_power(Survival::Nothing)).open(OURS).unwrap();
         assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
     }
@@ -171,7 +171,7 @@ fn exactly_the_files_are_there_that_the_claim_says() {
         let before = files(&disk, TARGET.as_ref());
         let segments = names(&disk, TARGET.as_ref()).len() - 1;
         let store = options(&disk).open(OURS).unwrap();
-        store.import(TARGET, claim).unwrap();
+        let _ = store.import(TARGET, claim).unwrap();
         let ours = names(&disk, OURS.as_ref()).len();
         assert_eq!(ours, if claim == Claim::Borrow { 1 } else { segments + 1 }, "{claim:?}");
         store.close().unwrap();
@@ -251,7 +251,7 @@ fn any_other_error_is_the_callers_and_nothing_is_left() {
         assert!(names(&disk, OURS.as_ref()).is_empty());
         let latest = |root: &str| options(&disk).open_read_only(root).unwrap().latest().unwrap();
         assert!(latest(ROOT).is_some() && latest(OURS).is_none());
-        store.import(ROOT, claim).unwrap();
+        let _ = store.import(ROOT, claim).unwrap();
         assert_whole(&store);
     }
 }
@@ -266,17 +266,17 @@ fn duplicated_imported_and_reused_states_keep_their_bytes_over_many_generations(
         let store = options(&disk).open(&next).unwrap();
         let imported = store.import(&root, if round % 2 == 0 { Claim::Copy } else { Claim::Move }).unwrap().checkpoint;
         assert_eq!(content(&imported), expected);
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let new = pending.duplicate(&handles(&imported), [Scope::Exclusive, Scope::Shared][round % 2]).unwrap();
         let names = imported.manifest().states().map(|(name, _)| name.clone());
         let manifest = Manifest::builder().metadata("seed", expected.0.clone());
         pending.commit(names.zip(new).fold(manifest, |manifest, (name, new)| manifest.state(name, new))).unwrap();
         drop(imported);
-        store.prune(1).unwrap();
+        let _ = store.prune(1).unwrap();
         let latest = go_on(&store, 1, 30 + round as u64).unwrap();
         expected = content(&latest);
         drop(latest);
-        store.prune(1).unwrap();
+        let _ = store.prune(1).unwrap();
         store.close().unwrap();
         root = next;
     }
@@ -295,7 +295,7 @@ fn readers_of_other_processes_read_what_was_imported() {
     drop((first, store));
     let store = Store::open(&ours).unwrap();
     for claim in [Claim::Copy, Claim::Borrow] {
-        store.import(&theirs, claim).unwrap();
+        let _ = store.import(&theirs, claim).unwrap();
         let reader = Options::new().open_read_only(&ours).unwrap();
         assert_eq!(read_states(&reader.latest().unwrap().unwrap()).unwrap(), expected);
         assert!(reader.recover_latest_validated().unwrap().skipped.is_empty());
@@ -311,7 +311,7 @@ fn progress_is_told_after_each_file_up_to_all_of_them() {
     let ours = options(&disk).open(OURS).unwrap();
     for claim in [Claim::Copy, Claim::Borrow, Claim::Move] {
         let mut told = Vec::new();
-        ours.import_with(TARGET, claim, |progress| told.push(progress)).unwrap();
+        let _ = ours.import_with(TARGET, claim, |progress| told.push(progress)).unwrap();
         assert_eq!(told, all, "{claim:?}");
     }
     assert_eq!(

@@ -83,19 +83,19 @@ pub(super) fn names(disk: &dyn Disk, root: &Path) -> Vec<PathBuf> {
 
 /// States of all kinds: inline, merged, in files of their own; shared and exclusive.
 pub(super) fn commit_all_kinds(store: &Store, seed: u64) -> Result<Checkpoint> {
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let mut manifest = Manifest::builder().timestamp_ms(1_700_000_000_000).metadata("seed", seed.to_le_bytes());
     for (n, len) in [0_usize, 10, 100, 3000, 3000, 7000, 50_000].into_iter().enumerate() {
         let scope = if n % 2 == 0 { Scope::Shared } else { Scope::Exclusive };
         manifest = manifest.state(n.to_string(), pending.write(scope, &bytes(seed + n as u64, len))?);
     }
-    pending.commit(manifest)
+    Ok(pending.commit(manifest)?)
 }
 
 /// Reuses every state of the newest checkpoint but for the first so many, which are written anew.
 pub(super) fn go_on(store: &Store, anew: usize, seed: u64) -> Result<Checkpoint> {
     let latest = store.latest()?.unwrap();
-    let pending = store.begin(store.next_id())?;
+    let pending = store.begin_next()?;
     let states: Vec<_> = latest.manifest().states().map(|(name, handle)| (name.clone(), handle.clone())).collect();
     let mut manifest = Manifest::builder().timestamp_ms(1_700_000_000_000).metadata("seed", seed.to_le_bytes());
     for (n, (name, handle)) in states.into_iter().enumerate() {
@@ -106,7 +106,7 @@ pub(super) fn go_on(store: &Store, anew: usize, seed: u64) -> Result<Checkpoint>
         };
         manifest = manifest.state(name, handle);
     }
-    pending.commit(manifest)
+    Ok(pending.commit(manifest)?)
 }
 
 pub(super) type Content = (Vec<u8>, Vec<(String, Vec<u8>)>);

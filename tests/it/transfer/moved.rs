@@ -54,7 +54,7 @@ fn source_goes_with_its_last_checkpoint_and_what_was_not_taken_stays() {
     assert_eq!(left.checkpoint_ids(), [super::id(1)], "it had another one");
     assert_whole(&left);
     left.close().unwrap();
-    store.import(ROOT, Claim::Move).unwrap();
+    let _ = store.import(ROOT, Claim::Move).unwrap();
     assert!(is_gone(&disk, ROOT) && !is_noted(&disk));
     assert_whole(&store);
 }
@@ -65,7 +65,7 @@ fn what_is_not_the_sources_stays_in_its_directory() {
     drop(source(&disk));
     let (name, _) = disk.create_temp(At::new(ROOT.as_ref())).unwrap();
     disk.rename(At::new(&Path::new(ROOT).join(name)), At::new(&Path::new(ROOT).join("letter"))).unwrap();
-    options(&disk).open(ROOT).unwrap().forget(super::id(1)).unwrap();
+    let _ = options(&disk).open(ROOT).unwrap().forget(super::id(1)).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     let imported = store.import(ROOT, Claim::Move).unwrap();
     assert!(imported.failures.is_empty(), "{:?}", imported.failures);
@@ -99,7 +99,7 @@ fn source_that_somebody_reads_goes_with_a_later_open() {
 fn store_that_somebody_made_in_its_place_since_is_left_alone() {
     let disk = SimDisk::new();
     drop(source(&disk));
-    options(&disk).open(ROOT).unwrap().forget(super::id(1)).unwrap();
+    let _ = options(&disk).open(ROOT).unwrap().forget(super::id(1)).unwrap();
     let disk = interrupt(&disk);
     remove_all(&disk, ROOT);
     let new = options(&disk).open(ROOT).unwrap();
@@ -138,7 +138,7 @@ fn note_without_a_checkpoint_is_a_leftover_and_the_source_stays() {
     assert!(store.checkpoint_ids().is_empty() && !is_noted(&disk));
     assert!(names(&disk, OURS.as_ref()).is_empty());
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
-    store.import(ROOT, Claim::Move).unwrap();
+    let _ = store.import(ROOT, Claim::Move).unwrap();
     go_on(&store, 2, 9).unwrap();
     assert_whole(&store);
 }
@@ -251,7 +251,7 @@ fn store_that_syncs_nothing_takes_nothing_over() {
     drop(source(&disk));
     let store = options(&disk).durability(piton::Durability::None).open(OURS).unwrap();
     assert!(store.import(ROOT, Claim::Move).unwrap_err().is_invalid());
-    store.import(ROOT, Claim::Copy).unwrap();
+    let _ = store.import(ROOT, Claim::Copy).unwrap();
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
 }
 

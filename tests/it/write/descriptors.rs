@@ -19,7 +19,7 @@ fn open_under(dir: &std::path::Path) -> usize {
 fn segments_that_wait_for_their_sync_are_few_however_many_threads_write() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("state")).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let done = AtomicBool::new(false);
     let (most, handles) = std::thread::scope(|scope| {
         let pending = &pending;

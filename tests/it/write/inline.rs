@@ -14,7 +14,7 @@ fn state_is_inline_by_its_length_alone_however_its_writes_were_cut() {
     for threshold in [0, 1, 20, 1024, 1 << 20] {
         for buffer in [0, 7, 1024, 1 << 20] {
             let store = Options::memory().inline_threshold(threshold).write_buffer(buffer).open(ROOT).unwrap();
-            let pending = store.begin(store.next_id()).unwrap();
+            let pending = store.begin_next().unwrap();
             for len in [0, 1, threshold.saturating_sub(1), threshold, threshold + 1, threshold + 9] {
                 for cut in [1, 7, len.max(1)] {
                     let state = bytes(len as u64, len);
@@ -44,7 +44,7 @@ fn state_is_inline_by_its_length_alone_however_its_writes_were_cut() {
 fn flush_and_sync_touch_no_file_while_a_state_may_be_inline() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).inline_threshold(100).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let before = disk.calls();
     let mut writer = pending.writer(Scope::Exclusive).unwrap();
     writer.write_all(&[1; 100]).unwrap();

@@ -42,7 +42,7 @@ fn twelve_threads_append_at_once_and_no_state_overlaps_another() {
             on_every_disk(|options, root| {
                 let options = options.lanes(lanes).merging(merging).segment_size(100_000).write_buffer(5_000);
                 let store = options.open(root).unwrap();
-                let pending = store.begin(store.next_id()).unwrap();
+                let pending = store.begin_next().unwrap();
                 let barrier = Barrier::new(12);
                 let len = |thread: u64, n: u64| 1100 + (thread * 37 + n * 101) as usize % 6_000;
                 let written: Vec<_> = thread::scope(|scope| {
@@ -93,8 +93,8 @@ fn no_segment_is_longer_than_its_size_unless_it_has_one_state_alone() {
             .map(|entry| (entry.name.into_string().unwrap(), entry.metadata.len))
             .collect();
         for (file, ranges) in places(&checkpoint) {
-            let [generation, lane, sequence] =
-                [0, 1, 2].map(|at| file.split_once(':').unwrap().1.split('.').nth(at).unwrap().parse::<u64>().unwrap());
+            let [generation, lane, sequence] = [0, 1, 2]
+                .map(|at| file.rsplit(':').next().unwrap().split('.').nth(at).unwrap().parse::<u64>().unwrap());
             let len = lengths[&format!("{generation:08}-{lane:03}-{sequence:010}.seg")];
             assert!(len <= size || ranges.len() == 1, "{file} has {len} bytes");
         }
@@ -106,7 +106,7 @@ fn failed_append_in_the_middle_of_a_shared_segment_costs_that_state_alone() {
     for fault in [Fault::Error(EIO), Fault::Error(28), Fault::ErrorAfter(EIO)] {
         let disk = SimDisk::new();
         let store = open(&disk).unwrap();
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let before = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
         disk.fail_nth(Call::WriteAt, 1, fault);
         let error = pending.write(Scope::Shared, &bytes(2, 5000)).unwrap_err();
@@ -130,7 +130,7 @@ fn segment_whose_creation_fails_at_any_call_leaves_no_file() {
         for call in [Call::CreateTemp, Call::WriteAt, Call::RenameNew] {
             let disk = SimDisk::new();
             let store = open(&disk).unwrap();
-            let pending = store.begin(store.next_id()).unwrap();
+            let pending = store.begin_next().unwrap();
             disk.fail_nth(call, 1, fault);
             assert!(pending.write(Scope::Shared, &bytes(1, 5000)).unwrap_err().raw_os_error().is_some());
             let left = disk.list(At::new("/state/shared".as_ref())).unwrap();
@@ -150,7 +150,7 @@ fn segment_of_somebody_else_under_our_name_stays() {
     let store = Store::open(dir.path()).unwrap();
     let theirs = dir.path().join("shared/00000001-001-0000000001.seg");
     std::fs::write(&theirs, b"theirs").unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let error = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap_err();
     assert_eq!(error.path(), Some(theirs.as_path()), "{error}");
     let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
@@ -163,7 +163,7 @@ fn segment_of_somebody_else_under_our_name_stays() {
 fn torn_state_is_dead_bytes_and_passed_over_by_the_scan() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let first = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     disk.fail_nth(Call::WriteAt, 1, Fault::ShortWrite);
     disk.fail_nth(Call::WriteAt, 2, Fault::Error(28));
@@ -184,7 +184,7 @@ fn failing_and_panicking_writers_leave_lane_and_descriptors_to_the_others() {
         std::fs::read_link(entry.unwrap().path()).is_ok_and(|file| file.starts_with(dir.path()))
     };
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|e| ours(e).then_some(())).count();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     pending.write(Scope::Shared, &bytes(0, 5000)).unwrap();
     let open = descriptors();
     thread::scope(|scope| {
@@ -222,8 +222,8 @@ fn failed_sync_retires_the_segment_and_fails_every_checkpoint_with_unsynced_stat
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
     let durable = commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let first = store.begin(store.next_id()).unwrap();
-    let second = store.begin(store.next_id()).unwrap();
+    let first = store.begin_next().unwrap();
+    let second = store.begin_next().unwrap();
     let manifests = [&first, &second]
         .map(|pending| Manifest::builder().state("s", pending.write(Scope::Shared, &bytes(2, 5000)).unwrap()));
     disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
@@ -247,7 +247,7 @@ fn failed_sync_retires_the_segment_and_fails_every_checkpoint_with_unsynced_stat
 fn failed_sync_of_a_state_that_nobody_names_fails_no_checkpoint() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).durability(Durability::PerState).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let first = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
     assert_eq!(pending.write(Scope::Shared, &bytes(2, 5000)).unwrap_err().raw_os_error(), Some(EIO));
@@ -262,8 +262,8 @@ fn failed_sync_of_a_state_that_nobody_names_fails_no_checkpoint() {
 fn state_that_was_appended_after_somebody_elses_sync_is_synced_for_itself() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
-    let (first, second) = (store.begin(store.next_id()).unwrap(), store.begin(store.next_id()).unwrap());
-    let third = store.begin(store.next_id()).unwrap();
+    let (first, second) = (store.begin_next().unwrap(), store.begin_next().unwrap());
+    let third = store.begin_next().unwrap();
     let early = third.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     let other = second.write(Scope::Shared, &bytes(2, 5000)).unwrap();
     drop(first);
@@ -284,7 +284,7 @@ fn write_many(pending: &piton::PendingCheckpoint, scope: Scope, count: u64) -> p
 fn name_of_a_segment_that_was_synced_early_is_durable_with_the_checkpoint() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).merging(Merging::Off).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let early = write_many(&pending, Scope::Exclusive, 10).unwrap();
     let rest = write_many(&pending, Scope::Shared, 70).unwrap();
     let named = early.into_iter().chain(rest).enumerate();
@@ -297,7 +297,7 @@ fn name_of_a_segment_that_was_synced_early_is_durable_with_the_checkpoint() {
 fn early_sync_that_fails_fails_the_checkpoint_whose_states_it_was_to_make_durable() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).merging(Merging::Off).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let early = write_many(&pending, Scope::Shared, 64).unwrap();
     disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
     assert_eq!(write_many(&pending, Scope::Shared, 1).unwrap_err().raw_os_error(), Some(EIO));
@@ -325,7 +325,7 @@ fn segment_of_a_lane_that_nobody_leases_any_more_is_sealed_when_its_sync_failed(
 fn state_in_a_shared_segment_is_durable_when_its_writer_finishes_if_asked_so() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).durability(Durability::PerState).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let counts = || (disk.count(Call::SyncData), disk.count(Call::SyncDir));
     let before = counts();
     let handles = [1, 2, 3].map(|n| pending.write(Scope::Shared, &bytes(n, 5000)).unwrap());
@@ -341,7 +341,7 @@ fn state_in_a_shared_segment_is_durable_when_its_writer_finishes_if_asked_so() {
 fn state_is_not_called_durable_once_a_directory_sync_has_failed_for_anybody() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).durability(Durability::PerState).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
     writer.write_all(&bytes(1, 2_000_000)).unwrap();
     disk.fail_nth(Call::SyncDir, 1, Fault::Error(EIO));

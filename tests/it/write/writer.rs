@@ -35,7 +35,7 @@ fn states_of_every_size_around_the_buffer_come_back() {
 fn dropped_writer_leaves_no_file_and_disturbs_no_other() {
     let disk = MemoryDisk::new();
     let store = open(&disk).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut kept = pending.writer(Scope::Shared).unwrap();
     let mut dropped = pending.writer(Scope::Shared).unwrap();
     for _ in 0..3 {
@@ -54,7 +54,7 @@ fn dropped_writer_leaves_no_file_and_disturbs_no_other() {
 fn panicking_writer_thread_leaves_no_file_and_the_checkpoint_can_be_committed() {
     let disk = MemoryDisk::new();
     let store = open(&disk).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let panicked = thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let mut writer = pending.writer(Scope::Shared).unwrap();
@@ -72,7 +72,7 @@ fn panicking_writer_thread_leaves_no_file_and_the_checkpoint_can_be_committed() 
 fn failed_writer_fails_fast_with_the_same_error_and_leaves_nothing() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
     disk.fail(disk.calls() + 2, Fault::Error(28)); // the first write into the file: ENOSPC
     let first = writer.write_all(&bytes(1, 2_000_000)).unwrap_err();
@@ -108,7 +108,7 @@ fn checksum_covers_what_the_file_accepted_after_short_and_interrupted_writes() {
 #[test]
 fn state_beyond_its_cap_is_refused_at_once_and_both_sizes_are_named() {
     let store = memory();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let full = vec![0; 5 * 1024 * 1024];
     assert_eq!(pending.write(Scope::Shared, &full).unwrap().len(), 5_242_880);
     let mut writer = pending.writer(Scope::Shared).unwrap();
@@ -123,7 +123,7 @@ fn state_beyond_its_cap_is_refused_at_once_and_both_sizes_are_named() {
 fn writer_that_outlives_its_checkpoint_fails_and_leaves_nothing() {
     let disk = MemoryDisk::new();
     let store = open(&disk).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let mut writer = pending.writer(Scope::Shared).unwrap();
     writer.write_all(&vec![1; 2_000_000]).unwrap();
     drop(pending);
@@ -136,7 +136,7 @@ fn writer_that_outlives_its_checkpoint_fails_and_leaves_nothing() {
 fn many_threads_write_one_checkpoint() {
     on_every_disk(|options, root| {
         let store = options.open(root).unwrap();
-        let pending = store.begin(store.next_id()).unwrap();
+        let pending = store.begin_next().unwrap();
         let written = thread::scope(|scope| {
             let worker = |worker: u64| {
                 let write = |n: u64| pending.write(Scope::Shared, &bytes(worker * 1000 + n, 900 + 300 * n as usize));
@@ -164,23 +164,23 @@ fn many_threads_write_one_checkpoint() {
 fn aborted_checkpoint_leaves_no_file_and_its_id_is_not_used_again() {
     let disk = MemoryDisk::new();
     let store = open_unmerged(&disk).unwrap();
-    let first = store.next_id();
+    let first = store.next_id().unwrap();
     let pending = store.begin(first).unwrap();
     (0..100).for_each(|n| drop(pending.write(Scope::Exclusive, &bytes(n, 3000)).unwrap()));
     assert_eq!(data_files(&disk), 100);
     drop(pending);
     assert_eq!(data_files(&disk), 0);
-    assert!(store.begin(first).unwrap_err().is_invalid());
-    assert_eq!(store.next_id(), first.next());
+    assert!(store.begin(first).unwrap_err().is_conflict());
+    assert_eq!(store.next_id().unwrap(), first.next().unwrap());
     store.close().unwrap();
-    assert_eq!(open(&disk).unwrap().next_id(), first.next());
+    assert_eq!(open(&disk).unwrap().next_id().unwrap(), first.next().unwrap());
 }
 
 #[test]
 fn state_is_durable_when_its_writer_finishes_if_asked_so() {
     let disk = SimDisk::new();
     let store: Store = Options::new().disk(disk.clone()).durability(Durability::PerState).open(ROOT).unwrap();
-    let pending = store.begin(store.next_id()).unwrap();
+    let pending = store.begin_next().unwrap();
     let (files, dirs) = (disk.count(Call::SyncData), disk.count(Call::SyncDir));
     let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     assert_eq!((disk.count(Call::SyncData), disk.count(Call::SyncDir)), (files + 1, dirs + 1));
