@@ -51,9 +51,11 @@ struct Figures {
 /// A manifest of so many states in 32 MiB segments, as a store would make it.
 fn manifest(states: u64) -> Result<Manifest, Error> {
     let mut content = Manifest::builder();
+    // That of a manifest that no store has made.
+    let store = "0".repeat(32);
     for n in 0..states {
         let (file, offset) = (n / 8000 + 1, 64 + n % 8000 * 4160);
-        let handle: StateHandle = format!("shared:1.1.{file}@{offset}+4096#{:08x}", n % (1 << 32)).parse()?;
+        let handle: StateHandle = format!("shared:{store}:1.1.{file}@{offset}+4096#{:08x}", n % (1 << 32)).parse()?;
         content = content.state(format!("operator/{:03}/{n:08}", n % 100), handle);
     }
     Ok(content.build(CheckpointId::FIRST))
