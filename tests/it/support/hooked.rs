@@ -21,7 +21,11 @@ pub(crate) type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 pub(crate) struct HookedDisk {
     pub(crate) disk: SimDisk,
     pub(crate) before_data_sync: Hook,
+    /// After bytes were made durable, before anybody is told.
+    pub(crate) after_data_sync: Hook,
     pub(crate) before_write: Hook,
+    /// Before a look for the update of a checkpoint.
+    pub(crate) before_open_of_an_update: Hook,
     /// Where writing to the medium was begun, and for how many bytes.
     pub(crate) hinted: Arc<Mutex<Vec<(u64, u64)>>>,
     pub(crate) before_sync_of_manifests: Hook,
@@ -43,6 +47,7 @@ pub(crate) struct HookedDisk {
 struct HookedFile {
     file: Box<dyn DiskFile>,
     before_sync: Hook,
+    after_sync: Hook,
     before_write: Hook,
     hinted: Arc<Mutex<Vec<(u64, u64)>>>,
     garble: Hook,
@@ -64,7 +69,9 @@ impl HookedDisk {
         Self {
             disk: SimDisk::new(),
             before_data_sync: Hook::default(),
+            after_data_sync: Hook::default(),
             before_write: Hook::default(),
+            before_open_of_an_update: Hook::default(),
             hinted: Arc::default(),
             before_sync_of_manifests: Hook::default(),
             before_open_of_a_manifest: Hook::default(),
@@ -89,9 +96,9 @@ impl HookedDisk {
 
     fn file_short_by(&self, file: Box<dyn DiskFile>, short_by: Arc<Mutex<u64>>) -> Box<dyn DiskFile> {
         let garble = Arc::clone(&self.garble_a_read);
-        let before_sync = Arc::clone(&self.before_data_sync);
+        let (before_sync, after_sync) = (Arc::clone(&self.before_data_sync), Arc::clone(&self.after_data_sync));
         let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
-        Box::new(HookedFile { file, before_sync, before_write, hinted, garble, short_by })
+        Box::new(HookedFile { file, before_sync, after_sync, before_write, hinted, garble, short_by })
     }
 }
 
@@ -149,6 +156,9 @@ impl Disk for HookedDisk {
         }
         if path.path().extension().is_some_and(|extension| extension == "seg") {
             run(&self.before_open_of_a_segment);
+        }
+        if path.path().extension().is_some_and(|extension| extension == "update") {
+            run(&self.before_open_of_an_update);
         }
         let file = self.disk.open(path).inspect_err(|_| {
             if path.path().extension().is_some_and(|extension| extension == "update") {
@@ -235,7 +245,9 @@ impl DiskFile for HookedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         run(&self.before_sync);
-        self.file.sync_data()
+        let synced = self.file.sync_data();
+        run(&self.after_sync);
+        synced
     }
 
     fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
