@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::{
     allocator::Allocator,
+    pool::{Lease, Pool, Segments},
     segment::{Appender, Payload, Segment},
 };
 use crate::{
@@ -18,49 +17,24 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Lanes {
     allocator: Arc<Allocator>,
-    exclusive: Pool,
-    shared: Pool,
+    exclusive: Pool<Appender>,
+    shared: Pool<Appender>,
 }
 
-/// The lanes of one scope. The lock is held while lists are changed; never during I/O.
-#[derive(Debug, Default)]
-struct Pool {
-    state: Mutex<PoolState>,
-    freed: Condvar,
-}
+impl Segments for Appender {
+    type Id = FileId;
 
-#[derive(Debug, Default)]
-struct PoolState {
-    idle: Vec<Lane>,
-    /// How many lanes there are, leased ones included.
-    lanes: u16,
-    /// The segments that leased lanes had when they were leased.
-    leased: BTreeSet<FileId>,
-    /// Segments to be sealed, leased or not.
-    unwanted: BTreeSet<FileId>,
-}
-
-#[derive(Debug)]
-struct Lane {
-    number: u16,
-    appender: Option<Appender>,
-}
-
-/// The right to append to a lane, given back when it is dropped, on whatever path.
-struct Lease<'a> {
-    pool: &'a Pool,
-    number: u16,
-    appender: Option<Appender>,
-    /// The segment that it had.
-    taken: Option<FileId>,
+    fn segment_id(&self) -> FileId {
+        self.segment().id()
+    }
 }
 
 impl Lanes {
     pub(super) fn new(allocator: &Arc<Allocator>) -> Self {
-        Self { allocator: Arc::clone(allocator), exclusive: Pool::default(), shared: Pool::default() }
+        Self { allocator: Arc::clone(allocator), exclusive: Pool::new(), shared: Pool::new() }
     }
 
-    fn pool(&self, scope: Scope) -> &Pool {
+    fn pool(&self, scope: Scope) -> &Pool<Appender> {
         match scope {
             Scope::Exclusive => &self.exclusive,
             Scope::Shared => &self.shared,
@@ -85,7 +59,7 @@ impl Lanes {
             self.allocator.registry().note_len(extent.file, appender.end());
         }
         let segment = Arc::clone(appender.segment());
-        lease.appender = Some(appender);
+        lease.segment = Some(appender);
         drop(lease);
         if sealed {
             let _ = self.allocator.registry().tidy(0);
@@ -94,8 +68,8 @@ impl Lanes {
     }
 
     /// The lane's segment, or a fresh one if it has none that takes the state; and whether an old one was sealed.
-    fn appender(&self, lease: &mut Lease<'_>, scope: Scope, len: u64) -> Result<(Appender, bool)> {
-        match lease.appender.take() {
+    fn appender(&self, lease: &mut Lease<'_, Appender>, scope: Scope, len: u64) -> Result<(Appender, bool)> {
+        match lease.segment.take() {
             Some(appender) if appender.takes(len, self.allocator.segment_size) => Ok((appender, false)),
             full => {
                 let sealed = full.map(drop).is_some();
@@ -115,28 +89,12 @@ impl Lanes {
         })
     }
 
-    /// Takes a lane that nobody has: one with room, one without a segment, any, in this order. If all are taken, opens
-    /// another while there may be more, else waits.
-    fn lease(&self, scope: Scope, len: u64) -> Lease<'_> {
-        let pool = self.pool(scope);
-        let mut state = pool.state.lock();
-        loop {
-            let rank = |lane: &Lane| match &lane.appender {
-                Some(appender) => (if appender.takes(len, self.allocator.segment_size) { 0 } else { 2 }, lane.number),
-                None => (1, lane.number),
-            };
-            if let Some(best) = (0..state.idle.len()).min_by_key(|at| state.idle.get(*at).map(rank)) {
-                let Lane { number, appender } = state.idle.swap_remove(best);
-                let taken = appender.as_ref().map(|appender| appender.segment().id());
-                state.leased.extend(taken);
-                return Lease { pool, number, appender, taken };
-            }
-            if state.lanes < self.allocator.lanes {
-                state.lanes += 1;
-                return Lease { pool, number: state.lanes, appender: None, taken: None };
-            }
-            pool.freed.wait(&mut state);
-        }
+    /// Takes a lane that nobody has: one with room, one without a segment, any, in this order.
+    fn lease(&self, scope: Scope, len: u64) -> Lease<'_, Appender> {
+        self.pool(scope).lease(self.allocator.lanes, |lane| match &lane.segment {
+            Some(appender) => (if appender.takes(len, self.allocator.segment_size) { 0 } else { 2 }, lane.number),
+            None => (1, lane.number),
+        })
     }
 
     /// Seals every segment that nobody is appending to.
@@ -155,57 +113,13 @@ impl Lanes {
         for scope in [Scope::Exclusive, Scope::Shared] {
             let files: BTreeSet<_> = files.iter().copied().filter(|file| file.scope == scope).collect();
             if !files.is_empty() {
-                self.seal_in(self.pool(scope), &files);
+                self.pool(scope).seal_all(&files);
             }
         }
     }
 
-    fn seal_in(&self, pool: &Pool, files: &BTreeSet<FileId>) {
-        pool.state.lock().unwanted.extend(files);
-        self.seal_if(|appender| files.contains(&appender.segment().id()));
-        let mut state = pool.state.lock();
-        while !state.leased.is_disjoint(files) {
-            pool.freed.wait(&mut state);
-        }
-        state.unwanted.retain(|file| !files.contains(file));
-    }
-
     fn seal_if(&self, goes: impl Fn(&Appender) -> bool) {
-        for pool in [&self.exclusive, &self.shared] {
-            let mut state = pool.state.lock();
-            let idle = state.idle.iter_mut().filter(|lane| lane.appender.as_ref().is_some_and(&goes));
-            let sealed: Vec<_> = idle.filter_map(|lane| lane.appender.take()).collect();
-            drop(state);
-            drop(sealed);
-        }
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let mut state = self.pool.state.lock();
-        let unwanted = |appender: &Appender| state.unwanted.contains(&appender.segment().id());
-        let (sealed, appender) = match self.appender.take() {
-            Some(appender) if unwanted(&appender) => (Some(appender), None),
-            appender => (None, appender),
-        };
-        if sealed.is_some() {
-            // Whoever waits for the segment waits until it is sealed; nobody can lease the lane before.
-            drop(state);
-            drop(sealed);
-            state = self.pool.state.lock();
-        }
-        if let Some(taken) = self.taken {
-            state.leased.remove(&taken);
-        }
-        state.idle.push(Lane { number: self.number, appender });
-        let awaited = !state.unwanted.is_empty();
-        drop(state);
-        if awaited {
-            // Not only writers wait then, and any of them may be woken by one notification.
-            self.pool.freed.notify_all();
-        } else {
-            self.pool.freed.notify_one();
-        }
+        self.exclusive.seal_if(&goes);
+        self.shared.seal_if(&goes);
     }
 }

@@ -51,9 +51,12 @@
 mod adopt;
 pub(crate) mod allocator;
 pub(crate) mod batch;
+mod durable;
 mod lanes;
+mod pool;
 mod segment;
 pub(crate) mod stream;
+mod sync;
 pub(crate) mod unsynced;
 
 pub use stream::StateWriter;

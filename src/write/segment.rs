@@ -4,12 +4,11 @@ use std::{
     io::IoSlice,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
-use parking_lot::Mutex;
-
+use super::durable::Durable;
 use crate::{
     disk::file::VolumeFile,
     error::{Error, Result},
@@ -29,22 +28,14 @@ const PADDING: [u8; 4096] = [0; 4096];
 pub(crate) struct Segment {
     id: FileId,
     file: VolumeFile,
-    /// So many bytes were accepted, one after another.
-    end: AtomicU64,
-    /// Held during the sync, which no writer waits for.
-    synced: Mutex<Synced>,
+    /// How far it is durable.
+    durable: Durable<Error>,
     /// A sync failed: nothing more goes here.
     broken: AtomicBool,
     /// The name is durable.
     named: AtomicBool,
     /// Nothing more goes here.
     sealed: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Synced {
-    bytes: u64,
-    failed: Option<Error>,
 }
 
 /// The one writer of a segment. Dropped, it seals the segment, on whatever path; what was not completed stays behind as
@@ -97,23 +88,7 @@ impl Segment {
     /// Makes everything before this offset durable. After a failure nothing more of this file ever is: the kernel marks
     /// the bytes clean, and a second sync would lie.
     pub(crate) fn sync_to(&self, end: u64) -> Result<()> {
-        let mut synced = self.synced.lock();
-        if synced.bytes >= end {
-            return Ok(());
-        }
-        if let Some(error) = &synced.failed {
-            return Err(error.clone());
-        }
-        let covered = self.end.load(Ordering::Acquire);
-        match self.file.sync() {
-            Ok(()) => synced.bytes = covered,
-            Err(error) => {
-                self.broken.store(true, Ordering::Release);
-                synced.failed = Some(error.clone());
-                return Err(error);
-            }
-        }
-        Ok(())
+        self.durable.sync_to(end, || self.file.sync().inspect_err(|_| self.broken.store(true, Ordering::Release)))
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -136,8 +111,7 @@ impl Appender {
         let segment = Segment {
             id,
             file,
-            end: AtomicU64::new(HEADER_LEN),
-            synced: Mutex::new(Synced { bytes: 0, failed: None }),
+            durable: Durable::new(HEADER_LEN),
             broken: AtomicBool::new(false),
             named: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
@@ -229,7 +203,7 @@ impl Appender {
         self.segment.file.write_parts_at(&mut slices, self.end)?;
         self.intact = true;
         self.end += len as u64;
-        self.segment.end.store(self.end, Ordering::Release);
+        self.segment.durable.accept(self.end);
         if self.end - self.started >= WRITEBACK {
             self.segment.file.start_writeback(self.started, self.end - self.started);
             self.started = self.end;

@@ -48,10 +48,10 @@ fn export_waits_for_an_append_that_is_under_way() {
     let exported = commit_states(&store, &[bytes(1, 5000)]).unwrap().id();
     let pending = store.begin_next().unwrap();
     let (done, wait) = mpsc::channel();
-    let exporter = store.clone();
+    let other = store.clone();
     set(&disk.before_write, move || {
         std::thread::spawn(move || {
-            exporter.export(exported, "/target").unwrap();
+            other.export(exported, "/target").unwrap();
             done.send(()).unwrap();
         });
         // Its segment is just being appended to, by the thread that waits here.

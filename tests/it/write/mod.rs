@@ -2,5 +2,6 @@
 
 mod descriptors;
 mod inline;
+mod interleave;
 mod lanes;
 mod writer;

@@ -1,0 +1,134 @@
+//! Lanes that are leased for one append each. Names nothing of the crate, so that a model checker can run it as it is.
+//!
+//! A lane has a segment, or none. A lease is a guard: it gives the lane back on whatever path. A segment that is to be sealed
+//! is dropped: at once if its lane is idle, else when the lease that has it ends, and whoever sealed it waits until then.
+
+use std::collections::BTreeSet;
+
+use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What a lane has.
+pub(crate) trait Segments {
+    type Id: Copy + Ord + std::fmt::Debug;
+
+    fn segment_id(&self) -> Self::Id;
+}
+
+/// The lanes of one scope. The lock is held while lists are changed; never during I/O.
+#[derive(Debug)]
+pub(crate) struct Pool<S: Segments> {
+    state: Mutex<PoolState<S>>,
+    freed: Condvar,
+}
+
+#[derive(Debug)]
+struct PoolState<S: Segments> {
+    idle: Vec<Lane<S>>,
+    /// How many lanes there are, leased ones included.
+    lanes: u16,
+    /// The segments that leased lanes had when they were leased.
+    leased: BTreeSet<S::Id>,
+    /// Segments to be sealed, leased or not.
+    unwanted: BTreeSet<S::Id>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane<S> {
+    pub(crate) number: u16,
+    pub(crate) segment: Option<S>,
+}
+
+/// The right to append to a lane, given back when it is dropped, on whatever path.
+#[derive(Debug)]
+pub(crate) struct Lease<'a, S: Segments> {
+    pool: &'a Pool<S>,
+    pub(crate) number: u16,
+    /// What the lane has, and what it has from then on.
+    pub(crate) segment: Option<S>,
+    /// The segment that it had.
+    taken: Option<S::Id>,
+}
+
+impl<S: Segments> Pool<S> {
+    pub(crate) fn new() -> Self {
+        let state = PoolState { idle: Vec::new(), lanes: 0, leased: BTreeSet::new(), unwanted: BTreeSet::new() };
+        Self { state: Mutex::new(state), freed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PoolState<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, PoolState<S>>) -> MutexGuard<'a, PoolState<S>> {
+        self.freed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lane with the lowest rank of those that are idle. If all are taken, opens another while there are fewer than
+    /// so many, else waits.
+    pub(crate) fn lease<R: Ord>(&self, most: u16, rank: impl Fn(&Lane<S>) -> R) -> Lease<'_, S> {
+        let mut state = self.lock();
+        loop {
+            if let Some(best) = (0..state.idle.len()).min_by_key(|at| state.idle.get(*at).map(&rank)) {
+                let Lane { number, segment } = state.idle.swap_remove(best);
+                let taken = segment.as_ref().map(S::segment_id);
+                state.leased.extend(taken);
+                return Lease { pool: self, number, segment, taken };
+            }
+            if state.lanes < most {
+                state.lanes += 1;
+                return Lease { pool: self, number: state.lanes, segment: None, taken: None };
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Seals the segments of idle lanes for which this is so.
+    pub(crate) fn seal_if(&self, goes: impl Fn(&S) -> bool) {
+        let mut state = self.lock();
+        let idle = state.idle.iter_mut().filter(|lane| lane.segment.as_ref().is_some_and(&goes));
+        let sealed: Vec<_> = idle.filter_map(|lane| lane.segment.take()).collect();
+        drop(state);
+        drop(sealed);
+    }
+
+    /// Seals these segments, those that are being appended to as soon as that is done: nobody ever appends to them after
+    /// this.
+    pub(crate) fn seal_all(&self, ids: &BTreeSet<S::Id>) {
+        self.lock().unwanted.extend(ids);
+        self.seal_if(|segment| ids.contains(&segment.segment_id()));
+        let mut state = self.lock();
+        while !state.leased.is_disjoint(ids) {
+            state = self.wait(state);
+        }
+        state.unwanted.retain(|id| !ids.contains(id));
+    }
+}
+
+impl<S: Segments> Drop for Lease<'_, S> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let unwanted = |segment: &S| state.unwanted.contains(&segment.segment_id());
+        let (sealed, segment) = match self.segment.take() {
+            Some(segment) if unwanted(&segment) => (Some(segment), None),
+            segment => (None, segment),
+        };
+        if sealed.is_some() {
+            // Whoever waits for the segment waits until it is sealed; nobody can lease the lane before.
+            drop(state);
+            drop(sealed);
+            state = self.pool.lock();
+        }
+        if let Some(taken) = self.taken {
+            state.leased.remove(&taken);
+        }
+        state.idle.push(Lane { number: self.number, segment });
+        let awaited = !state.unwanted.is_empty();
+        drop(state);
+        if awaited {
+            // Not only writers wait then, and any of them may be woken by one notification.
+            self.pool.freed.notify_all();
+        } else {
+            self.pool.freed.notify_one();
+        }
+    }
+}
