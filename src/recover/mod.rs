@@ -2,19 +2,22 @@
 //!
 //! # Who owns what
 //!
-//! Whoever opens a store for writing holds the lock of `piton.lock` from step 2 on, so that nobody else changes
-//! anything; the registry keeps it. Nothing is deleted before step 7.
+//! The opener holds the lock of `piton.lock` from step 2 on, so that no other process changes anything; the volume keeps it.
+//! Nothing is deleted before step 7: what seems an orphan before the generation is raised may be what a writer that lost its
+//! lock is about to publish. On a full disk the room that is kept is given up instead (`disk/spare.rs`).
 //!
 //! # Opening, step by step
 //!
-//! 1. the root: created if it is missing. A store whose identity was written by a newer version is refused here,
-//!    untouched;
-//! 2. the lock;
+//! 1. the root: created if it is missing, unless it must exist, and opened: from here on everything is done in that
+//!    directory. A store whose identity was written by a newer version is refused here, untouched;
+//! 2. the lock; then a look whether the name still leads to the directory that was locked, else steps 1 and 2 again;
 //! 3. [`identity`]: the identity is read and written again with the next generation, durably: from here on a stalled
 //!    writer finds out that it lost the store, and what it had published before is seen by the next step. Where there is
 //!    none and nothing was ever written, one is made, after the directories were made and synced. Everything above the
 //!    root is synced as well: this open or an interrupted one may have created it. An identity that is damaged, or
-//!    lost while there are checkpoints, and a directory that has vanished are errors with a remedy;
+//!    lost while there are checkpoints, is an error with a remedy. So is it that the identity knows of checkpoints and no
+//!    manifest is there, before anything is written. A directory that has vanished is made again if every manifest can be
+//!    read and names nothing in it; else it is an error;
 //! 4. [`scan`]: every name, sorted into ours, temporary, foreign. A store that was to be taken over by another one
 //!    (`transfer`) is taken back, durably, since it goes on. [`validate`]: every manifest is read as a whole, every
 //!    file it names must be there and long enough; the registry learns of each checkpoint, damaged ones included.
@@ -27,6 +30,7 @@
 //!    last open, which says less;
 //! 7. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
 //!    knows then what it names. A crash leaves some of them to the next open;
+//!    Then room is kept for when the disk is full;
 //! 8. stores are removed that checkpoints were taken over from, if that was interrupted (`transfer`).
 
 mod clean;

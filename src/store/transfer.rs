@@ -106,7 +106,7 @@ impl Store {
     /// older one by [rolling back](Self::rollback_to) there first. `is_locked` if the source is to be moved and somebody
     /// writes there; `is_invalid` if this store syncs nothing and is to take one over, or is to borrow from itself;
     /// `is_unavailable` if what is to be borrowed cannot be kept from being removed. Those of
-    /// [`PendingCheckpoint::commit`]; errors of the file system. The checkpoints of the source are as they were then.
+    /// [`PendingCheckpoint::commit`](crate::PendingCheckpoint::commit); errors of the file system. The checkpoints of the source are as they were then.
     ///
     /// # Examples
     ///
