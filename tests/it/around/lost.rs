@@ -178,7 +178,10 @@ fn copy_never_refuses_the_only_writer_of_its_source() {
         for attempt in 0..5000 {
             match options().open(&source) {
                 Ok(store) => drop(store),
-                Err(error) => panic!("attempt {attempt}: {error}"),
+                Err(error) => {
+                    done.store(true, std::sync::atomic::Ordering::Relaxed);
+                    panic!("attempt {attempt}: {error}");
+                }
             }
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -68,6 +68,8 @@ fn ten_thousand_first_updates_race_with_looks_and_prunes_and_none_is_taken_for_d
     commit_states(&store, &[]).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the lookers go on until then.
+        let _end = SetOnDrop(&done);
         for looker in 0..4 {
             let (store, done) = (&store, &done);
             scope.spawn(move || {
@@ -94,9 +96,16 @@ fn ten_thousand_first_updates_race_with_looks_and_prunes_and_none_is_taken_for_d
             assert!(store.damaged().is_empty(), "round {round}: {:?}", store.damaged());
             assert!(store.checkpoint_ids().contains(&checkpoint.id()), "round {round}");
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(store.damaged().is_empty());
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn is_gone(store: &Store, id: piton::CheckpointId) -> bool {
