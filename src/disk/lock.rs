@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     At, Dir, Lock, LockGuard,
-    os::{is_same, stat},
+    place::{is_same, stat},
 };
 
 /// Enough of the lock file to name its owner.

@@ -5,6 +5,7 @@
 //! | `at` | [`At`], [`Dir`]: where something is, whatever becomes of the names on the way
 //! | `anchor` | the directories of a store, opened once, and the process that may change them |
 //! | `os` | [`OsDisk`]: the real file system |
+//! | `place` | where its calls act |
 //! | `lock` | locks of its files, and what a lock file says of its owner |
 //! | `memory` | [`MemoryDisk`]: a file system in memory, for small jobs and tests |
 //! | `sim` | `SimDisk` (feature `testing`): a live and a durable image; calls fail and the power goes as told |
@@ -39,6 +40,7 @@ mod lock;
 mod map;
 mod memory;
 mod os;
+mod place;
 pub(crate) mod publish;
 pub(crate) mod root;
 #[cfg(feature = "testing")]

@@ -8,14 +8,14 @@ use std::{
     num::NonZeroU64,
     ops::Range,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::OwnedFd,
         unix::{ffi::OsStrExt, fs::FileExt},
     },
     path::Path,
 };
 
 use rustix::{
-    fs::{Advice, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat},
+    fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat},
     io::Errno,
 };
 
@@ -23,6 +23,7 @@ use super::{
     At, Dir, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, TEMP_PREFIX, TEMP_RANDOM,
     lock::{Owner, lock_file},
     not_a_file,
+    place::{is_same, place, stat},
 };
 
 /// The file system of the operating system.
@@ -37,30 +38,6 @@ const MOST_COPIED: usize = 64 << 20;
 /// The process's umask decides who may read and write.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const DIR_MODE: Mode = Mode::from_raw_mode(0o777);
-
-/// Where a call acts: below a directory that is open, or by its path.
-fn place(at: At<'_>) -> (BorrowedFd<'_>, &Path) {
-    match at.dir().and_then(|(dir, name)| Some((dir.get::<OwnedFd>()?, name))) {
-        Some((dir, name)) if name.as_os_str().is_empty() => (dir.as_fd(), Path::new(".")),
-        Some((dir, name)) => (dir.as_fd(), name),
-        None => (CWD, at.path()),
-    }
-}
-
-/// What is under a name, without following a link at its end.
-pub(super) fn stat(at: At<'_>) -> rustix::io::Result<Stat> {
-    let (dir, name) = place(at);
-    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-/// Whether this is the file or directory with these numbers; nothing is not.
-pub(super) fn is_same(found: rustix::io::Result<Stat>, (device, inode): (u64, u64)) -> io::Result<bool> {
-    match found {
-        Ok(found) => Ok((found.st_dev, found.st_ino) == (device, inode)),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
 
 fn require_file(found: &Stat) -> io::Result<()> {
     if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile { Ok(()) } else { Err(not_a_file()) }
