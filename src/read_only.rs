@@ -183,7 +183,7 @@ impl ReadOnlyStore {
             let before = std::mem::replace(&mut ids, again);
             if is_stable {
                 let Identity { roll_backs, populated, .. } = self.identity()?;
-                // The identity is read after the list: whoever forgets the last one has said so before it went.
+                // The identity is read after the list: the writer clears the flag before the last checkpoint goes.
                 if populated && before.is_empty() && self.checkpoint_ids()?.is_empty() {
                     return Err(lost_manifests(&self.0.volume));
                 }

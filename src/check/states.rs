@@ -55,6 +55,7 @@ pub(crate) fn validate(
             let mut wrong = check.states(same)?;
             if !wrong.is_empty() && !matches!(check, Checked::Failed(_)) {
                 // A verdict takes a second look.
+                settings.check_in_place()?;
                 check = Checked::open(settings, first.file, manifest, depth)?;
                 wrong = check.states(same)?;
             }
@@ -87,7 +88,8 @@ impl Checked {
             Validation::Quick => settings.open_unverified(manifest.data_file(file)).map(Self::Quick),
         };
         // A verdict takes a second look.
-        let opened = open().or_else(|error| if error.is_damage() { open() } else { Err(error) });
+        let again = || settings.check_in_place().and_then(|()| open());
+        let opened = open().or_else(|error| if error.is_damage() { again() } else { Err(error) });
         opened.or_else(|error| if error.is_damage() { Ok(Self::Failed(error)) } else { Err(error) })
     }
 

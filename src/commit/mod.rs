@@ -13,7 +13,8 @@
 //!
 //! 1. refuse if the store is poisoned, a writer of this pending checkpoint is still open, or the id is not
 //!    above every committed one;
-//! 2. check that everything the manifest names is referred to by this pending checkpoint, or can be;
+//! 2. check that everything the manifest names is of this store, and is referred to by this pending checkpoint, or can be. A
+//!    refusal up to here gives the pending checkpoint back, as it was;
 //! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
 //!    segments that others refer to;

@@ -48,6 +48,7 @@ fn relocate_if_due(
         if error.is_corrupt() {
             // A verdict takes a second look, through a file that is opened anew. A state that it finds whole stays where it is.
             *source = None;
+            publisher.reading.check_in_place()?;
             let second = open(publisher, extent.file, source).and_then(|file| file.check_state(extent, |_| ()));
             match second {
                 Ok(()) => return Ok(None),

@@ -1,9 +1,9 @@
 //! A store is a directory, not a name, and belongs to the process that opened it.
 //!
 //! The root and the directories under it are opened once, and every name is looked up below them from then on. So nothing
-//! that somebody does to names on the way (a directory that is exchanged, a link that is pointed elsewhere) leads a store
-//! into another one. Before anything is published, changed or removed, the store looks whether its name still leads to it:
-//! else the caller means another store by now.
+//! done to the names on the way (a directory is exchanged, a link is pointed elsewhere) leads a store into another one.
+//! Before anything is published, changed or removed, the store looks whether its name still leads to it: else the caller
+//! means another store by now.
 
 use std::{
     path::{Component, Path, PathBuf},
@@ -67,7 +67,7 @@ impl Anchor {
     /// Opens the root. What is done from then on is done in that directory, whatever becomes of its name.
     pub(super) fn open(&self, disk: &dyn Disk) -> Result<()> {
         let dir = disk.open_dir(At::new(&self.root)).map_err(|e| Error::io("open", &self.root, e))?;
-        // Opened twice it would be the first that counts; nobody does.
+        // A root is opened once.
         let _ = self.dir.set(dir);
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Anchor {
         let _ = self.lock.set(lock);
     }
 
-    /// Where a name is: below the directory that it is in, if that is open. An absolute one is somebody else's.
+    /// Where a name is: below the directory that it is in, if that is open. An absolute name is another store's.
     pub(super) fn at<'a>(&'a self, disk: &dyn Disk, path: &'a Path, name: &'a Path) -> At<'a> {
         let Some(root) = self.dir.get().filter(|_| !name.is_absolute()) else { return At::new(path) };
         let mut parts = name.components();
@@ -100,8 +100,8 @@ impl Anchor {
         }
     }
 
-    /// One of the directories under the root, opened by whoever needs it first; `None` if it is none, or cannot be opened,
-    /// which the call that needs it will say.
+    /// One of the directories under the root, opened by the first call that needs it. `None` if the name is another one, or
+    /// the directory cannot be opened: the call itself will say why.
     fn dir(&self, disk: &dyn Disk, name: &Path) -> Option<&Dir> {
         let (dir, root) =
             (self.dirs.get(layout::DIRS.iter().position(|dir| name == Path::new(dir))?)?, self.dir.get()?);
@@ -112,8 +112,8 @@ impl Anchor {
         dir.get()
     }
 
-    /// Refuses unless the names of the root and of its directories still lead to those that were opened, and the lock file
-    /// has its name still: else this is no longer the store that the caller means, and somebody else may have that.
+    /// Refuses unless the names of the root and of its directories lead to the directories that were opened, and the lock
+    /// file still has its name. Else the caller means another store by now, and another process may have that open.
     pub(super) fn check_in_place(&self, disk: &dyn Disk, operation: &str) -> Result<()> {
         let Some(root) = self.dir.get() else { return Ok(()) };
         let refuse = |path: &Path, what| Err(Error::at(operation, path, Cause::Exchanged(what)));

@@ -1,6 +1,6 @@
 //! Where something is: a path, or a name below a directory that is open.
 //!
-//! A path may lead to another directory tomorrow: somebody renames one, or points a symbolic link elsewhere. An open
+//! A path may lead to another directory tomorrow, when a directory is renamed or a link pointed elsewhere. An open
 //! directory stays the same directory. So a store opens its directories once, and every call says where by a name below
 //! one of them.
 
@@ -42,7 +42,7 @@ impl fmt::Debug for Dir {
 
 /// Where a call of a [`Disk`](super::Disk) acts: an absolute path, and the name below an open [`Dir`] if there is one.
 ///
-/// Both say the same, as long as nobody exchanged a directory on the way. A disk that holds its directories goes by the
+/// Both say the same, until a directory on the way is exchanged. A disk that holds its directories goes by the
 /// name below them; any other goes by the path.
 #[derive(Clone, Copy, Debug)]
 pub struct At<'a> {

@@ -39,7 +39,7 @@ impl VolumeFile {
     }
 
     /// Fails if the file ends before this offset. A length that says so is not believed at once: a file system in user
-    /// space may answer with one that it remembers, and corrects it when somebody reads there.
+    /// space may answer with one that it remembers, and corrects it on a read behind that length.
     pub(crate) fn check_reaches(&self, end: u64) -> Result<()> {
         let len = self.len()?;
         if len >= end || self.read_at(&mut [0], end - 1)? > 0 {

@@ -41,7 +41,7 @@ pub(crate) fn is_this_host_s_and_dead(owner: &str) -> bool {
 /// What a lock does with the bytes of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner<'a> {
-    /// They are somebody else's.
+    /// They are left as they are.
     Unsaid,
     /// They say who has the lock, for as long as it is held.
     Said(&'a str),
@@ -73,7 +73,7 @@ pub(super) fn lock_file(
         says_owner: matches!(owner, Owner::Said(_)),
         file,
     };
-    // Whoever had it before may have removed it, with the store: then it is the lock of nothing.
+    // The last holder may have removed the file, with the store: then it is the lock of nothing.
     if !guard.is_in_place()? {
         return Ok(None);
     }

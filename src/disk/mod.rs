@@ -78,7 +78,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Opens a directory, so that names below it lead there whatever becomes of the path. The last part of a name below an
     /// open directory is no symbolic link; a path may lead over any.
     ///
-    /// By default nothing is opened, and calls go by path: right for a disk whose directories nobody else can rename.
+    /// By default nothing is opened, and calls go by path: right for a disk whose directories no other process can rename.
     ///
     /// # Errors
     ///
@@ -403,7 +403,7 @@ pub enum Lock {
 
 /// Holds a lock of [`Disk::try_lock`], [`Disk::pin`] or [`Disk::claim`] until it is dropped.
 pub trait LockGuard: fmt::Debug + Send + Sync {
-    /// Whether the file that is locked still has the name that it was locked under: else somebody else may lock another
+    /// Whether the file that is locked still has the name that it was locked under: else another process may lock another
     /// file of that name. By default it always has.
     ///
     /// # Errors

@@ -148,7 +148,7 @@ impl Volume {
         let path = self.path(&name);
         match self.disk.open(self.at(&path, name.as_ref())) {
             Ok(file) => Ok(VolumeFile::new(file, path, self.syncs, self.opener)),
-            // Whoever needs it needs bytes that are not there.
+            // The bytes that the caller needs are not there.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory) => {
                 Err(Malformed::new(0, "it is not a regular file").at("open", &path))
             }
@@ -287,7 +287,8 @@ impl Volume {
             return Ok(());
         }
         let path = self.path(&name);
-        self.check_writable("sync directory")?;
+        // A child of a fork must not wait for a lock that a thread of its parent had.
+        self.opener.check("sync directory", &path)?;
         let _alone = self.dir_sync.lock();
         self.check_writable("sync directory")?;
         self.disk

@@ -84,8 +84,14 @@ impl ReadSettings {
         Malformed::new(0, "the data file is missing").at("open", &self.volume.path(name))
     }
 
+    /// Before a second look at what seems to be damaged: in a directory that was exchanged nothing is damage.
+    pub(crate) fn check_in_place(&self) -> Result<()> {
+        self.volume.check_in_place("read from")
+    }
+
     /// Opens a data file anew, whatever its sharers have open: for a second look.
     pub(super) fn open_again(&self, data: DataFile) -> Result<Arc<OpenSegment>> {
+        self.check_in_place()?;
         self.open.lock().remove(&data.id);
         self.open_shared(data)
     }

@@ -70,7 +70,7 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
     }
     let dir = Path::new(layout::MANIFESTS);
     for entry in volume.list(dir)? {
-        // Whatever has the name: while it is no manifest, nobody knows what the checkpoint refers to.
+        // Whatever has the name: while it is no manifest, it is unknown what the checkpoint refers to.
         if let Some(id) = layout::parse_manifest(&entry.name) {
             found.manifests.insert(id, entry.metadata.kind);
             continue;

@@ -134,7 +134,7 @@ fn missing_data(
         let Err(error) = reaches else { continue };
         let missing = || Malformed::new(0, "the data file is missing").at("check", &volume.path(&name));
         let error = data.blame(if error.is_not_found() { missing() } else { error });
-        // Of somebody else's file any error is no reason not to open the store.
+        // No error of a borrowed file is a reason not to open the store.
         return if error.is_damage() || data.lent.is_some() { Ok(Some(error)) } else { Err(error) };
     }
     Ok(None)

@@ -250,6 +250,8 @@ impl Store {
             if !error.is_damage() {
                 return Err(error);
             }
+            // In a directory that was exchanged nothing is damage.
+            self.0.volume.check_in_place("read from")?;
             let _names = self.0.registry.lock_manifests();
             if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
                 return Err(no_such_checkpoint("open", id));

@@ -29,7 +29,7 @@ use crate::{
 /// How many segments of one pending checkpoint stay open to be synced at the commit, at most. Beyond that the oldest is
 /// synced earlier: descriptors are few, and closing an unsynced file could hide its write error.
 const MAX_UNSYNCED: usize = 64;
-/// They take at most one of so many descriptors that the process may have.
+/// They take at most one in this many of the descriptors that the process may have.
 const SHARE_OF_DESCRIPTORS: usize = 4;
 /// So many bytes may be relocated, however little is written.
 const LEAST_RELOCATION: u64 = 1 << 20;
@@ -92,7 +92,7 @@ fn max_unsynced(open_file_limit: Option<u64>) -> usize {
 }
 
 impl State {
-    /// The oldest one that takes no more, if there are more than so many, for the caller to sync. It stays in the list until
+    /// The oldest one that takes no more, if there are more than `max`, for the caller to sync. It stays in the list until
     /// it is synced: others may have to wait for that as well.
     fn oldest(&mut self, max: usize) -> Option<(Arc<Segment>, u64)> {
         if self.unsynced.values().filter(|touched| !touched.syncing).count() <= max {
@@ -322,7 +322,7 @@ impl Batch {
         self.sync_oldest(self.settings.max_unsynced).map(drop)
     }
 
-    /// If more than so many segments are open, syncs and closes the oldest one that takes no more; whether there was one. If
+    /// If more than `max` segments are open, syncs and closes the oldest one that takes no more; whether there was one. If
     /// that fails it stays, and the commit fails with it.
     fn sync_oldest(&self, max: usize) -> Result<bool> {
         let Some((segment, end)) = self.state.lock().oldest(max) else { return Ok(false) };

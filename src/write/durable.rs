@@ -21,7 +21,7 @@ struct Synced<E> {
 }
 
 impl<E: Clone> Durable<E> {
-    /// Of a file that has accepted so many bytes, none of which is durable.
+    /// Of a file that has accepted this many bytes, none of which is durable.
     pub(crate) fn new(accepted: u64) -> Self {
         let synced = Mutex::new(Synced { bytes: 0, failed: None });
         Self { accepted: AtomicU64::new(accepted), synced }

@@ -89,7 +89,7 @@ impl Lanes {
         })
     }
 
-    /// Takes a lane that nobody has: one with room, one without a segment, any, in this order.
+    /// Takes an idle lane: one with room, one without a segment, any, in this order.
     fn lease(&self, scope: Scope, len: u64) -> Lease<'_, Appender> {
         self.pool(scope).lease(self.allocator.lanes, |lane| match &lane.segment {
             Some(appender) => (if appender.takes(len, self.allocator.segment_size) { 0 } else { 2 }, lane.number),

@@ -1,7 +1,7 @@
 //! Lanes that are leased for one append each. Names nothing of the crate, so that a model checker can run it as it is.
 //!
 //! A lane has a segment, or none. A lease is a guard: it gives the lane back on whatever path. A segment that is to be sealed
-//! is dropped: at once if its lane is idle, else when the lease that has it ends, and whoever sealed it waits until then.
+//! is dropped: at once if its lane is idle, else when the lease that has it ends, and the caller that seals it waits until then.
 
 use std::collections::BTreeSet;
 
@@ -63,8 +63,8 @@ impl<S: Segments> Pool<S> {
         self.freed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lane with the lowest rank of those that are idle. If all are taken, opens another while there are fewer than
-    /// so many, else waits.
+    /// Takes the idle lane with the lowest rank. If all are taken, opens another while there are fewer than `most`; else
+    /// waits.
     pub(crate) fn lease<R: Ord>(&self, most: u16, rank: impl Fn(&Lane<S>) -> R) -> Lease<'_, S> {
         let mut state = self.lock();
         loop {
@@ -91,8 +91,8 @@ impl<S: Segments> Pool<S> {
         drop(sealed);
     }
 
-    /// Seals these segments, those that are being appended to as soon as that is done: nobody ever appends to them after
-    /// this.
+    /// Seals these segments; those that are being appended to, as soon as that is done. Nothing is ever appended to them after
+    /// this returns.
     pub(crate) fn seal_all(&self, ids: &BTreeSet<S::Id>) {
         self.lock().unwanted.extend(ids);
         self.seal_if(|segment| ids.contains(&segment.segment_id()));
@@ -113,7 +113,7 @@ impl<S: Segments> Drop for Lease<'_, S> {
             segment => (None, segment),
         };
         if sealed.is_some() {
-            // Whoever waits for the segment waits until it is sealed; nobody can lease the lane before.
+            // A caller that seals waits until the segment is sealed; the lane cannot be leased before.
             drop(state);
             drop(sealed);
             state = self.pool.lock();

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use piton::{CheckpointId, Claim, Manifest, Options, Scope, Store};
+use piton::{CheckpointId, Claim, Manifest, Options, Scope, Store, Validation};
 
 use crate::support::{bytes, commit_states, read_states};
 
@@ -222,4 +222,34 @@ fn source_that_is_exchanged_while_it_is_moved_keeps_all_it_has() {
     assert!(store.checkpoint_ids().is_empty());
     let away = Store::open(dir.path().join("away")).unwrap();
     assert_eq!(read_states(&away.latest().unwrap().unwrap()).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
+fn directory_that_was_removed_and_restored_under_a_store_is_no_damage() {
+    for name in ["shared", "manifests"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, backup) = (dir.path().join("state"), dir.path().join("backup"));
+        let store = Store::open(&root).unwrap();
+        for seed in 1..=2 {
+            commit_states(&store, &[bytes(seed, 5000)]).unwrap();
+        }
+        copy(&root.join(name), &backup);
+        std::fs::remove_dir_all(root.join(name)).unwrap();
+        rename(&backup, &root.join(name));
+        // Every file has its name again, and none of them is in the directory that this store has open.
+        let errors = [
+            store.latest().and_then(|found| found.map(|found| read_states(&found)).transpose().map(drop)).unwrap_err(),
+            store.validate(id(2), Validation::Quick).unwrap_err(),
+            store.validate(id(2), Validation::Full).unwrap_err(),
+            store.recover_latest_validated().unwrap_err(),
+            store.prune(1).map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.is_exchanged() && !error.is_damage(), "{name}: {error}");
+        }
+        assert!(store.damaged().is_empty(), "{name}: {:?}", store.damaged());
+        drop(store);
+        let store = Store::open(&root).unwrap();
+        assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(2, 5000), "{name}");
+    }
 }
