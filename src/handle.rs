@@ -32,11 +32,31 @@ use crate::{
 pub struct StateHandle(pub(crate) Place);
 
 /// Where the bytes of a state are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// In the handle itself, and so in every manifest that names it.
     Inline { bytes: Arc<[u8]>, crc: u32 },
     /// In a file of a store.
+    File { file: Arc<FileRef>, offset: u64, len: u64, crc: u32 },
+}
+
+/// A state's own bytes, or where they are.
+pub(crate) enum Either<'a> {
+    Inline(&'a Arc<[u8]>),
+    File(Extent),
+}
+
+/// A data file of a store: one for all handles of the states in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileRef {
+    pub(crate) store: StoreId,
+    pub(crate) file: FileId,
+}
+
+/// A handle as it is in binary formats.
+#[derive(Serialize, Deserialize)]
+enum Form {
+    Inline { bytes: Arc<[u8]>, crc: u32 },
     File { store: StoreId, extent: Extent },
 }
 
@@ -73,14 +93,20 @@ impl StateHandle {
     }
 
     pub(crate) fn file(store: StoreId, extent: Extent) -> Self {
-        Self(Place::File { store, extent })
+        Self::in_file(&Arc::new(FileRef { store, file: extent.file }), &extent)
+    }
+
+    /// A state in this file, wherever in it the extent is.
+    pub(crate) fn in_file(file: &Arc<FileRef>, extent: &Extent) -> Self {
+        let Extent { offset, len, crc, .. } = *extent;
+        Self(Place::File { file: Arc::clone(file), offset, len, crc })
     }
 
     /// The store whose state this is; `None` if the state travels inside the handle.
     #[must_use]
     pub fn store(&self) -> Option<StoreId> {
         match &self.0 {
-            Place::File { store, .. } => Some(*store),
+            Place::File { file, .. } => Some(file.store),
             Place::Inline { .. } => None,
         }
     }
@@ -97,11 +123,21 @@ impl StateHandle {
         }
     }
 
-    /// The extent, unless the state travels inside the handle.
-    pub(crate) fn extent(&self) -> Option<&Extent> {
+    /// Where the bytes of the state are.
+    pub(crate) fn place(&self) -> Either<'_> {
         match &self.0 {
-            Place::File { extent, .. } => Some(extent),
-            Place::Inline { .. } => None,
+            Place::Inline { bytes, .. } => Either::Inline(bytes),
+            Place::File { file, offset, len, crc } => {
+                Either::File(Extent { file: file.file, offset: *offset, len: *len, crc: *crc })
+            }
+        }
+    }
+
+    /// The extent, unless the state travels inside the handle.
+    pub(crate) fn extent(&self) -> Option<Extent> {
+        match self.place() {
+            Either::File(extent) => Some(extent),
+            Either::Inline(_) => None,
         }
     }
 
@@ -110,7 +146,7 @@ impl StateHandle {
     pub fn len(&self) -> u64 {
         match &self.0 {
             Place::Inline { bytes, .. } => bytes.len() as u64,
-            Place::File { extent, .. } => extent.len,
+            Place::File { len, .. } => *len,
         }
     }
 
@@ -146,7 +182,7 @@ impl StateHandle {
     pub fn crc32(&self) -> u32 {
         match &self.0 {
             Place::Inline { crc, .. } => *crc,
-            Place::File { extent, .. } => extent.crc,
+            Place::File { crc, .. } => *crc,
         }
     }
 }
@@ -159,9 +195,9 @@ impl fmt::Display for StateHandle {
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
                 write!(f, "#{crc:08x}")
             }
-            Place::File { store, extent: Extent { file, offset, len, crc } } => {
-                let FileId { generation, lane, sequence, .. } = file;
-                let scope = scope_name(file.scope);
+            Place::File { file, offset, len, crc } => {
+                let FileRef { store, file: FileId { scope, generation, lane, sequence } } = **file;
+                let scope = scope_name(scope);
                 write!(f, "{scope}:{store}:{generation}.{lane}.{sequence}@{offset}+{len}#{crc:08x}")
             }
         }
@@ -190,7 +226,7 @@ impl StateHandle {
     fn is_sound(&self) -> bool {
         match &self.0 {
             Place::Inline { bytes, crc } => crc32fast::hash(bytes) == *crc,
-            Place::File { extent, .. } => extent.offset.checked_add(extent.len).is_some(),
+            Place::File { offset, len, .. } => offset.checked_add(*len).is_some(),
         }
     }
 }
@@ -239,7 +275,14 @@ fn bytes(text: &str) -> Option<Arc<[u8]>> {
 
 impl Serialize for StateHandle {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        let form = match (&self.0, self.extent()) {
+            (Place::File { file, .. }, Some(extent)) => Form::File { store: file.store, extent },
+            _ => Form::Inline { bytes: self.inline_bytes().unwrap_or_default().into(), crc: self.crc32() },
+        };
+        form.serialize(serializer)
     }
 }
 
@@ -248,7 +291,10 @@ impl<'de> Deserialize<'de> for StateHandle {
         if deserializer.is_human_readable() {
             return String::deserialize(deserializer)?.parse().map_err(D::Error::custom);
         }
-        let handle = Self(Place::deserialize(deserializer)?);
+        let handle = match Form::deserialize(deserializer)? {
+            Form::Inline { bytes, crc } => Self(Place::Inline { bytes, crc }),
+            Form::File { store, extent } => Self::file(store, extent),
+        };
         if handle.is_sound() { Ok(handle) } else { Err(D::Error::custom("not a state handle")) }
     }
 }
@@ -267,6 +313,11 @@ mod tests {
             let json = serde_json::to_string(&handle).unwrap();
             assert_eq!(serde_json::from_str::<StateHandle>(&json).unwrap(), handle);
         }
+    }
+
+    #[test]
+    fn handle_is_small_and_all_of_one_file_share_what_they_have_in_common() {
+        assert!(size_of::<StateHandle>() <= 32);
     }
 
     #[test]

@@ -74,6 +74,7 @@ mod identity;
 mod manifest;
 mod manifests;
 mod options;
+mod ordered;
 mod outcome;
 pub mod policy;
 mod read;
@@ -94,10 +95,11 @@ pub use error::{Error, PointerFault, Result};
 pub use handle::StateHandle;
 pub use id::{CheckpointId, Scope, StoreId};
 pub use manifest::{
-    Artifact, CheckpointKind, ConnectorOffset, Digest, Lender, Manifest, ManifestBuilder, OperatorState,
+    Artifact, CheckpointKind, ConnectorOffset, Digest, Lender, Manifest, ManifestBuilder, Name, OperatorState,
     PartitionState, SinkCommitStatus, StateName, StateRef,
 };
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
+pub use ordered::{Iter as OrdMapIter, OrdMap};
 pub use outcome::{ExternalizedCheckpointCleanup, JobOutcome};
 pub use read::{Checkpoint, StateReader, StateView};
 pub use read_only::ReadOnlyStore;

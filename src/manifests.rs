@@ -14,7 +14,7 @@
 //!    leaves the old update or the new one;
 //! 3. sync of `manifests/`. Its failure poisons the store.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     disk::{layout, publish::TempFile, spare, volume::Volume},
@@ -25,7 +25,8 @@ use crate::{
     },
     id::{CheckpointId, StoreId},
     identity::IdentityFile,
-    manifest::{Manifest, ManifestBuilder, SinkCommitStatus},
+    manifest::{Manifest, ManifestContent, Name, SinkCommitStatus},
+    ordered::OrdMap,
 };
 
 const OPERATION: &str = "read manifest";
@@ -43,8 +44,8 @@ pub(crate) struct Loaded {
     published: Option<(SinkStatus, Metadata)>,
 }
 
-type SinkStatus = BTreeMap<String, SinkCommitStatus>;
-type Metadata = BTreeMap<String, Vec<u8>>;
+type SinkStatus = OrdMap<Name, SinkCommitStatus>;
+type Metadata = OrdMap<Name, Arc<[u8]>>;
 
 /// The manifest of this checkpoint of this store, and what was changed of it. A missing one is damage: whoever asks has
 /// seen its name.
@@ -136,7 +137,7 @@ impl Loaded {
     }
 
     /// The content as it was published.
-    pub(crate) fn into_published(self) -> ManifestBuilder {
+    pub(crate) fn into_published(self) -> ManifestContent {
         let mut content = self.manifest.content;
         if let Some((sink_status, metadata)) = self.published {
             content.sink_status = sink_status;

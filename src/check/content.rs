@@ -17,10 +17,10 @@ pub(super) fn issues(manifest: &Manifest, vnode_count: u16) -> Vec<Issue> {
     }
     let status = manifest.sink_status();
     let without = manifest.sink_epochs().keys().filter(|sink| !status.is_empty() && !status.contains_key(*sink));
-    issues.extend(without.map(|sink| Issue::SinkWithoutStatus(sink.clone())));
-    let sources = manifest.source_names();
-    let unknown = manifest.source_offsets().keys().filter(|name| !sources.is_empty() && !sources.contains(*name));
-    issues.extend(unknown.map(|name| Issue::UnknownSource(name.clone())));
+    issues.extend(without.map(|sink| Issue::SinkWithoutStatus(sink.clone().into())));
+    let sources = &manifest.content.source_names;
+    let unknown = manifest.source_offsets().keys().filter(|name| !sources.is_empty() && !sources.contains_key(*name));
+    issues.extend(unknown.map(|name| Issue::UnknownSource(name.clone().into())));
     if is_incremental(manifest) && manifest.parent().is_none() {
         issues.push(Issue::IncrementalWithoutParent);
     }

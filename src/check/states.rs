@@ -36,7 +36,7 @@ pub(crate) fn validate(
     let mut in_files = Vec::new();
     for state in manifest.all_states() {
         match &state.handle.0 {
-            Place::File { extent, .. } => in_files.push((*extent, state)),
+            Place::File { .. } => in_files.extend(state.handle.extent().map(|extent| (extent, state))),
             Place::Inline { bytes, .. } => {
                 let Some(expected) = state.digest else { continue };
                 if let Err(wrong) = check_digest(0, expected, &Digest::of(bytes)) {

@@ -174,7 +174,7 @@ impl PendingCheckpoint {
     ///   reopened, which tells.
     /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
     pub fn commit(self, manifest: ManifestBuilder) -> std::result::Result<Checkpoint, CommitError> {
-        match sequence::prepare(self.publisher(), self.batch(), manifest) {
+        match sequence::prepare(self.publisher(), self.batch(), manifest.content) {
             Ok(prepared) => sequence::commit(self.publisher(), self.batch(), prepared).map_err(CommitError::from),
             Err(error) => Err(CommitError { error, pending: Some(Box::new(self)) }),
         }

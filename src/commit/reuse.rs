@@ -37,22 +37,22 @@ fn relocate_if_due(
     let Some(extent) = handle.extent().filter(|extent| publisher.registry.is_marked(extent.file)) else {
         return Ok(handle.clone());
     };
-    if let Some(moved) = batch.moved(extent) {
+    if let Some(moved) = batch.moved(&extent) {
         return Ok(moved);
     }
     // What is not ours is to be done without, whatever that takes.
     if !publisher.registry.is_lent(extent.file) && !batch.may_relocate(extent.len) {
         return Ok(handle.clone());
     }
-    let moved = relocate(publisher, batch, extent, source).or_else(|error| {
+    let moved = relocate(publisher, batch, &extent, source).or_else(|error| {
         if error.is_corrupt() {
             // A verdict takes a second look, through a file that is opened anew. A state that it finds whole stays where it is.
             *source = None;
             publisher.reading.check_in_place()?;
-            let second = open(publisher, extent.file, source).and_then(|file| file.check_state(extent, |_| ()));
+            let second = open(publisher, extent.file, source).and_then(|file| file.check_state(&extent, |_| ()));
             match second {
                 Ok(()) => return Ok(None),
-                Err(error) if error.is_corrupt() => batch.hold().mark_damaged(extent, &error),
+                Err(error) if error.is_corrupt() => batch.hold().mark_damaged(&extent, &error),
                 Err(_) => {}
             }
         }
@@ -61,7 +61,7 @@ fn relocate_if_due(
         Err(error)
     })?;
     // One that could not be written stays where it is, which is as good as ever.
-    Ok(moved.inspect(|moved| batch.note_moved(*extent, moved.clone())).unwrap_or_else(|| handle.clone()))
+    Ok(moved.inspect(|moved| batch.note_moved(extent, moved.clone())).unwrap_or_else(|| handle.clone()))
 }
 
 /// Copies a state. Fails if the old one cannot be read as it was written; `None` if the new one cannot be written.

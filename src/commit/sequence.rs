@@ -15,7 +15,7 @@ use crate::{
     handle::StateHandle,
     id::CheckpointId,
     identity::IdentityFile,
-    manifest::{Manifest, ManifestBuilder, Origins},
+    manifest::{Manifest, ManifestContent, Origins},
     manifests,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
@@ -58,7 +58,7 @@ pub(super) struct Prepared {
 }
 
 /// Steps 1 and 2. Nothing was tried before they succeed: if one fails the pending checkpoint is as it was.
-pub(super) fn prepare(publisher: &Publisher, batch: &Batch, content: ManifestBuilder) -> Result<Prepared> {
+pub(super) fn prepare(publisher: &Publisher, batch: &Batch, content: ManifestContent) -> Result<Prepared> {
     let id = batch.id();
     publisher.admit(id)?;
     let unsynced = batch.seal()?;
@@ -121,7 +121,7 @@ impl Publisher {
     }
 
     /// What a content is as a checkpoint of this store.
-    pub(super) fn name(&self, id: CheckpointId, mut content: ManifestBuilder) -> Result<Manifest> {
+    pub(super) fn name(&self, id: CheckpointId, mut content: ManifestContent) -> Result<Manifest> {
         if *content.epoch.get_or_insert(id.get()) == 0 {
             return Err(Error::invalid(operation("commit", id), "epochs begin with 1"));
         }
@@ -198,7 +198,7 @@ fn operation(what: &str, id: CheckpointId) -> String {
 }
 
 /// Step 2: the pending checkpoint refers to all states of this content from now on.
-fn resolve(publisher: &Publisher, batch: &Batch, content: &ManifestBuilder) -> Result<()> {
+fn resolve(publisher: &Publisher, batch: &Batch, content: &ManifestContent) -> Result<()> {
     let store = publisher.identity.store();
     content.handles().try_for_each(|handle| handle.check_store(store, &operation("commit", batch.id())))?;
     batch.refer_sealed(content.handles().filter_map(StateHandle::extent), "commit")

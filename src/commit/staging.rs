@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     handle::StateHandle,
     id::{CheckpointId, Scope},
-    manifest::{Artifact, Digest, Manifest, ManifestBuilder, OperatorState, PartitionState},
+    manifest::{Artifact, Digest, Manifest, ManifestBuilder, ManifestContent, OperatorState, PartitionState},
     manifests,
     read::Checkpoint,
     reclaim::catalog::Catalog,
@@ -296,19 +296,19 @@ impl Draft {
         if let Some(chunks) = sidecar {
             staged.sidecar = Some(write(&pending, Scope::Exclusive, chunks)?);
         }
-        let mut content = manifest.content.clone();
-        staged.merge_into(&mut content);
-        Ok(pending.commit(content)?)
+        let mut manifest = ManifestBuilder::from(manifest.content.clone());
+        staged.merge_into(&mut manifest.content);
+        Ok(pending.commit(manifest)?)
     }
 }
 
 impl Staged {
     /// What is here, which goes behind what a manifest names, unless the call that commits has the sidecar with it.
-    fn added(&self, other_sidecar: bool, manifest: &ManifestBuilder) -> Added {
+    fn added(&self, other_sidecar: bool, manifest: &ManifestContent) -> Added {
         let mut added = Added { sidecar: self.sidecar.is_some() && !other_sidecar, ..Added::default() };
         for (name, partitions) in &self.operators {
             for (number, partition) in partitions {
-                let named = manifest.operators.get(name).and_then(|operator| operator.partitions.get(number));
+                let named = manifest.operators.get(&**name).and_then(|operator| operator.partitions.get(number));
                 let before = named.map_or(0, |named| named.deltas.len());
                 let deltas = (before..before + partition.deltas.len()).map(Some);
                 let all = partition.snapshot.iter().map(|_| None).chain(deltas);
@@ -328,15 +328,19 @@ impl Staged {
 
     /// What was saved last counts: it replaces a snapshot or a sidecar that the manifest names, and deltas follow those
     /// that it names.
-    fn merge_into(self, content: &mut ManifestBuilder) {
+    fn merge_into(self, content: &mut ManifestContent) {
         content.sidecar = self.sidecar.or(content.sidecar.take());
         for (name, partitions) in self.operators {
-            let operator = content.operators.entry(name).or_default();
+            let mut operator =
+                content.operators.remove(&*name).map_or_else(OperatorState::default, Arc::unwrap_or_clone);
             for (number, staged) in partitions {
-                let partition = operator.partitions.entry(number).or_default();
+                let named = operator.partitions.remove(&number);
+                let mut partition = named.map_or_else(PartitionState::default, Arc::unwrap_or_clone);
                 partition.snapshot = staged.snapshot.or(partition.snapshot.take());
                 partition.deltas.extend(staged.deltas);
+                operator.partitions.insert(number, Arc::new(partition));
             }
+            content.operators.insert(name.into(), Arc::new(operator));
         }
     }
 }
@@ -359,14 +363,14 @@ impl Added {
     }
 
     /// The content without it, and without what is empty then.
-    fn taken_out_of(&self, mut content: ManifestBuilder) -> ManifestBuilder {
+    fn taken_out_of(&self, mut content: ManifestContent) -> ManifestContent {
         if self.sidecar {
             content.sidecar = None;
         }
         for (name, partitions) in &self.operators {
-            let Some(operator) = content.operators.get_mut(name) else { continue };
+            let Some(operator) = content.operators.get_mut(&**name).map(Arc::make_mut) else { continue };
             for (number, added) in partitions {
-                let Some(partition) = operator.partitions.get_mut(number) else { continue };
+                let Some(partition) = operator.partitions.get_mut(number).map(Arc::make_mut) else { continue };
                 partition.snapshot = partition.snapshot.take().filter(|_| !added.snapshot);
                 let deltas = std::mem::take(&mut partition.deltas).into_iter().enumerate();
                 partition.deltas = deltas.filter(|(n, _)| !added.deltas.contains(n)).map(|(_, delta)| delta).collect();
@@ -375,7 +379,7 @@ impl Added {
                 }
             }
             if *operator == OperatorState::default() {
-                content.operators.remove(name);
+                content.operators.remove(&**name);
             }
         }
         content

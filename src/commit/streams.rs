@@ -56,7 +56,7 @@ impl CheckpointStreams {
     pub(crate) fn could_reuse(&self, handle: &StateHandle) -> bool {
         let registry = self.batch.hold().registry();
         let is_ours = handle.store().is_none_or(|store| store == self.publisher.identity.store());
-        is_ours && self.batch.check_open().is_ok() && handle.extent().is_none_or(|extent| registry.could_reuse(extent))
+        is_ours && self.batch.check_open().is_ok() && handle.extent().is_none_or(|extent| registry.could_reuse(&extent))
     }
 
     /// Whether what is written can still become part of the checkpoint, as far as is known.

@@ -3,15 +3,13 @@
 //!
 //! A map is a count and then its entries in ascending order of their keys, each key once: it has one form only.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bincode::{Decode, Encode};
 
 use super::{
     VERSION,
     codec::{Reader, Writer},
 };
-use crate::error::Malformed;
+use crate::{error::Malformed, manifest::Name, ordered::OrdMap};
 
 type Parsed<T> = Result<T, Malformed>;
 
@@ -110,57 +108,60 @@ pub(super) fn take_option<'a, T>(
     }
 }
 
-pub(super) fn put_names(writer: &mut Writer, names: &BTreeSet<String>) {
-    writer.put(names.len() as u64);
-    for name in names {
-        put_text(writer, name);
-    }
+pub(super) fn put_names(writer: &mut Writer, names: &OrdMap<Name, ()>) {
+    put_map(writer, names.len(), names.iter(), |_, ()| ());
 }
 
-pub(super) fn take_names(reader: &mut Reader<'_>, what: &str) -> Parsed<BTreeSet<String>> {
-    let names = take_sorted(reader, LEAST_NAME_LEN, what, |reader| Ok((take_name(reader, what)?, ())))?;
-    Ok(names.into_iter().map(|(name, ())| name).collect())
+pub(super) fn take_names(reader: &mut Reader<'_>, what: &str) -> Parsed<OrdMap<Name, ()>> {
+    take_map(reader, 0, what, |_| Ok(()))
 }
 
-pub(super) fn put_map<T>(writer: &mut Writer, map: &BTreeMap<String, T>, mut put: impl FnMut(&mut Writer, &T)) {
-    writer.put(map.len() as u64);
-    for (name, value) in map {
-        put_text(writer, name);
+/// A map by name, of so many entries in the order of their names.
+pub(super) fn put_map<'a, K: AsRef<str> + 'a, T: 'a>(
+    writer: &mut Writer,
+    len: usize,
+    entries: impl Iterator<Item = (&'a K, &'a T)>,
+    mut put: impl FnMut(&mut Writer, &T),
+) {
+    writer.put(len as u64);
+    for (name, value) in entries {
+        put_text(writer, name.as_ref());
         put(writer, value);
     }
 }
 
 /// A map by name, of values of at least so many bytes.
-pub(super) fn take_map<'a, T>(
+pub(super) fn take_map<'a, K, T, M>(
     reader: &mut Reader<'a>,
     least: usize,
     what: &str,
     mut take: impl FnMut(&mut Reader<'a>) -> Parsed<T>,
-) -> Parsed<BTreeMap<String, T>> {
-    let entries =
-        take_sorted(reader, LEAST_NAME_LEN + least, what, |reader| Ok((take_name(reader, what)?, take(reader)?)))?;
-    Ok(entries.into_iter().collect())
+) -> Parsed<M>
+where
+    K: for<'n> From<&'n str> + Ord + Clone,
+    M: Default + Extend<(K, T)>,
+{
+    let least = LEAST_NAME_LEN + least;
+    take_sorted(reader, least, what, |reader| Ok((K::from(reader.take_text(what)?), take(reader)?)))
 }
 
-/// A count, and so many entries of at least so many bytes, in ascending order of their keys, each key once.
-pub(super) fn take_sorted<'a, K: Ord, T>(
+/// A count, and so many entries of at least so many bytes, in ascending order of their keys, each key once. Nothing else of
+/// them is held than what they are collected in.
+pub(super) fn take_sorted<'a, K: Ord + Clone, T, M: Default + Extend<(K, T)>>(
     reader: &mut Reader<'a>,
     least: usize,
     what: &str,
     mut take: impl FnMut(&mut Reader<'a>) -> Parsed<(K, T)>,
-) -> Parsed<Vec<(K, T)>> {
+) -> Parsed<M> {
     let count = reader.take_count(least, what)?;
-    let mut entries = Vec::new();
+    let (mut entries, mut last) = (M::default(), None);
     for _ in 0..count {
-        let entry: (K, T) = take(reader)?;
-        if entries.last().is_some_and(|(last, _)| *last >= entry.0) {
+        let (key, value) = take(reader)?;
+        if last.is_some_and(|last| last >= key) {
             return Err(reader.malformed(format!("{what}: not in order")));
         }
-        entries.push(entry);
+        last = Some(key.clone());
+        entries.extend([(key, value)]);
     }
     Ok(entries)
-}
-
-fn take_name(reader: &mut Reader<'_>, what: &str) -> Parsed<String> {
-    reader.take_text(what).map(str::to_owned)
 }

@@ -1,6 +1,6 @@
 //! Handles in a manifest: a table of the files that states are in, sorted; a state refers to its file by index.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bincode::{Decode, Encode};
 
@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     error::Malformed,
-    handle::{Extent, Place, StateHandle},
+    handle::{FileRef, Place, StateHandle},
     id::{FileId, StoreId},
-    manifest::{Artifact, Digest, ManifestBuilder},
+    manifest::{Artifact, Digest, ManifestContent},
 };
 
 const INLINE: u8 = 0;
@@ -57,7 +57,7 @@ pub(super) struct FileIndex(BTreeMap<FileId, u32>);
 
 impl FileIndex {
     /// Writes the table; `None` if there are more files than can be counted in 32 bits.
-    pub(super) fn put(writer: &mut Writer, content: &ManifestBuilder) -> Option<Self> {
+    pub(super) fn put(writer: &mut Writer, content: &ManifestContent) -> Option<Self> {
         let mut index: BTreeMap<FileId, u32> =
             content.handles().filter_map(StateHandle::extent).map(|extent| (extent.file, 0)).collect();
         u32::try_from(index.len()).ok()?;
@@ -80,10 +80,10 @@ impl FileIndex {
                 writer.put_bytes(bytes);
                 writer.put(*crc);
             }
-            Place::File { extent: Extent { file, offset, len, crc }, .. } => {
+            Place::File { file, offset, len, crc } => {
                 writer.put(IN_FILE);
                 // Every file of every handle is in the table.
-                let file = self.0.get(file).copied().unwrap_or(u32::MAX);
+                let file = self.0.get(&file.file).copied().unwrap_or(u32::MAX);
                 writer.put(ExtentRecord { file, offset: *offset, len: *len, crc: *crc });
             }
         }
@@ -97,21 +97,21 @@ impl FileIndex {
 
 /// The files of a manifest that is being read.
 pub(super) struct FileTable {
-    store: StoreId,
-    files: Vec<FileId>,
+    files: Vec<Arc<FileRef>>,
     /// Whether a state is in it.
     used: Vec<bool>,
 }
 
 impl FileTable {
     pub(super) fn take(reader: &mut Reader<'_>, store: StoreId) -> Result<Self, Malformed> {
-        let files = take_sorted(reader, FILE_RECORD_LEN, "files", |reader| Ok((take_file(reader)?, ())))?;
+        let files: BTreeMap<_, ()> =
+            take_sorted(reader, FILE_RECORD_LEN, "files", |reader| Ok((take_file(reader)?, ())))?;
         let used = vec![false; files.len()];
-        Ok(Self { store, files: files.into_iter().map(|(file, ())| file).collect(), used })
+        Ok(Self { files: files.into_keys().map(|file| Arc::new(FileRef { store, file })).collect(), used })
     }
 
-    pub(super) fn files(&self) -> &[FileId] {
-        &self.files
+    pub(super) fn get(&self, index: u32) -> Option<FileId> {
+        self.files.get(usize::try_from(index).ok()?).map(|file| file.file)
     }
 
     pub(super) fn take_handle(&mut self, reader: &mut Reader<'_>) -> Result<StateHandle, Malformed> {
@@ -128,7 +128,7 @@ impl FileTable {
                 if offset < HEADER_LEN || offset.checked_add(len).is_none() {
                     return Err(reader.malformed("a state outside of its file"));
                 }
-                Ok(StateHandle::file(self.store, Extent { file, offset, len, crc }))
+                Ok(StateHandle(Place::File { file, offset, len, crc }))
             }
             kind => Err(reader.malformed(format!("unknown kind of state {kind}"))),
         }
@@ -140,10 +140,10 @@ impl FileTable {
         Ok(Artifact { handle, digest: digest.map(Digest) })
     }
 
-    fn use_file(&mut self, index: u32) -> Option<FileId> {
+    fn use_file(&mut self, index: u32) -> Option<Arc<FileRef>> {
         let index = usize::try_from(index).ok()?;
         *self.used.get_mut(index)? = true;
-        self.files.get(index).copied()
+        self.files.get(index).map(Arc::clone)
     }
 
     /// Refuses a table with files that no state is in: a manifest has one form.

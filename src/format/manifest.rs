@@ -3,7 +3,7 @@
 //! The body has its fields in one order, a table of the files that the states are in, and maps that are sorted and hold
 //! no name twice, so that equal manifests have equal bytes, and only these.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
@@ -20,8 +20,10 @@ use crate::{
     error::Malformed,
     id::{CheckpointId, LAST, StoreId},
     manifest::{
-        CheckpointKind, ConnectorOffset, Manifest, ManifestBuilder, OperatorState, PartitionState, SinkCommitStatus,
+        CheckpointKind, ConnectorOffset, Manifest, ManifestContent, Name, OperatorState, PartitionState,
+        SinkCommitStatus,
     },
+    ordered::OrdMap,
 };
 
 type Parsed<T> = Result<T, Malformed>;
@@ -92,15 +94,23 @@ fn put_body(writer: &mut Writer, manifest: &Manifest) -> Option<()> {
     });
     let files = FileIndex::put(writer, content)?;
     origins::put(writer, &files, origins);
-    put_map(writer, &content.states, |writer, handle| files.put_handle(writer, handle));
-    put_map(writer, &content.operators, |writer, operator| put_operator(writer, &files, operator));
+    put_map(writer, content.states.len(), content.states.iter(), |writer, handle| files.put_handle(writer, handle));
+    put_map(writer, content.operators.len(), content.operators.iter(), |writer, operator| {
+        put_operator(writer, &files, operator)
+    });
     put_option(writer, content.sidecar.as_ref(), |writer, handle| files.put_handle(writer, handle));
-    put_map(writer, &content.source_offsets, put_connector);
-    put_map(writer, &content.table_offsets, put_connector);
-    put_map(writer, &content.sink_epochs, |writer, epoch| writer.put(*epoch));
+    put_map(writer, content.source_offsets.len(), content.source_offsets.iter(), |writer, connector| {
+        put_connector(writer, connector)
+    });
+    put_map(writer, content.table_offsets.len(), content.table_offsets.iter(), |writer, connector| {
+        put_connector(writer, connector)
+    });
+    put_map(writer, content.sink_epochs.len(), content.sink_epochs.iter(), |writer, epoch| writer.put(*epoch));
     put_sink_status(writer, &content.sink_status);
     put_option(writer, content.watermark_ms.as_ref(), |writer, watermark| writer.put(*watermark));
-    put_map(writer, &content.source_watermarks_ms, |writer, watermark| writer.put(*watermark));
+    put_map(writer, content.source_watermarks_ms.len(), content.source_watermarks_ms.iter(), |writer, watermark| {
+        writer.put(*watermark)
+    });
     put_names(writer, &content.source_names);
     put_names(writer, &content.sink_names);
     put_option(writer, content.pipeline_hash.as_ref(), |writer, hash| writer.put(*hash));
@@ -123,8 +133,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Manifest> {
     };
     let store = StoreId(fixed.store);
     let mut files = FileTable::take(reader, store)?;
-    let origins = origins::take(reader, store, files.files())?;
-    let content = ManifestBuilder {
+    let origins = origins::take(reader, store, &files)?;
+    let content = ManifestContent {
         epoch: Some(fixed.epoch),
         timestamp_ms: fixed.timestamp_ms,
         kind: match fixed.kind {
@@ -139,10 +149,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Manifest> {
         sidecar: take_option(reader, "sidecar", |reader| files.take_handle(reader))?,
         source_offsets: take_map(reader, LEAST_CONNECTOR_LEN, "source offsets", take_connector)?,
         table_offsets: take_map(reader, LEAST_CONNECTOR_LEN, "table offsets", take_connector)?,
-        sink_epochs: take_map(reader, 8, "sink epochs", |reader| reader.take("sink epoch"))?,
+        sink_epochs: take_map(reader, 8, "sink epochs", |reader| reader.take::<u64>("sink epoch"))?,
         sink_status: take_sink_status(reader)?,
         watermark_ms: take_option(reader, "watermark", |reader| reader.take("watermark"))?,
-        source_watermarks_ms: take_map(reader, 8, "source watermarks", |reader| reader.take("watermark"))?,
+        source_watermarks_ms: take_map(reader, 8, "source watermarks", |reader| reader.take::<i64>("watermark"))?,
         source_names: take_names(reader, "source names")?,
         sink_names: take_names(reader, "sink names")?,
         pipeline_hash: take_option(reader, "pipeline hash", |reader| reader.take("pipeline hash"))?,
@@ -162,7 +172,9 @@ fn put_operator(writer: &mut Writer, files: &FileIndex, operator: &OperatorState
         put_option(writer, partition.snapshot.as_ref(), |writer, artifact| files.put_artifact(writer, artifact));
         writer.put(partition.deltas.len() as u64);
         partition.deltas.iter().for_each(|artifact| files.put_artifact(writer, artifact));
-        put_map(writer, &partition.states, |writer, handle| files.put_handle(writer, handle));
+        put_map(writer, partition.states.len(), partition.states.iter(), |writer, handle| {
+            files.put_handle(writer, handle)
+        });
     }
 }
 
@@ -172,7 +184,7 @@ fn take_operator(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<Opera
     let partitions = take_sorted(reader, LEAST_PARTITION_LEN, "partitions", |reader| {
         Ok((reader.take::<u32>("partition")?, take_partition(reader, files)?))
     })?;
-    Ok(OperatorState { parallelism, max_parallelism, coordinator, partitions: partitions.into_iter().collect() })
+    Ok(OperatorState { parallelism, max_parallelism, coordinator, partitions })
 }
 
 fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<PartitionState> {
@@ -184,9 +196,9 @@ fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<Part
 }
 
 fn put_connector(writer: &mut Writer, connector: &ConnectorOffset) {
-    put_map(writer, &connector.offsets, |writer, offset| put_text(writer, offset));
+    put_map(writer, connector.offsets.len(), connector.offsets.iter(), |writer, offset| put_text(writer, offset));
     writer.put(connector.epoch);
-    put_map(writer, &connector.metadata, |writer, text| put_text(writer, text));
+    put_map(writer, connector.metadata.len(), connector.metadata.iter(), |writer, text| put_text(writer, text));
 }
 
 fn take_connector(reader: &mut Reader<'_>) -> Parsed<ConnectorOffset> {
@@ -196,8 +208,8 @@ fn take_connector(reader: &mut Reader<'_>) -> Parsed<ConnectorOffset> {
     Ok(ConnectorOffset { offsets, epoch, metadata })
 }
 
-pub(super) fn put_sink_status(writer: &mut Writer, status: &BTreeMap<String, SinkCommitStatus>) {
-    put_map(writer, status, |writer, status| match status {
+pub(super) fn put_sink_status(writer: &mut Writer, status: &OrdMap<Name, SinkCommitStatus>) {
+    put_map(writer, status.len(), status.iter(), |writer, status| match status {
         SinkCommitStatus::Pending => writer.put(1_u8),
         SinkCommitStatus::Committed => writer.put(2_u8),
         SinkCommitStatus::Failed(why) => {
@@ -207,7 +219,7 @@ pub(super) fn put_sink_status(writer: &mut Writer, status: &BTreeMap<String, Sin
     });
 }
 
-pub(super) fn take_sink_status(reader: &mut Reader<'_>) -> Parsed<BTreeMap<String, SinkCommitStatus>> {
+pub(super) fn take_sink_status(reader: &mut Reader<'_>) -> Parsed<OrdMap<Name, SinkCommitStatus>> {
     take_map(reader, 1, "sink commit status", |reader| match reader.take::<u8>("sink commit status")? {
         1 => Ok(SinkCommitStatus::Pending),
         2 => Ok(SinkCommitStatus::Committed),
@@ -216,18 +228,16 @@ pub(super) fn take_sink_status(reader: &mut Reader<'_>) -> Parsed<BTreeMap<Strin
     })
 }
 
-pub(super) fn put_metadata(writer: &mut Writer, metadata: &BTreeMap<String, Vec<u8>>) {
-    put_map(writer, metadata, |writer, bytes| writer.put_bytes(bytes));
+pub(super) fn put_metadata(writer: &mut Writer, metadata: &OrdMap<Name, Arc<[u8]>>) {
+    put_map(writer, metadata.len(), metadata.iter(), |writer, bytes| writer.put_bytes(bytes));
 }
 
-pub(super) fn take_metadata(reader: &mut Reader<'_>) -> Parsed<BTreeMap<String, Vec<u8>>> {
-    take_map(reader, LEAST_NAME_LEN, "metadata", |reader| reader.take_bytes("metadata").map(<[u8]>::to_vec))
+pub(super) fn take_metadata(reader: &mut Reader<'_>) -> Parsed<OrdMap<Name, Arc<[u8]>>> {
+    take_map(reader, LEAST_NAME_LEN, "metadata", |reader| reader.take_bytes("metadata"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{
         format::VERSION,
@@ -283,7 +293,8 @@ mod tests {
             .source("s")
             .sink("out")
             .pipeline_hash(77)
-            .metadata("k", b"v");
+            .metadata("k", b"v")
+            .content;
         let file = |sequence| extent(sequence).extent().unwrap().file;
         let lender = Arc::new(Lender { root: "/other/store".into(), checkpoint: CheckpointId::FIRST });
         let lent = Some(Lent { by: lender, file: file(8) });
@@ -340,7 +351,7 @@ mod tests {
 
     #[test]
     fn file_in_the_table_that_no_state_is_in_is_refused() {
-        let content = Manifest::builder().state("a", extent(1)).state("b", extent(2));
+        let content = Manifest::builder().state("a", extent(1)).state("b", extent(2)).content;
         let bytes = encode(&Manifest { content, origins: Origins::new(), ..sample() }).unwrap();
         let mut body = bytes[HEAD_LEN..bytes.len() - 4].to_vec();
         assert!(decode(&around(&body)).is_ok());

@@ -11,11 +11,11 @@ use std::{
 use super::{
     codec::{Reader, Writer},
     frame::take_sorted,
-    handles::{FILE_RECORD_LEN, FileIndex, put_file, take_file},
+    handles::{FILE_RECORD_LEN, FileIndex, FileTable, put_file, take_file},
 };
 use crate::{
     error::Malformed,
-    id::{CheckpointId, FileId, StoreId},
+    id::{CheckpointId, StoreId},
     manifest::{FileOrigin, Lender, Lent, Origins},
 };
 
@@ -51,21 +51,20 @@ pub(super) fn put(writer: &mut Writer, files: &FileIndex, origins: &Origins) {
 }
 
 /// Reads them; `store` is the one that the manifest belongs to.
-pub(super) fn take(reader: &mut Reader<'_>, store: StoreId, files: &[FileId]) -> Parsed<Origins> {
-    let lenders = take_sorted(reader, LEAST_LENDER_LEN, "lenders", |reader| {
+pub(super) fn take(reader: &mut Reader<'_>, store: StoreId, files: &FileTable) -> Parsed<Origins> {
+    let lenders: BTreeMap<_, ()> = take_sorted(reader, LEAST_LENDER_LEN, "lenders", |reader| {
         let root = PathBuf::from(OsStr::from_bytes(reader.take_bytes("root of a lender")?));
         let id = CheckpointId::new(reader.take("checkpoint of a lender")?);
         let checkpoint = id.filter(|_| root.is_absolute() && is_plain(&root));
         let checkpoint = checkpoint.ok_or_else(|| reader.malformed("there is no such lender"))?;
         Ok((Lender { root, checkpoint }, ()))
     })?;
-    let lenders: Vec<_> = lenders.into_iter().map(|(lender, ())| Arc::new(lender)).collect();
+    let lenders: Vec<_> = lenders.into_keys().map(Arc::new).collect();
     let mut lends = vec![false; lenders.len()];
-    let origins = take_sorted(reader, LEAST_ORIGIN_LEN, "origins", |reader| {
+    let origins: BTreeMap<_, _> = take_sorted(reader, LEAST_ORIGIN_LEN, "origins", |reader| {
         let index: u32 = reader.take("file")?;
         let origin = take_origin(reader, &lenders, &mut lends)?;
-        let file = usize::try_from(index).ok().and_then(|index| files.get(index)).copied();
-        let file = file.ok_or_else(|| reader.malformed("a file that is not in the table"))?;
+        let file = files.get(index).ok_or_else(|| reader.malformed("a file that is not in the table"))?;
         if origin.lent.is_none() && (origin.store, origin.file) == (store, file) {
             return Err(reader.malformed("a file that was written under its own name"));
         }
@@ -74,7 +73,7 @@ pub(super) fn take(reader: &mut Reader<'_>, store: StoreId, files: &[FileId]) ->
     if lends.contains(&false) {
         return Err(reader.malformed("a lender that lends nothing"));
     }
-    Ok(origins.into_iter().collect())
+    Ok(origins)
 }
 
 fn take_origin(reader: &mut Reader<'_>, lenders: &[Arc<Lender>], lends: &mut [bool]) -> Parsed<FileOrigin> {

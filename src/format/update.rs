@@ -3,7 +3,7 @@
 //! A manifest is never changed. What may change beside it is in a file of its own, which is replaced as a whole, and says
 //! to which manifest it belongs.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
@@ -15,7 +15,8 @@ use super::{
 use crate::{
     error::Malformed,
     id::{CheckpointId, StoreId},
-    manifest::SinkCommitStatus,
+    manifest::{Name, SinkCommitStatus},
+    ordered::OrdMap,
 };
 
 const MAGIC: [u8; 8] = *b"PITONUPD";
@@ -31,9 +32,9 @@ pub(crate) struct Update {
     /// Whether the checkpoint is exempt from pruning.
     pub(crate) pinned: bool,
     /// In place of what the manifest says.
-    pub(crate) sink_status: BTreeMap<String, SinkCommitStatus>,
+    pub(crate) sink_status: OrdMap<Name, SinkCommitStatus>,
     /// In place of what the manifest says.
-    pub(crate) metadata: BTreeMap<String, Vec<u8>>,
+    pub(crate) metadata: OrdMap<Name, Arc<[u8]>>,
 }
 
 #[derive(Encode, Decode)]
@@ -80,8 +81,8 @@ mod tests {
             id: CheckpointId::FIRST,
             manifest_crc: 99,
             pinned: true,
-            sink_status: [("out".to_owned(), SinkCommitStatus::Failed("no".to_owned()))].into(),
-            metadata: [("k".to_owned(), b"v".to_vec())].into(),
+            sink_status: [("out".into(), SinkCommitStatus::Failed("no".to_owned()))].into(),
+            metadata: [("k".into(), *b"v")].into(),
         };
         let bytes = encode(&update);
         assert_eq!(decode(&bytes).unwrap(), update);

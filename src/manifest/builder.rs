@@ -1,11 +1,15 @@
 //! What an engine puts into a checkpoint.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{CheckpointKind, ConnectorOffset, Manifest, OperatorState, Origins, SinkCommitStatus};
+use super::{
+    CheckpointKind, ConnectorOffset, Manifest, ManifestContent, Name, OperatorState, Origins, PartitionState,
+    SinkCommitStatus,
+};
 use crate::{
     handle::StateHandle,
     id::{CheckpointId, StoreId},
+    ordered::OrdMap,
 };
 
 /// What an engine puts into a checkpoint, handed to [`PendingCheckpoint::commit`](crate::PendingCheckpoint::commit), or
@@ -29,60 +33,58 @@ use crate::{
 /// assert_eq!(&checkpoint.read(handle)?[..], b"three words counted");
 /// # Ok::<(), piton::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ManifestBuilder {
-    pub(crate) epoch: Option<u64>,
-    pub(crate) timestamp_ms: u64,
-    pub(crate) kind: CheckpointKind,
-    pub(crate) parent: Option<CheckpointId>,
-    pub(crate) vnode_count: Option<u16>,
-    pub(crate) states: BTreeMap<String, StateHandle>,
-    pub(crate) operators: BTreeMap<String, OperatorState>,
-    pub(crate) sidecar: Option<StateHandle>,
-    pub(crate) source_offsets: BTreeMap<String, ConnectorOffset>,
-    pub(crate) table_offsets: BTreeMap<String, ConnectorOffset>,
-    pub(crate) sink_epochs: BTreeMap<String, u64>,
-    pub(crate) sink_status: BTreeMap<String, SinkCommitStatus>,
-    pub(crate) watermark_ms: Option<i64>,
-    pub(crate) source_watermarks_ms: BTreeMap<String, i64>,
-    pub(crate) source_names: BTreeSet<String>,
-    pub(crate) sink_names: BTreeSet<String>,
-    pub(crate) pipeline_hash: Option<u64>,
-    pub(crate) metadata: BTreeMap<String, Vec<u8>>,
+    pub(crate) content: ManifestContent,
+    /// The states that it began with.
+    base: OrdMap<Name, StateHandle>,
+}
+
+impl From<ManifestContent> for ManifestBuilder {
+    /// Begins as this content.
+    fn from(content: ManifestContent) -> Self {
+        Self { base: content.states.clone(), content }
+    }
 }
 
 impl ManifestBuilder {
+    /// Whether a state was put under this name here, and is not one that the builder began with.
+    pub(crate) fn has_named(&self, name: &str) -> bool {
+        let state = self.content.states.get(name);
+        state.is_some() && state != self.base.get(name)
+    }
+
     /// A manifest of this content that is not published yet: for the verbs that address a checkpoint by its id.
     #[must_use]
     pub fn build(self, id: CheckpointId) -> Manifest {
-        Manifest { store: StoreId([0; 16]), id, generation: 0, origins: Origins::new(), content: self }
+        Manifest { store: StoreId([0; 16]), id, generation: 0, origins: Origins::new(), content: self.content }
     }
 
     /// The engine's own count of checkpoints, above 0; the id by default.
     #[must_use]
     pub fn epoch(mut self, epoch: u64) -> Self {
-        self.epoch = Some(epoch);
+        self.content.epoch = Some(epoch);
         self
     }
 
     /// The time of the checkpoint, in milliseconds since 1970. The store reads no clock of its own.
     #[must_use]
     pub fn timestamp_ms(mut self, timestamp_ms: u64) -> Self {
-        self.timestamp_ms = timestamp_ms;
+        self.content.timestamp_ms = timestamp_ms;
         self
     }
 
     /// Whether it is taken for recovery, which is the default, or because somebody asked for it.
     #[must_use]
     pub fn kind(mut self, kind: CheckpointKind) -> Self {
-        self.kind = kind;
+        self.content.kind = kind;
         self
     }
 
     /// The checkpoint that this one is an increment of. It is a note: nothing is kept alive by it.
     #[must_use]
     pub fn parent(mut self, parent: CheckpointId) -> Self {
-        self.parent = Some(parent);
+        self.content.parent = Some(parent);
         self
     }
 
@@ -90,7 +92,7 @@ impl ManifestBuilder {
     /// ([`Options::vnode_count`](crate::Options::vnode_count)).
     #[must_use]
     pub fn vnode_count(mut self, vnode_count: u16) -> Self {
-        self.vnode_count = Some(vnode_count);
+        self.content.vnode_count = Some(vnode_count);
         self
     }
 
@@ -98,93 +100,190 @@ impl ManifestBuilder {
     ///
     /// To put a state into the manifest is to refer to it: the checkpoint keeps it alive until it is forgotten.
     #[must_use]
-    pub fn state(mut self, name: impl Into<String>, handle: StateHandle) -> Self {
-        self.states.insert(name.into(), handle);
+    pub fn state(mut self, name: impl Into<Name>, handle: StateHandle) -> Self {
+        self.content.states.insert(name.into(), handle);
         self
     }
 
     /// Adds the states of an operator; a second operator of the same name replaces the first.
     #[must_use]
-    pub fn operator(mut self, name: impl Into<String>, operator: OperatorState) -> Self {
-        self.operators.insert(name.into(), operator);
+    pub fn operator(mut self, name: impl Into<Name>, operator: impl Into<Arc<OperatorState>>) -> Self {
+        self.content.operators.insert(name.into(), operator.into());
+        self
+    }
+
+    /// Takes out the state of this name, if there is one.
+    #[must_use]
+    pub fn remove_state(mut self, name: &str) -> Self {
+        self.content.states.remove(name);
+        self
+    }
+
+    /// Adds the states of one partition of an operator, which is added if it is not there; a second partition of the same
+    /// number replaces the first.
+    #[must_use]
+    pub fn partition(self, operator: impl Into<Name>, number: u32, partition: impl Into<Arc<PartitionState>>) -> Self {
+        let name = operator.into();
+        let mut operator =
+            self.content.operators.get(&*name).map_or_else(OperatorState::default, |operator| (**operator).clone());
+        operator.partitions.insert(number, partition.into());
+        self.operator(name, operator)
+    }
+
+    /// Takes out the operator of this name with all of its partitions, if there is one.
+    #[must_use]
+    pub fn remove_operator(mut self, name: &str) -> Self {
+        self.content.operators.remove(name);
+        self
+    }
+
+    /// Takes out one partition of an operator, if it is there.
+    #[must_use]
+    pub fn remove_partition(mut self, operator: &str, number: u32) -> Self {
+        if let Some(operator) = self.content.operators.get_mut(operator) {
+            Arc::make_mut(operator).partitions.remove(&number);
+        }
+        self
+    }
+
+    /// Takes out the state that has no name.
+    #[must_use]
+    pub fn remove_sidecar(mut self) -> Self {
+        self.content.sidecar = None;
         self
     }
 
     /// The one state beside the manifest that has no name.
     #[must_use]
     pub fn sidecar(mut self, handle: StateHandle) -> Self {
-        self.sidecar = Some(handle);
+        self.content.sidecar = Some(handle);
         self
     }
 
     /// How far a source was read.
     #[must_use]
-    pub fn source_offset(mut self, source: impl Into<String>, offset: ConnectorOffset) -> Self {
-        self.source_offsets.insert(source.into(), offset);
+    pub fn source_offset(mut self, source: impl Into<Name>, offset: impl Into<Arc<ConnectorOffset>>) -> Self {
+        self.content.source_offsets.insert(source.into(), offset.into());
+        self
+    }
+
+    /// Takes out how far a source was read.
+    #[must_use]
+    pub fn remove_source_offset(mut self, name: &str) -> Self {
+        self.content.source_offsets.remove(name);
         self
     }
 
     /// How far a table was read.
     #[must_use]
-    pub fn table_offset(mut self, table: impl Into<String>, offset: ConnectorOffset) -> Self {
-        self.table_offsets.insert(table.into(), offset);
+    pub fn table_offset(mut self, table: impl Into<Name>, offset: impl Into<Arc<ConnectorOffset>>) -> Self {
+        self.content.table_offsets.insert(table.into(), offset.into());
+        self
+    }
+
+    /// Takes out how far a table was read.
+    #[must_use]
+    pub fn remove_table_offset(mut self, name: &str) -> Self {
+        self.content.table_offsets.remove(name);
         self
     }
 
     /// The epoch of a sink.
     #[must_use]
-    pub fn sink_epoch(mut self, sink: impl Into<String>, epoch: u64) -> Self {
-        self.sink_epochs.insert(sink.into(), epoch);
+    pub fn sink_epoch(mut self, sink: impl Into<Name>, epoch: u64) -> Self {
+        self.content.sink_epochs.insert(sink.into(), epoch);
+        self
+    }
+
+    /// Takes out the epoch of a sink.
+    #[must_use]
+    pub fn remove_sink_epoch(mut self, name: &str) -> Self {
+        self.content.sink_epochs.remove(name);
         self
     }
 
     /// What became of a sink's part. [`Store::update_manifest`](crate::Store::update_manifest) may change it later.
     #[must_use]
-    pub fn sink_status(mut self, sink: impl Into<String>, status: SinkCommitStatus) -> Self {
-        self.sink_status.insert(sink.into(), status);
+    pub fn sink_status(mut self, sink: impl Into<Name>, status: SinkCommitStatus) -> Self {
+        self.content.sink_status.insert(sink.into(), status);
+        self
+    }
+
+    /// Takes out what became of a sink's part.
+    #[must_use]
+    pub fn remove_sink_status(mut self, name: &str) -> Self {
+        self.content.sink_status.remove(name);
         self
     }
 
     /// The watermark of the whole, in milliseconds since 1970 of event time.
     #[must_use]
     pub fn watermark_ms(mut self, watermark_ms: i64) -> Self {
-        self.watermark_ms = Some(watermark_ms);
+        self.content.watermark_ms = Some(watermark_ms);
         self
     }
 
     /// The watermark of a source, in milliseconds since 1970 of event time.
     #[must_use]
-    pub fn source_watermark_ms(mut self, source: impl Into<String>, watermark_ms: i64) -> Self {
-        self.source_watermarks_ms.insert(source.into(), watermark_ms);
+    pub fn source_watermark_ms(mut self, source: impl Into<Name>, watermark_ms: i64) -> Self {
+        self.content.source_watermarks_ms.insert(source.into(), watermark_ms);
+        self
+    }
+
+    /// Takes out the watermark of a source.
+    #[must_use]
+    pub fn remove_source_watermark(mut self, name: &str) -> Self {
+        self.content.source_watermarks_ms.remove(name);
         self
     }
 
     /// A source that the pipeline has.
     #[must_use]
-    pub fn source(mut self, name: impl Into<String>) -> Self {
-        self.source_names.insert(name.into());
+    pub fn source(mut self, name: impl Into<Name>) -> Self {
+        self.content.source_names.insert(name.into(), ());
+        self
+    }
+
+    /// The pipeline has this source no more.
+    #[must_use]
+    pub fn remove_source(mut self, name: &str) -> Self {
+        self.content.source_names.remove(name);
         self
     }
 
     /// A sink that the pipeline has.
     #[must_use]
-    pub fn sink(mut self, name: impl Into<String>) -> Self {
-        self.sink_names.insert(name.into());
+    pub fn sink(mut self, name: impl Into<Name>) -> Self {
+        self.content.sink_names.insert(name.into(), ());
+        self
+    }
+
+    /// The pipeline has this sink no more.
+    #[must_use]
+    pub fn remove_sink(mut self, name: &str) -> Self {
+        self.content.sink_names.remove(name);
         self
     }
 
     /// What tells this pipeline from another.
     #[must_use]
     pub fn pipeline_hash(mut self, hash: u64) -> Self {
-        self.pipeline_hash = Some(hash);
+        self.content.pipeline_hash = Some(hash);
         self
     }
 
     /// Adds bytes of the engine's own under a name. They are in memory and in the manifest: keep them small.
     /// [`Store::update_manifest`](crate::Store::update_manifest) may change them later.
     #[must_use]
-    pub fn metadata(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        self.metadata.insert(name.into(), bytes.into());
+    pub fn metadata(mut self, name: impl Into<Name>, bytes: impl AsRef<[u8]>) -> Self {
+        self.content.metadata.insert(name.into(), bytes.as_ref().into());
+        self
+    }
+
+    /// Takes out the engine's own bytes under this name.
+    #[must_use]
+    pub fn remove_metadata(mut self, name: &str) -> Self {
+        self.content.metadata.remove(name);
         self
     }
 }

@@ -3,21 +3,27 @@
 //! | file | holds |
 //! |---|---|
 //! | `builder` | what an engine puts into a checkpoint |
+//! | `content` | all that a manifest has |
 //! | `operator` | the states of operators and their partitions, artifacts and digests |
 //! | `connector` | offsets of sources, what became of sinks |
 //! | `origin` | where data files came from that were not written under their own names |
+//! | `name` | what states and the like are called |
 //! | `states` | every state that a manifest names |
 
 mod builder;
 mod connector;
+mod content;
+mod name;
 mod operator;
 mod origin;
 mod states;
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::sync::Arc;
 
 pub use builder::ManifestBuilder;
 pub use connector::{CheckpointKind, ConnectorOffset, SinkCommitStatus};
+pub(crate) use content::ManifestContent;
+pub use name::Name;
 pub(crate) use operator::DigestHasher;
 pub use operator::{Artifact, Digest, OperatorState, PartitionState};
 pub use origin::Lender;
@@ -27,6 +33,7 @@ pub use states::{StateName, StateRef};
 use crate::{
     handle::StateHandle,
     id::{CheckpointId, StoreId},
+    ordered::OrdMap,
 };
 
 /// The content of one checkpoint: its states, and what the engine remembers with them.
@@ -40,7 +47,7 @@ pub struct Manifest {
     pub(crate) generation: u64,
     /// Of those data files that were not written under their own names.
     pub(crate) origins: Origins,
-    pub(crate) content: ManifestBuilder,
+    pub(crate) content: ManifestContent,
 }
 
 impl Manifest {
@@ -48,6 +55,36 @@ impl Manifest {
     #[must_use]
     pub fn builder() -> ManifestBuilder {
         ManifestBuilder::default()
+    }
+
+    /// A content that begins as that of an earlier checkpoint: what is not changed is kept, without being named again. Epoch,
+    /// time, kind and parent are those of one checkpoint alone and begin anew.
+    ///
+    /// This is how an engine takes checkpoints of which little has changed: committing one takes as long as its changes, and
+    /// not as all that it holds. The earlier checkpoint is mostly the newest one; it can be any that is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Manifest, Options, Scope};
+    ///
+    /// let store = Options::memory().open("state")?;
+    /// let pending = store.begin_next()?;
+    /// let (a, b) = (pending.write(Scope::Shared, &[1; 500])?, pending.write(Scope::Shared, &[2; 500])?);
+    /// let first = pending.commit(Manifest::builder().state("a", a).state("b", b))?;
+    ///
+    /// let pending = store.begin_next()?;
+    /// let c = pending.write(Scope::Shared, &[3; 500])?;
+    /// let second = pending.commit(Manifest::based_on(first.manifest()).state("c", c).remove_state("a"))?;
+    /// let names: Vec<_> = second.manifest().states().map(|(name, _)| name).collect();
+    /// assert_eq!(names, ["b", "c"]);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    #[must_use]
+    pub fn based_on(earlier: &Self) -> ManifestBuilder {
+        let kind = CheckpointKind::default();
+        let content = earlier.content.clone();
+        ManifestContent { epoch: None, timestamp_ms: 0, kind, parent: None, ..content }.into()
     }
 
     /// The id of the checkpoint.
@@ -101,8 +138,14 @@ impl Manifest {
     }
 
     /// The named states, in the order of their names' bytes.
-    pub fn states(&self) -> btree_map::Iter<'_, String, StateHandle> {
-        self.content.states.iter()
+    pub fn states(&self) -> impl ExactSizeIterator<Item = (&str, &StateHandle)> {
+        self.content.states.iter().map(|(name, handle)| (&**name, handle))
+    }
+
+    /// The named states whose names begin with this, in the order of their names' bytes.
+    pub fn states_with_prefix(&self, prefix: &str) -> impl Iterator<Item = (&str, &StateHandle)> {
+        let from = self.content.states.range_from(prefix).map(|(name, handle)| (&**name, handle));
+        from.take_while(move |(name, _)| name.starts_with(prefix))
     }
 
     /// Every state: named ones, those of operators, the sidecar.
@@ -113,12 +156,12 @@ impl Manifest {
     /// The operator of this name.
     #[must_use]
     pub fn operator(&self, name: &str) -> Option<&OperatorState> {
-        self.content.operators.get(name)
+        self.content.operators.get(name).map(|operator| &**operator)
     }
 
     /// All operators, by name.
     #[must_use]
-    pub fn operators(&self) -> &BTreeMap<String, OperatorState> {
+    pub fn operators(&self) -> &OrdMap<Name, Arc<OperatorState>> {
         &self.content.operators
     }
 
@@ -130,25 +173,25 @@ impl Manifest {
 
     /// How far each source was read.
     #[must_use]
-    pub fn source_offsets(&self) -> &BTreeMap<String, ConnectorOffset> {
+    pub fn source_offsets(&self) -> &OrdMap<Name, Arc<ConnectorOffset>> {
         &self.content.source_offsets
     }
 
     /// How far each table was read.
     #[must_use]
-    pub fn table_offsets(&self) -> &BTreeMap<String, ConnectorOffset> {
+    pub fn table_offsets(&self) -> &OrdMap<Name, Arc<ConnectorOffset>> {
         &self.content.table_offsets
     }
 
     /// The epoch of each sink.
     #[must_use]
-    pub fn sink_epochs(&self) -> &BTreeMap<String, u64> {
+    pub fn sink_epochs(&self) -> &OrdMap<Name, u64> {
         &self.content.sink_epochs
     }
 
     /// What became of each sink's part.
     #[must_use]
-    pub fn sink_status(&self) -> &BTreeMap<String, SinkCommitStatus> {
+    pub fn sink_status(&self) -> &OrdMap<Name, SinkCommitStatus> {
         &self.content.sink_status
     }
 
@@ -160,20 +203,20 @@ impl Manifest {
 
     /// The watermark of each source, in milliseconds since 1970 of event time.
     #[must_use]
-    pub fn source_watermarks_ms(&self) -> &BTreeMap<String, i64> {
+    pub fn source_watermarks_ms(&self) -> &OrdMap<Name, i64> {
         &self.content.source_watermarks_ms
     }
 
     /// The sources that the pipeline had, in the order of their names' bytes.
     #[must_use]
-    pub fn source_names(&self) -> &BTreeSet<String> {
-        &self.content.source_names
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.content.source_names.keys().map(|name| &**name)
     }
 
     /// The sinks that the pipeline had, in the order of their names' bytes.
     #[must_use]
-    pub fn sink_names(&self) -> &BTreeSet<String> {
-        &self.content.sink_names
+    pub fn sink_names(&self) -> impl Iterator<Item = &str> {
+        self.content.sink_names.keys().map(|name| &**name)
     }
 
     /// What tells one pipeline from another.
@@ -185,17 +228,17 @@ impl Manifest {
     /// The engine's own bytes under this name.
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<&[u8]> {
-        self.content.metadata.get(name).map(Vec::as_slice)
+        self.content.metadata.get(name).map(|bytes| &**bytes)
     }
 
     /// All of the engine's own bytes, in the order of their names' bytes.
-    pub fn all_metadata(&self) -> btree_map::Iter<'_, String, Vec<u8>> {
-        self.content.metadata.iter()
+    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.content.metadata.iter().map(|(name, bytes)| (&**name, &**bytes))
     }
 
     /// The same with another status of a sink: for [`Store::update_manifest`](crate::Store::update_manifest).
     #[must_use]
-    pub fn with_sink_status(mut self, sink: impl Into<String>, status: SinkCommitStatus) -> Self {
+    pub fn with_sink_status(mut self, sink: impl Into<Name>, status: SinkCommitStatus) -> Self {
         self.content.sink_status.insert(sink.into(), status);
         self
     }
@@ -203,10 +246,10 @@ impl Manifest {
     /// The same with other bytes under a name, or without them: for
     /// [`Store::update_manifest`](crate::Store::update_manifest).
     #[must_use]
-    pub fn with_metadata(mut self, name: impl Into<String>, bytes: Option<Vec<u8>>) -> Self {
+    pub fn with_metadata(mut self, name: impl Into<Name>, bytes: Option<Vec<u8>>) -> Self {
         let name = name.into();
         match bytes {
-            Some(bytes) => drop(self.content.metadata.insert(name, bytes)),
+            Some(bytes) => drop(self.content.metadata.insert(name, bytes.into())),
             None => drop(self.content.metadata.remove(&name)),
         }
         self

@@ -1,10 +1,11 @@
 //! What a checkpoint has of an operator, and of each of its partitions.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use crate::{
     error::{Error, Result},
     handle::StateHandle,
+    ordered::OrdMap,
 };
 
 /// The states of one operator of a dataflow, by partition.
@@ -33,7 +34,7 @@ pub struct OperatorState {
     /// What the operator's coordinator remembers.
     pub coordinator: Option<StateHandle>,
     /// By number of the partition.
-    pub partitions: BTreeMap<u32, PartitionState>,
+    pub partitions: OrdMap<u32, Arc<PartitionState>>,
 }
 
 /// The states of one partition of an operator: a snapshot, what has changed since, and whatever else has a name.

@@ -1,12 +1,12 @@
 //! Every state that a manifest names, and what it is called there.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
-    ManifestBuilder,
+    ManifestContent,
     operator::{Artifact, Digest, OperatorState, PartitionState},
 };
-use crate::handle::StateHandle;
+use crate::{handle::StateHandle, ordered::OrdMap};
 
 /// A state of a checkpoint, and where in its manifest it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl fmt::Display for StateName<'_> {
     }
 }
 
-impl ManifestBuilder {
+impl ManifestContent {
     /// Every state, in the order in which the manifest has them.
     pub(crate) fn all_states(&self) -> impl Iterator<Item = StateRef<'_>> {
         let named = self.states.iter().map(|(name, handle)| plain(StateName::Named(name), handle));
@@ -71,20 +71,32 @@ impl ManifestBuilder {
     }
 }
 
-impl ManifestBuilder {
+impl ManifestContent {
     /// Puts other handles in place of those that are named.
     pub(crate) fn change_handles(&mut self, mut change: impl FnMut(&mut StateHandle)) {
-        self.states.values_mut().for_each(&mut change);
-        for operator in self.operators.values_mut() {
+        self.states = changed(&self.states, &mut change);
+        self.operators = changed(&self.operators, |operator| {
+            let operator = Arc::make_mut(operator);
             operator.coordinator.iter_mut().for_each(&mut change);
-            for partition in operator.partitions.values_mut() {
+            operator.partitions = changed(&operator.partitions, |partition| {
+                let partition = Arc::make_mut(partition);
                 let artifacts = partition.snapshot.iter_mut().chain(&mut partition.deltas);
                 artifacts.for_each(|artifact| change(&mut artifact.handle));
                 partition.states.values_mut().for_each(&mut change);
-            }
-        }
+            });
+        });
         self.sidecar.iter_mut().for_each(&mut change);
     }
+}
+
+/// The same map, with each value changed.
+fn changed<K: Ord + Clone, V: Clone>(map: &OrdMap<K, V>, mut change: impl FnMut(&mut V)) -> OrdMap<K, V> {
+    let changed = |(key, value): (&K, &V)| {
+        let mut value = value.clone();
+        change(&mut value);
+        (key.clone(), value)
+    };
+    map.iter().map(changed).collect()
 }
 
 fn plain<'a>(name: StateName<'a>, handle: &'a StateHandle) -> StateRef<'a> {

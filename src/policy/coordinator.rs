@@ -311,7 +311,10 @@ impl Coordinator {
         attempt.pending.batch().close_to_writers()?;
         let Some(mut attempt) = self.attempts.remove(&id) else { return Err(not_pending(id)) };
         let mut manifest = manifest.kind(attempt.options.kind());
-        manifest.states.append(&mut attempt.states);
+        manifest
+            .content
+            .states
+            .extend(std::mem::take(&mut attempt.states).into_iter().map(|(name, state)| (name.into(), state)));
         self.expiry.ended(id);
         match attempt.pending.commit(manifest) {
             Ok(checkpoint) => {
@@ -445,7 +448,7 @@ impl Attempt {
             let why = format!("{} parts are missing, the first is that of subtask {missing}", self.missing.len());
             return Err(Error::invalid(complete(id), why));
         }
-        if let Some(name) = self.states.keys().find(|name| manifest.states.contains_key(*name)) {
+        if let Some(name) = self.states.keys().find(|name| manifest.has_named(name)) {
             let why = format!("a subtask and the manifest both have a state named {name:?}");
             return Err(Error::invalid(complete(id), why));
         }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     disk::layout,
     error::{Error, Result},
-    handle::{Extent, Place, StateHandle},
+    handle::{Either, Extent, StateHandle},
     id::CheckpointId,
     manifest::{Artifact, Digest, Manifest},
     options::Verify,
@@ -90,13 +90,13 @@ impl Checkpoint {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn read(&self, handle: &StateHandle) -> Result<StateView> {
-        let extent = match &handle.0 {
-            Place::Inline { bytes, .. } => return Ok(StateView::inline(Arc::clone(bytes))),
-            Place::File { extent, .. } => extent,
+        let extent = match handle.place() {
+            Either::Inline(bytes) => return Ok(StateView::inline(Arc::clone(bytes))),
+            Either::File(extent) => extent,
         };
-        let (segment, mapped) = self.with_segment(handle, extent, |segment| {
-            let complete = self.0.pin.complete(extent);
-            segment.map(extent, complete)
+        let (segment, mapped) = self.with_segment(handle, &extent, |segment| {
+            let complete = self.0.pin.complete(&extent);
+            segment.map(&extent, complete)
         })?;
         Ok(StateView::mapped(mapped, segment, self.clone()))
     }
@@ -111,11 +111,11 @@ impl Checkpoint {
     ///
     /// Those of [`read`](Checkpoint::read).
     pub fn reader(&self, handle: &StateHandle) -> Result<StateReader> {
-        let extent = match &handle.0 {
-            Place::Inline { bytes, .. } => return Ok(StateReader::inline(Arc::clone(bytes))),
-            Place::File { extent, .. } => extent,
+        let extent = match handle.place() {
+            Either::Inline(bytes) => return Ok(StateReader::inline(Arc::clone(bytes))),
+            Either::File(extent) => extent,
         };
-        Ok(StateReader::file(self.with_segment(handle, extent, |_| Ok(()))?.0, *extent, self.clone()))
+        Ok(StateReader::file(self.with_segment(handle, &extent, |_| Ok(()))?.0, extent, self.clone()))
     }
 
     /// The bytes of an artifact, if they have its digest as well.

@@ -27,7 +27,7 @@ impl Pin {
     /// For a checkpoint whose manifest is locked, and those of whoever lends it files.
     pub(crate) fn locked(manifest: &Manifest, locks: Vec<Box<dyn LockGuard>>) -> Self {
         let extents = manifest.content.handles().filter_map(StateHandle::extent);
-        let extents = ByPlace(extents.map(|extent| ((extent.file, extent.offset), *extent)).collect());
+        let extents = ByPlace(extents.map(|extent| ((extent.file, extent.offset), extent)).collect());
         Self::Locked { extents, _locks: locks }
     }
 

@@ -160,18 +160,18 @@ impl Registry {
     }
 
     /// Enters a checkpoint whose manifest was just published; the pending checkpoint refers to all of its extents.
-    pub(crate) fn publish<'a>(
+    pub(crate) fn publish(
         &self,
         id: CheckpointId,
         facts: Facts,
         pending: &Hold,
-        extents: impl Iterator<Item = &'a Extent>,
+        extents: impl Iterator<Item = Extent>,
     ) {
         let mut state = self.state.lock();
         let group = Group(state.number());
         state.extents.hold(group, Holder::Manifest);
         for extent in extents {
-            state.extents.inherit(group, pending.group, extent);
+            state.extents.inherit(group, pending.group, &extent);
         }
         state.catalog.publish(id, group, facts);
     }
@@ -444,12 +444,12 @@ impl Hold {
     }
 
     /// Refers to extents that somebody refers to already; returns the first that nobody does.
-    pub(crate) fn refer<'a>(&self, extents: impl Iterator<Item = &'a Extent>) -> std::result::Result<(), Extent> {
+    pub(crate) fn refer(&self, extents: impl Iterator<Item = Extent>) -> std::result::Result<(), Extent> {
         let mut state = self.registry.state.lock();
         let newest = state.catalog.newest_valid();
         for extent in extents {
-            if !state.extents.refer(self.group, extent, newest) {
-                return Err(*extent);
+            if !state.extents.refer(self.group, &extent, newest) {
+                return Err(extent);
             }
         }
         Ok(())

@@ -59,7 +59,7 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                     Some(damage) => Some(damage),
                     None => missing_data(volume, &manifest, file)?,
                 };
-                let present = extents(&manifest).filter_map(|extent| Some((*extent, file(extent.file)?)));
+                let present = extents(&manifest).filter_map(|extent| Some((extent, file(extent.file)?)));
                 let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
                 registry.enter(*id, facts, (&manifest.origins, present), damage)?;
                 learned.published_under.push((*id, manifest.generation));
@@ -99,7 +99,7 @@ fn without_epoch(volume: &Volume, manifest: &Manifest) -> Option<Error> {
     (manifest.epoch() == 0).then(|| at("its epoch is 0"))
 }
 
-fn extents(manifest: &Manifest) -> impl Iterator<Item = &Extent> {
+fn extents(manifest: &Manifest) -> impl Iterator<Item = Extent> + use<'_> {
     manifest.content.handles().filter_map(StateHandle::extent)
 }
 
@@ -126,7 +126,7 @@ fn missing_data(
     file: impl Fn(FileId) -> Option<Metadata>,
 ) -> Result<Option<Error>> {
     let is_short =
-        |extent: &&Extent| file(extent.file).is_none_or(|file| file.len < entry_end(extent.offset, extent.len));
+        |extent: &Extent| file(extent.file).is_none_or(|file| file.len < entry_end(extent.offset, extent.len));
     for extent in extents(manifest).filter(is_short) {
         let data = manifest.data_file(extent.file);
         let name = data_file(manifest, extent.file);

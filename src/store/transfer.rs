@@ -168,7 +168,7 @@ impl Store {
         let pending = self.begin_next()?;
         let (content, files) = transfer::import(&pending, source, take, progress)?;
         prepare(pending.id())?;
-        let checkpoint = pending.commit(content)?;
+        let checkpoint = pending.commit(content.into())?;
         Ok(Imported { checkpoint, files, failures: Vec::new() })
     }
 

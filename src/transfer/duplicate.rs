@@ -1,8 +1,12 @@
 //! A state of its own for a pending checkpoint, in another scope, with the bytes of one that is there.
 
-use std::{collections::BTreeMap, path::Path, sync::atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
-use super::files::{Needed, by_file};
+use super::files::{Needed, by_file, moved};
 use crate::{
     commit::{CheckpointStreams, PendingCheckpoint},
     disk::{
@@ -10,7 +14,7 @@ use crate::{
         link::{self, Way},
     },
     error::{Error, Result},
-    handle::{Extent, StateHandle},
+    handle::{Extent, FileRef, StateHandle},
     id::{FileId, Scope},
     manifest::DataFile,
 };
@@ -77,7 +81,7 @@ impl CheckpointStreams {
         let data = self.data_file(extent.file);
         let original = layout::data_file(data.id, data.lent());
         data.lent.is_none()
-            && self.batch().hold().may_refer(extent)
+            && self.batch().hold().may_refer(&extent)
             && !publisher.cannot_link.load(Ordering::Relaxed)
             && link::can_link(&publisher.volume, &original, layout::scope_dir(scope))
     }
@@ -89,19 +93,9 @@ impl CheckpointStreams {
         let mut copies = BTreeMap::new();
         for (file, extents) in by_file(handles.iter()) {
             let copy = self.duplicate_file(file, &extents, scope).or_else(|error| self.unless_ended(error))?;
-            copies.insert(file, copy);
+            copies.insert(file, Arc::new(FileRef { store, file: copy }));
         }
-        let mut last = None;
-        let mut copy_of = |file: FileId| match last {
-            Some((original, copy)) if original == file => Some(copy),
-            _ => copies.get(&file).copied().inspect(|copy| last = Some((file, *copy))),
-        };
-        let mut copy =
-            |handle: &StateHandle| match handle.extent().and_then(|extent| Some((extent, copy_of(extent.file)?))) {
-                Some((extent, file)) => StateHandle::file(store, Extent { file, ..*extent }),
-                None => handle.clone(),
-            };
-        Ok(handles.iter().map(&mut copy).collect())
+        Ok(handles.iter().map(|handle| moved(handle, &copies)).collect())
     }
 
     /// What nobody refers to any more may have gone meanwhile: that says nothing about it. Nor does anybody need a name that
@@ -153,7 +147,7 @@ impl CheckpointStreams {
 
     /// While this takes the old states must stay.
     fn copy(&self, needed: &Needed<'_>, name: &Path) -> Result<Way> {
-        self.batch().refer(needed.extents.iter(), DUPLICATE)?;
+        self.batch().refer(needed.extents.iter().copied(), DUPLICATE)?;
         needed.place(&self.publisher().volume, name, || None::<()>)
     }
 

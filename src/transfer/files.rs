@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Error, Malformed, Result},
     format::segment::{HEADER_LEN, entry_end},
-    handle::{Extent, StateHandle},
+    handle::{Extent, FileRef, StateHandle},
     id::FileId,
     manifest::DataFile,
     read::OpenSegment,
@@ -74,9 +74,9 @@ pub(super) fn by_file<'a>(handles: impl Iterator<Item = &'a StateHandle>) -> BTr
     // Mostly they come file by file.
     while let Some(first) = extents.next() {
         let of_it = files.entry(first.file).or_default();
-        of_it.push(*first);
+        of_it.push(first);
         while let Some(extent) = extents.next_if(|extent| extent.file == first.file) {
-            of_it.push(*extent);
+            of_it.push(extent);
         }
     }
     for extents in files.values_mut() {
@@ -84,6 +84,12 @@ pub(super) fn by_file<'a>(handles: impl Iterator<Item = &'a StateHandle>) -> BTr
         extents.dedup();
     }
     files
+}
+
+/// The same state in the copy of its file, if that has one.
+pub(super) fn moved(handle: &StateHandle, copies: &BTreeMap<FileId, Arc<FileRef>>) -> StateHandle {
+    let copy = handle.extent().and_then(|extent| Some((copies.get(&extent.file)?, extent)));
+    copy.map_or_else(|| handle.clone(), |(file, extent)| StateHandle::in_file(file, &extent))
 }
 
 /// What of a file these states need: its header, and each with its trailer.

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::files::{Needed, TransferProgress, Transferred, by_file, report};
+use super::files::{Needed, TransferProgress, Transferred, by_file, moved, report};
 use crate::{
     commit::PendingCheckpoint,
     disk::{FileKind, layout, link::Way},
     error::{Error, Malformed, Result},
-    handle::{Extent, StateHandle},
+    handle::FileRef,
     id::FileId,
-    manifest::{CheckpointKind, FileOrigin, Lender, Lent, ManifestBuilder},
+    manifest::{CheckpointKind, FileOrigin, Lender, Lent, ManifestContent},
     read::Checkpoint,
 };
 
@@ -70,9 +70,10 @@ pub(crate) fn import(
     source: &Checkpoint,
     take: Take,
     mut tell: impl FnMut(TransferProgress),
-) -> Result<(ManifestBuilder, Vec<Transferred>)> {
+) -> Result<(ManifestContent, Vec<Transferred>)> {
     let manifest = source.manifest();
     let needed = by_file(manifest.all_states().map(|state| state.handle));
+    let store = pending.publisher().identity.store();
     let (mut taken, mut files, mut progress) = (BTreeMap::new(), Vec::new(), TransferProgress::of(&needed));
     for (file, extents) in needed {
         let data = manifest.data_file(file);
@@ -82,18 +83,13 @@ pub(crate) fn import(
             Take::Own { may_link } => adopt(pending, &needed, may_link)?,
             Take::Borrow => borrow(pending, &needed, source, len)?,
         };
-        taken.insert(file, ours);
+        taken.insert(file, Arc::new(FileRef { store, file: ours }));
         files.push(report);
         tell(progress.add(&extents));
     }
-    let store = pending.publisher().identity.store();
     let mut content = manifest.content.clone();
     content.change_handles(|handle| {
-        if let Some(extent) = handle.extent()
-            && let Some(file) = taken.get(&extent.file)
-        {
-            *handle = StateHandle::file(store, Extent { file: *file, ..*extent });
-        }
+        *handle = moved(handle, &taken);
     });
     // Ids of another store mean nothing here; and here it is a checkpoint to go on from.
     (content.parent, content.kind) = (None, CheckpointKind::Checkpoint);

@@ -13,6 +13,7 @@ use crate::{
     disk::{layout, publish::TempFile, volume::Volume},
     error::{Error, Result},
     format::segment::{HEADER_LEN, TRAILER_LEN, encode_header, tag},
+    handle::FileRef,
     id::{FileId, NO_LANE, Scope, StoreId},
     options::Options,
     reclaim::registry::Registry,
@@ -77,7 +78,8 @@ impl Allocator {
         let file = attempt.name(|name| temp.publish(name))?;
         attempt.succeed();
         self.registry.note_len(id, HEADER_LEN);
-        Ok(Appender::new(id, file, &self.registry, tag(self.store, id), self.alignment))
+        let home = FileRef { store: self.store, file: id };
+        Ok(Appender::new(home, file, &self.registry, (tag(self.store, id), self.alignment)))
     }
 
     /// Begins to create a data file, which no other has the name of.

@@ -270,7 +270,7 @@ impl Batch {
     }
 
     /// Writes a whole state, into a lane if it may share one.
-    pub(super) fn append(&self, scope: Scope, payload: &[u8], origin: Origin) -> Result<Extent> {
+    pub(super) fn append(&self, scope: Scope, payload: &[u8], origin: Origin) -> Result<StateHandle> {
         let payload = &Payload::new(payload);
         let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len()));
         let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, origin);
@@ -284,7 +284,7 @@ impl Batch {
             (extent, Arc::clone(appender.segment()))
         };
         self.settle(&extent, &segment)?;
-        Ok(extent)
+        Ok(segment.handle(&extent))
     }
 
     /// Takes over a whole state while nobody else can append to its segment.
@@ -303,11 +303,12 @@ impl Batch {
     }
 
     /// Takes over a state that was streamed into a segment of its own, which is sealed.
-    pub(super) fn accept_own(&self, extent: &Extent, appender: Appender, origin: Origin) -> Result<()> {
+    pub(super) fn accept_own(&self, extent: &Extent, appender: Appender, origin: Origin) -> Result<StateHandle> {
         self.accept(extent, appender.segment(), origin)?;
         let segment = Arc::clone(appender.segment());
         drop(appender);
-        self.settle(extent, &segment)
+        self.settle(extent, &segment)?;
+        Ok(segment.handle(extent))
     }
 
     /// Syncs what must not wait for the commit, where no writer waits.
@@ -353,14 +354,14 @@ impl Batch {
     }
 
     /// Refers to states of others, unless the pending checkpoint has ended: nobody would let go of them again.
-    pub(crate) fn refer<'a>(&self, extents: impl Iterator<Item = &'a Extent>, what: &str) -> Result<()> {
+    pub(crate) fn refer(&self, extents: impl Iterator<Item = Extent>, what: &str) -> Result<()> {
         let _state = self.state.lock();
         self.check_open()?;
         self.refer_sealed(extents, what)
     }
 
     /// The same for whoever commits it, and has [sealed](Self::seal) it for that.
-    pub(crate) fn refer_sealed<'a>(&self, extents: impl Iterator<Item = &'a Extent>, what: &str) -> Result<()> {
+    pub(crate) fn refer_sealed(&self, extents: impl Iterator<Item = Extent>, what: &str) -> Result<()> {
         self.hold.refer(extents).map_err(|extent| self.unknown(extent, what))
     }
 

@@ -13,7 +13,7 @@ use crate::{
     disk::file::VolumeFile,
     error::{Error, Result},
     format::segment::{FileTag, HEADER_LEN, TRAILER_LEN, encode_trailer},
-    handle::Extent,
+    handle::{Extent, FileRef, StateHandle},
     id::{CheckpointId, FileId},
     reclaim::registry::Registry,
 };
@@ -27,6 +27,8 @@ const PADDING: [u8; 4096] = [0; 4096];
 #[derive(Debug)]
 pub(crate) struct Segment {
     id: FileId,
+    /// What the handles of all of its states have in common.
+    home: Arc<FileRef>,
     file: VolumeFile,
     /// How far it is durable.
     durable: Durable<Error>,
@@ -85,6 +87,11 @@ impl Segment {
         self.id
     }
 
+    /// The handle of a state in it.
+    pub(super) fn handle(&self, extent: &Extent) -> StateHandle {
+        StateHandle::in_file(&self.home, extent)
+    }
+
     /// Makes everything before this offset durable. After a failure nothing more of this file ever is: the kernel marks
     /// the bytes clean, and a second sync would lie.
     pub(crate) fn sync_to(&self, end: u64) -> Result<()> {
@@ -107,9 +114,15 @@ impl Segment {
 
 impl Appender {
     /// Of a file that has its header and its name.
-    pub(super) fn new(id: FileId, file: VolumeFile, registry: &Arc<Registry>, tag: FileTag, alignment: u64) -> Self {
+    pub(super) fn new(
+        home: FileRef,
+        file: VolumeFile,
+        registry: &Arc<Registry>,
+        (tag, alignment): (FileTag, u64),
+    ) -> Self {
         let segment = Segment {
-            id,
+            id: home.file,
+            home: Arc::new(home),
             file,
             durable: Durable::new(HEADER_LEN),
             broken: AtomicBool::new(false),

@@ -97,14 +97,12 @@ impl StateWriter {
         }
         if let Some(mut segment) = self.segment.take() {
             let extent = segment.complete(batch.id())?;
-            batch.accept_own(&extent, segment, self.origin)?;
-            return Ok(StateHandle::file(self.settings().store(), extent));
+            return batch.accept_own(&extent, segment, self.origin);
         }
         if self.buffer.len() <= self.settings().inline_threshold(self.scope) {
             return Ok(StateHandle::inline(&self.buffer));
         }
-        let extent = batch.append(self.scope, &self.buffer, self.origin)?;
-        Ok(StateHandle::file(self.settings().store(), extent))
+        batch.append(self.scope, &self.buffer, self.origin)
     }
 
     fn settings(&self) -> &WriteSettings {

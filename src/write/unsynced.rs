@@ -47,7 +47,7 @@ impl Touched {
 
 impl Unsynced {
     /// Leaves out what the manifest does not name: what nobody will read needs no sync, and may fail one.
-    pub(crate) fn named_by<'a>(mut self, extents: impl Iterator<Item = &'a Extent>) -> Named {
+    pub(crate) fn named_by(mut self, extents: impl Iterator<Item = Extent>) -> Named {
         let mut ends = BTreeMap::new();
         for extent in extents.filter(|extent| self.segments.contains_key(&extent.file)) {
             let end = ends.entry(extent.file).or_insert(0);

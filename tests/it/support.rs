@@ -67,7 +67,7 @@ pub(crate) fn read_states(checkpoint: &Checkpoint) -> Result<Vec<(String, Vec<u8
         let mut read = Vec::new();
         std::io::Read::read_to_end(&mut checkpoint.reader(handle)?, &mut read).unwrap();
         assert_eq!(read, *view, "{name}: view and reader differ");
-        states.push((name.clone(), read));
+        states.push((name.to_owned(), read));
     }
     Ok(states)
 }

@@ -3,11 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use piton::{
-    CheckpointId, Digest, Error, Manifest, Reclaimed, Result,
+    CheckpointId, Digest, Error, Manifest, PartitionState, Reclaimed, Result,
     contract::{ArtifactPath, ArtifactRole, CheckpointStore, Checkpointer},
 };
 
@@ -96,23 +96,15 @@ fn same(a: &Manifest, b: &Manifest) -> bool {
 }
 
 fn with_artifacts(manifest: &Manifest, staged: &Staged) -> Manifest {
-    let mut content = Manifest::builder().epoch(manifest.epoch()).timestamp_ms(manifest.timestamp_ms());
+    let mut content = Manifest::based_on(manifest).epoch(manifest.epoch()).timestamp_ms(manifest.timestamp_ms());
     content = content.kind(manifest.kind()).vnode_count(manifest.vnode_count());
     content = manifest.parent().into_iter().fold(content, piton::ManifestBuilder::parent);
-    content = manifest.watermark_ms().into_iter().fold(content, piton::ManifestBuilder::watermark_ms);
-    content = manifest.pipeline_hash().into_iter().fold(content, piton::ManifestBuilder::pipeline_hash);
-    content = manifest.source_offsets().iter().fold(content, |c, (k, v)| c.source_offset(k, v.clone()));
-    content = manifest.table_offsets().iter().fold(content, |c, (k, v)| c.table_offset(k, v.clone()));
-    content = manifest.sink_epochs().iter().fold(content, |c, (k, v)| c.sink_epoch(k, *v));
-    content = manifest.sink_status().iter().fold(content, |c, (k, v)| c.sink_status(k, v.clone()));
-    content = manifest.source_watermarks_ms().iter().fold(content, |c, (k, v)| c.source_watermark_ms(k, *v));
-    content = manifest.source_names().iter().fold(content, piton::ManifestBuilder::source);
-    content = manifest.sink_names().iter().fold(content, piton::ManifestBuilder::sink);
-    content = manifest.all_metadata().fold(content, |c, (k, v)| c.metadata(k, v.clone()));
-    let mut operators = manifest.operators().clone();
+    let mut partitions = BTreeMap::new();
     for (path, data) in &staged.artifacts {
-        let partition =
-            operators.entry(path.operator.clone()).or_default().partitions.entry(path.partition).or_default();
+        let named = || manifest.operator(&path.operator)?.partitions.get(&path.partition).cloned();
+        let partition: &mut PartitionState = partitions
+            .entry((path.operator.clone(), path.partition))
+            .or_insert_with(|| named().map_or_else(PartitionState::default, Arc::unwrap_or_clone));
         let empty = "inline:#00000000".parse().unwrap();
         let artifact = piton::Artifact { handle: empty, digest: Some(Digest::of(data)) };
         match path.role {
@@ -120,7 +112,8 @@ fn with_artifacts(manifest: &Manifest, staged: &Staged) -> Manifest {
             ArtifactRole::Delta(_) => partition.deltas.push(artifact),
         }
     }
-    operators.into_iter().fold(content, |c, (name, operator)| c.operator(name, operator)).build(manifest.id())
+    let content = partitions.into_iter().fold(content, |c, ((operator, n), state)| c.partition(operator, n, state));
+    content.build(manifest.id())
 }
 
 impl CheckpointStore for Toy {
@@ -139,9 +132,9 @@ impl CheckpointStore for Toy {
         let saved = saved.ok_or_else(|| Error::not_found("update", "there is no such checkpoint"))?;
         let changed =
             manifest.sink_status().iter().fold(saved.now.clone(), |m, (k, v)| m.with_sink_status(k, v.clone()));
-        let gone: Vec<_> = saved.now.all_metadata().map(|(name, _)| name.clone()).collect();
+        let gone: Vec<_> = saved.now.all_metadata().map(|(name, _)| name.to_owned()).collect();
         let changed = gone.into_iter().fold(changed, |m, name| m.with_metadata(name, None));
-        let changed = manifest.all_metadata().fold(changed, |m, (k, v)| m.with_metadata(k, Some(v.clone())));
+        let changed = manifest.all_metadata().fold(changed, |m, (k, v)| m.with_metadata(k, Some(v.to_vec())));
         if changed != *manifest {
             return Err(Error::invalid("update", "something else differs"));
         }

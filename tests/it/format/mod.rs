@@ -142,7 +142,7 @@ fn store_of_version_1_is_read() {
         assert_eq!((manifest.sink_epochs()["out"], &manifest.sink_status()["out"]), (5, &out));
         assert_eq!(manifest.sink_status()["late"], SinkCommitStatus::Failed("no answer".to_owned()));
         assert_eq!((manifest.watermark_ms(), manifest.source_watermarks_ms()["clicks"]), (Some(-1), 7));
-        assert_eq!((manifest.source_names().len(), manifest.sink_names().len()), (1, 2));
+        assert_eq!((manifest.source_names().count(), manifest.sink_names().count()), (1, 2));
         assert_eq!(manifest.pipeline_hash(), Some(u64::MAX));
         let issues = store.validate(checkpoint.id(), Validation::Full).unwrap().issues;
         assert!(matches!(issues[..], [Issue::VnodeCount { found: 64, expected: 256 }]), "{issues:?}");

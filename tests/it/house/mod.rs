@@ -7,17 +7,18 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("id", &[]),
+    ("ordered", &[]),
     ("error", &["id"]),
     ("handle", &["error", "id"]),
-    ("manifest", &["error", "handle", "id"]),
-    ("format", &["error", "handle", "id", "manifest"]),
+    ("manifest", &["error", "handle", "id", "ordered"]),
+    ("format", &["error", "handle", "id", "manifest", "ordered"]),
     ("disk", &["error", "id"]),
     ("outcome", &["manifest"]),
     ("options", &["disk", "id", "manifest"]),
     ("identity", &["disk", "error", "format", "id"]),
-    ("manifests", &["disk", "error", "format", "id", "identity", "manifest"]),
+    ("manifests", &["disk", "error", "format", "id", "identity", "manifest", "ordered"]),
     ("reclaim", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options", "outcome"]),
     ("write", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
@@ -92,6 +93,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "id",
             "manifest",
             "options",
+            "ordered",
             "outcome",
             "policy",
             "read",

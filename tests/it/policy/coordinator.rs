@@ -116,7 +116,7 @@ fn parts_that_do_not_fit_are_refused_and_may_be_given_again() {
     let clash = Manifest::builder().state("b", StateHandle::inline(b"y"));
     assert!(coordinator.complete(id(1), clash, ms(101)).unwrap_err().is_invalid());
     let checkpoint = coordinator.complete(id(1), Manifest::builder(), ms(101)).unwrap();
-    assert_eq!(checkpoint.manifest().states().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(checkpoint.manifest().states().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]

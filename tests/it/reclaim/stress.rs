@@ -44,7 +44,7 @@ fn commit_on_top(store: &Store, round: u64) -> Checkpoint {
                         .filter(|_| n % 4 == 0 || !(n + round).is_multiple_of(3));
                     let (name, handle) = if let Some((name, handle)) = kept {
                         let handle = pending.reuse(std::slice::from_ref(*handle)).unwrap().remove(0);
-                        ((*name).clone(), handle)
+                        ((*name).to_owned(), handle)
                     } else {
                         let (seed, len) = (round * STATES + n, 1100 + (round * 37 + n * 701) % 9000);
                         (format!("{n}-{seed}-{len}"), pending.write(Scope::Shared, &bytes(seed, len as usize)).unwrap())
@@ -60,7 +60,7 @@ fn commit_on_top(store: &Store, round: u64) -> Checkpoint {
 
 fn views(checkpoint: &Checkpoint) -> Vec<(String, StateView)> {
     let states = checkpoint.manifest().states();
-    states.map(|(name, handle)| (name.clone(), checkpoint.read(handle).unwrap())).collect()
+    states.map(|(name, handle)| (name.to_owned(), checkpoint.read(handle).unwrap())).collect()
 }
 
 #[test]
