@@ -1,6 +1,6 @@
 //! Where a state is, how long it is, and which checksum its bytes have.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -35,14 +35,48 @@ pub struct StateHandle(pub(crate) Place);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// In the handle itself, and so in every manifest that names it.
-    Inline { bytes: Arc<[u8]>, crc: u32 },
+    Inline { bytes: InlineBytes, crc: u32 },
     /// In a file of a store.
     File { file: Arc<FileRef>, offset: u64, len: u64, crc: u32 },
 }
 
+/// The bytes of a state that travels inside its handle: a few in place, more of them shared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum InlineBytes {
+    Few { len: u8, bytes: [u8; FEW] },
+    Many(Arc<[u8]>),
+}
+
+/// As many as take no room that a handle does not have.
+const FEW: usize = 15;
+
+impl Deref for InlineBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Few { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Many(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&[u8]> for InlineBytes {
+    fn from(bytes: &[u8]) -> Self {
+        let mut few = [0; FEW];
+        match (few.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(bytes);
+                Self::Few { len, bytes: few }
+            }
+            _ => Self::Many(bytes.into()),
+        }
+    }
+}
+
 /// A state's own bytes, or where they are.
 pub(crate) enum Either<'a> {
-    Inline(&'a Arc<[u8]>),
+    Inline(&'a InlineBytes),
     File(Extent),
 }
 
@@ -181,8 +215,7 @@ impl StateHandle {
     #[must_use]
     pub fn crc32(&self) -> u32 {
         match &self.0 {
-            Place::Inline { crc, .. } => *crc,
-            Place::File { crc, .. } => *crc,
+            Place::Inline { crc, .. } | Place::File { crc, .. } => *crc,
         }
     }
 }
@@ -243,7 +276,7 @@ fn parse(text: &str) -> Option<StateHandle> {
     let crc = hex(crc, 8)?;
     let (kind, rest) = rest.split_once(':')?;
     let scope = match kind {
-        "inline" => return Some(StateHandle(Place::Inline { bytes: bytes(rest)?, crc })),
+        "inline" => return Some(StateHandle(Place::Inline { bytes: bytes(rest)?[..].into(), crc })),
         "exclusive" => Scope::Exclusive,
         "shared" => Scope::Shared,
         _ => return None,
@@ -292,7 +325,7 @@ impl<'de> Deserialize<'de> for StateHandle {
             return String::deserialize(deserializer)?.parse().map_err(D::Error::custom);
         }
         let handle = match Form::deserialize(deserializer)? {
-            Form::Inline { bytes, crc } => Self(Place::Inline { bytes, crc }),
+            Form::Inline { bytes, crc } => Self(Place::Inline { bytes: bytes[..].into(), crc }),
             Form::File { store, extent } => Self::file(store, extent),
         };
         if handle.is_sound() { Ok(handle) } else { Err(D::Error::custom("not a state handle")) }

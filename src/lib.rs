@@ -9,7 +9,7 @@
 //! |---|---|
 //! | open a store | [`Store::open`], [`Options`] |
 //! | write a checkpoint | [`Store::begin`], [`PendingCheckpoint`], [`StateWriter`], [`Manifest::builder`] |
-//! | share what did not change | [`PendingCheckpoint::reuse`] |
+//! | share what did not change | [`Manifest::based_on`], [`PendingCheckpoint::reuse`] |
 //! | come back to it | [`Store::latest`], [`Checkpoint`], [`StateView`], [`StateReader`] |
 //! | come back to an older one | [`Store::rollback_to`] |
 //! | know whether it is whole | [`Store::validate`], [`Store::recover_latest_validated`] |
@@ -41,13 +41,13 @@
 //! let pending = store.begin_next()?;
 //! let counts = pending.write(Scope::Shared, &[0; 4096])?;
 //! let offsets = pending.write(Scope::Exclusive, b"file 7, byte 1234")?;
-//! pending.commit(Manifest::builder().state("counts", counts.clone()).state("offsets", offsets))?;
+//! let first = pending.commit(Manifest::builder().state("counts", counts).state("offsets", offsets))?;
 //!
-//! // Second: the counts did not change.
+//! // Second: the counts did not change, and are kept.
 //! let pending = store.begin_next()?;
 //! let offsets = pending.write(Scope::Exclusive, b"file 8, byte 0")?;
-//! let counts = pending.reuse(&[counts])?.remove(0);
-//! pending.commit(Manifest::builder().state("counts", counts).state("offsets", offsets))?;
+//! pending.commit(Manifest::based_on(first.manifest()).state("offsets", offsets))?;
+//! drop(first);
 //! let _freed = store.prune(1)?;
 //!
 //! // After a crash:
@@ -62,6 +62,7 @@
 #[cfg(not(unix))]
 compile_error!("piton needs a Unix: it relies on directory syncs, positioned reads and flock");
 
+mod accounts;
 mod check;
 mod commit;
 pub mod contract;
@@ -88,6 +89,7 @@ pub mod testing;
 mod transfer;
 mod write;
 
+pub use accounts::gauges::Usage;
 pub use check::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
 pub use commit::{CheckpointStreams, CommitError, PendingCheckpoint};
 pub use disk::link::Way;
@@ -103,7 +105,7 @@ pub use ordered::{Iter as OrdMapIter, OrdMap};
 pub use outcome::{ExternalizedCheckpointCleanup, JobOutcome};
 pub use read::{Checkpoint, StateReader, StateView};
 pub use read_only::ReadOnlyStore;
-pub use reclaim::{forget::Reclaimed, gauges::Usage, sweep::Maintained};
+pub use reclaim::{forget::Reclaimed, sweep::Maintained};
 pub use recover::{OpenReport, Orphans, SegmentEntry, list_segment};
 pub use store::Store;
 pub use transfer::{Capabilities, Claim, Exported, Imported, TransferProgress, Transferred};

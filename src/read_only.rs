@@ -26,7 +26,7 @@ use crate::{
     identity, manifests,
     options::Options,
     read::{Checkpoint, Pin, ReadSettings},
-    reclaim::registry::{not_lent, pin_lender},
+    reclaim::{not_lent, pin_lender},
 };
 
 /// How often the directory is looked at, at most, for a moment in which nothing newer comes.

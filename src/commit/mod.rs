@@ -38,7 +38,8 @@
 
 mod error;
 mod pending;
-mod reuse;
+mod relocate;
+pub(crate) mod reuse;
 pub(crate) mod sequence;
 pub(crate) mod staging;
 mod streams;

@@ -113,7 +113,9 @@ impl PendingCheckpoint {
     /// handles stay good for this checkpoint. [Borrowed](crate::Claim::Borrow) states are all copied, whatever that takes;
     /// one that cannot be written anew, and all if relocation is off, go on being borrowed.
     ///
-    /// `commit` keeps every handle in the manifest as well, and relocates none. Calling this before is worth it when the
+    /// `commit` keeps every handle in the manifest as well, and relocates none that was named. An engine that goes on from an
+    /// earlier checkpoint ([`Manifest::based_on`](crate::Manifest::based_on)) names only what changed, and saves the time
+    /// for all other states. Calling this before is worth it when the
     /// earlier checkpoint might be forgotten meanwhile, tells early which states are gone, and keeps the store small.
     ///
     /// # Errors
@@ -174,7 +176,7 @@ impl PendingCheckpoint {
     ///   reopened, which tells.
     /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
     pub fn commit(self, manifest: ManifestBuilder) -> std::result::Result<Checkpoint, CommitError> {
-        match sequence::prepare(self.publisher(), self.batch(), manifest.content) {
+        match sequence::prepare(self.publisher(), &self.streams.batch, manifest) {
             Ok(prepared) => sequence::commit(self.publisher(), self.batch(), prepared).map_err(CommitError::from),
             Err(error) => Err(CommitError { error, pending: Some(Box::new(self)) }),
         }

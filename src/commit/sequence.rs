@@ -7,23 +7,26 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::PendingCheckpoint;
+use super::{PendingCheckpoint, reuse};
 use crate::{
+    accounts::{
+        catalog::Retired,
+        retention::{Facts, Retention},
+        space::LEAST_PUNCHED,
+    },
     disk::{FileKind, layout, publish::TempFile, volume::Volume},
     error::{Cause, Error, Result},
     format,
     handle::StateHandle,
     id::CheckpointId,
     identity::IdentityFile,
-    manifest::{Manifest, ManifestContent, Origins},
+    manifest::{Manifest, ManifestBuilder, ManifestContent},
     manifests,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
-        catalog::{Catalog, Retired},
+        Plan,
         forget::{self, Reclaimed},
-        registry::Registry,
-        retention::{Facts, Retention},
-        space::LEAST_PUNCHED,
+        registry::{Compared, Registry},
     },
     write::{
         batch::{Batch, WriteSettings},
@@ -46,6 +49,8 @@ pub(crate) struct Publisher {
     pub(crate) cannot_link: AtomicBool,
     /// Whether `reuse` may copy states out of files that should go.
     pub(crate) relocation: bool,
+    /// Where the search for kept states in files that should go continues.
+    pub(crate) clock: Mutex<reuse::Clock>,
     /// What the last automatic retention did.
     pub(crate) last_retention: Mutex<Reclaimed>,
 }
@@ -53,18 +58,21 @@ pub(crate) struct Publisher {
 /// A checkpoint that may be published, as far as can be told without touching the disk.
 pub(super) struct Prepared {
     manifest: Manifest,
-    bytes: Vec<u8>,
+    /// With the newest checkpoint.
+    compared: Compared,
     unsynced: Unsynced,
 }
 
 /// Steps 1 and 2. Nothing was tried before they succeed: if one fails the pending checkpoint is as it was.
-pub(super) fn prepare(publisher: &Publisher, batch: &Batch, content: ManifestContent) -> Result<Prepared> {
+pub(super) fn prepare(publisher: &Publisher, batch: &Arc<Batch>, mut manifest: ManifestBuilder) -> Result<Prepared> {
     let id = batch.id();
     publisher.admit(id)?;
+    reuse::relocate_kept(publisher, batch, &mut manifest)?;
     let unsynced = batch.seal()?;
-    let manifest = resolve(publisher, batch, &content).and_then(|()| publisher.name(id, content));
-    match manifest.and_then(|manifest| Ok((encode(&manifest)?, manifest))) {
-        Ok((bytes, manifest)) => Ok(Prepared { manifest, bytes, unsynced }),
+    let named = compare(publisher, batch, &manifest.content)
+        .and_then(|(content, compared)| Ok((publisher.name(id, content)?, compared)));
+    match named {
+        Ok((manifest, compared)) => Ok(Prepared { manifest, compared, unsynced }),
         Err(error) => {
             batch.unseal(unsynced);
             Err(error)
@@ -74,28 +82,30 @@ pub(super) fn prepare(publisher: &Publisher, batch: &Batch, content: ManifestCon
 
 /// Steps 3 to 8.
 pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -> Result<Checkpoint> {
-    let Prepared { manifest, bytes, unsynced } = prepared;
+    let Prepared { manifest, compared, unsynced } = prepared;
     let id = batch.id();
-    let written = unsynced.named_by(manifest.content.handles().filter_map(StateHandle::extent));
+    // What the newest checkpoint names is durable.
+    let written = unsynced.named_by(compared.changes.added_extents());
     written.sync_data()?;
     sync_dirs(&publisher.volume, &written)?;
     // What is durable need not stay open: the manifest takes a descriptor as well.
     drop(written);
+    let bytes = encode(&manifest)?;
     let (checkpoint, retired) = {
         let _names = publisher.registry.lock_manifests();
         publisher.admit(id)?;
         if publisher.registry.borrows() {
             // What is lent may be referred to only as long as the newest checkpoint does, which may be another one now.
-            resolve(publisher, batch, &manifest.content)?;
+            refer_to_all(publisher, batch, &manifest.content)?;
         }
         let temp = write_manifest(&publisher.volume, &bytes)?;
         publisher.identity.check_not_fenced(&operation("commit", id))?;
         let unknown = PoisonOnPanic(&publisher.volume);
         publish(&publisher.volume, temp, id, &bytes).inspect_err(|error| publisher.note_stranger(id, error))?;
+        drop(bytes);
         let retired = publisher.registry.take_retired();
         publisher.reach_commit_point(id)?;
-        let extents = manifest.content.handles().filter_map(StateHandle::extent);
-        publisher.registry.publish(id, Facts::of(&manifest), batch.hold(), extents);
+        publisher.registry.publish(batch.hold(), &manifest, compared);
         drop(unknown);
         (publisher.open(manifest)?, retired)
     };
@@ -136,14 +146,13 @@ impl Publisher {
 
     /// A checkpoint that we do not know of has the id. If it is of a writer that had lost the store, nobody may use it.
     fn note_stranger(&self, id: CheckpointId, error: &Error) {
-        if !error.is_conflict() || self.registry.catalog(|catalog| catalog.is_published(id)) {
+        if !error.is_conflict() || self.registry.is_published(id) {
             return;
         }
         let Ok(found) = manifests::peek(&self.volume, id) else { return };
         if found.generation < self.identity.generation() {
             let damage = manifests::stale(&self.volume, &found, self.identity.generation());
-            // Nothing of it is entered that could fail.
-            let _ = self.registry.enter(id, Facts::of(&found), (&Origins::new(), std::iter::empty()), Some(damage));
+            self.registry.enter_stranger(id, Facts::of(&found), damage);
         }
     }
 
@@ -168,8 +177,8 @@ impl Publisher {
         }
         forget::sweep(&self.registry, retired, written.max(LEAST_PUNCHED), &mut report);
         if !self.retention.is_off() {
-            let plan = |catalog: &Catalog| catalog.plan(self.retention, &BTreeSet::new());
-            if self.registry.catalog(|catalog| plan(catalog)).is_empty() {
+            let plan = &Plan::Retention(self.retention, BTreeSet::new());
+            if self.registry.planned(plan).is_empty() {
                 return *self.last_retention.lock() = report;
             }
             // What could not be forgotten now is planned again by the next commit.
@@ -197,11 +206,32 @@ fn operation(what: &str, id: CheckpointId) -> String {
     format!("{what} checkpoint {id}")
 }
 
-/// Step 2: the pending checkpoint refers to all states of this content from now on.
-fn resolve(publisher: &Publisher, batch: &Batch, content: &ManifestContent) -> Result<()> {
-    let store = publisher.identity.store();
-    content.handles().try_for_each(|handle| handle.check_store(store, &operation("commit", batch.id())))?;
-    batch.refer_sealed(content.handles().filter_map(StateHandle::extent), "commit")
+/// Step 2: the pending checkpoint holds all that this content names from now on: the newest checkpoint, and what differs
+/// from it. Nothing else is looked at.
+fn compare(publisher: &Publisher, batch: &Batch, content: &ManifestContent) -> Result<(ManifestContent, Compared)> {
+    let compared = Compared::with(batch.hold().hold_newest(), content);
+    if compared.base.whole {
+        refer_to(publisher, batch, compared.changes.added.iter())?;
+    } else {
+        refer_to_all(publisher, batch, content)?;
+    }
+    Ok((content.sharing(&compared.base.content), compared))
+}
+
+/// Each state by itself.
+fn refer_to_all(publisher: &Publisher, batch: &Batch, content: &ManifestContent) -> Result<()> {
+    refer_to(publisher, batch, content.handles())
+}
+
+fn refer_to<'a>(publisher: &Publisher, batch: &Batch, handles: impl Iterator<Item = &'a StateHandle>) -> Result<()> {
+    let (store, operation) = (publisher.identity.store(), operation("commit", batch.id()));
+    let mut is_ours = Ok(());
+    let ours = handles.map_while(|handle| {
+        is_ours = handle.check_store(store, &operation);
+        is_ours.is_ok().then(|| handle.extent())
+    });
+    let referred = batch.refer_sealed(ours.flatten(), "commit");
+    is_ours.and(referred)
 }
 
 fn encode(manifest: &Manifest) -> Result<Vec<u8>> {

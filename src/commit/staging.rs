@@ -20,7 +20,6 @@ use crate::{
     manifest::{Artifact, Digest, Manifest, ManifestBuilder, ManifestContent, OperatorState, PartitionState},
     manifests,
     read::Checkpoint,
-    reclaim::catalog::Catalog,
 };
 
 #[derive(Debug)]
@@ -200,7 +199,7 @@ impl Staging {
 
     /// Those below a committed one can never be committed, whoever committed it.
     pub(crate) fn drop_outdated(&self) {
-        if let Some(newest) = self.publisher.registry.catalog(|catalog| catalog.newest_committed()) {
+        if let Some(newest) = self.publisher.registry.newest_committed() {
             self.drop_below(newest);
         }
     }
@@ -218,8 +217,9 @@ impl Staging {
     /// other calls.
     fn compare(&self, manifest: &Manifest, sidecar: Option<&[&[u8]]>, conflict: Error) -> Result<()> {
         let id = manifest.id;
-        let unusable = |catalog: &mut Catalog| catalog.damage(id).is_some() || catalog.is_rolled_back(id);
-        let loaded = self.load(id)?.filter(|_| !self.publisher.registry.catalog(unusable));
+        let status = |_: &_| self.publisher.registry.status(id);
+        let usable = |loaded: &_| status(loaded).is_none_or(|status| status.damage.is_none() && !status.rolled_back);
+        let loaded = self.load(id)?.filter(usable);
         let Some(loaded) = loaded else { return Err(conflict) };
         let stored = loaded.into_published();
         let mut given = manifest.content.clone();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{reuse, sequence::Publisher};
 use crate::{
+    accounts::Kind,
     error::Result,
     handle::StateHandle,
     id::{CheckpointId, Scope},
-    reclaim::registry::Origin,
     write::{StateWriter, batch::Batch},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 /// dropped.
 #[derive(Clone, Debug)]
 pub struct CheckpointStreams {
-    batch: Arc<Batch>,
+    pub(super) batch: Arc<Batch>,
     publisher: Arc<Publisher>,
 }
 
@@ -46,7 +46,7 @@ impl CheckpointStreams {
     }
 
     pub(crate) fn writer(&self, scope: Scope) -> Result<StateWriter> {
-        StateWriter::new(&self.batch, scope, Origin::New)
+        StateWriter::new(&self.batch, scope, Kind::New)
     }
 
     pub(crate) fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {

@@ -154,13 +154,13 @@ pub(super) fn take_sorted<'a, K: Ord + Clone, T, M: Default + Extend<(K, T)>>(
     mut take: impl FnMut(&mut Reader<'a>) -> Parsed<(K, T)>,
 ) -> Parsed<M> {
     let count = reader.take_count(least, what)?;
-    let (mut entries, mut last) = (M::default(), None);
+    let (mut entries, mut before) = (M::default(), None);
     for _ in 0..count {
         let (key, value) = take(reader)?;
-        if last.is_some_and(|last| last >= key) {
+        if before.is_some_and(|before| before >= key) {
             return Err(reader.malformed(format!("{what}: not in order")));
         }
-        last = Some(key.clone());
+        before = Some(key.clone());
         entries.extend([(key, value)]);
     }
     Ok(entries)

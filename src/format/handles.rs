@@ -14,6 +14,7 @@ use crate::{
     handle::{FileRef, Place, StateHandle},
     id::{FileId, StoreId},
     manifest::{Artifact, Digest, ManifestContent},
+    ordered::OrdMap,
 };
 
 const INLINE: u8 = 0;
@@ -58,8 +59,13 @@ pub(super) struct FileIndex(BTreeMap<FileId, u32>);
 impl FileIndex {
     /// Writes the table; `None` if there are more files than can be counted in 32 bits.
     pub(super) fn put(writer: &mut Writer, content: &ManifestContent) -> Option<Self> {
-        let mut index: BTreeMap<FileId, u32> =
-            content.handles().filter_map(StateHandle::extent).map(|extent| (extent.file, 0)).collect();
+        // Mostly they come file by file.
+        let (mut index, mut last) = (BTreeMap::new(), None);
+        for file in content.handles().filter_map(StateHandle::extent).map(|extent| extent.file) {
+            if last.replace(file) != Some(file) {
+                index.insert(file, 0_u32);
+            }
+        }
         u32::try_from(index.len()).ok()?;
         writer.put(index.len() as u64);
         for ((file, place), n) in index.iter_mut().zip(0..) {
@@ -104,10 +110,10 @@ pub(super) struct FileTable {
 
 impl FileTable {
     pub(super) fn take(reader: &mut Reader<'_>, store: StoreId) -> Result<Self, Malformed> {
-        let files: BTreeMap<_, ()> =
+        let files: OrdMap<_, ()> =
             take_sorted(reader, FILE_RECORD_LEN, "files", |reader| Ok((take_file(reader)?, ())))?;
         let used = vec![false; files.len()];
-        Ok(Self { files: files.into_keys().map(|file| Arc::new(FileRef { store, file })).collect(), used })
+        Ok(Self { files: files.keys().map(|file| Arc::new(FileRef { store, file: *file })).collect(), used })
     }
 
     pub(super) fn get(&self, index: u32) -> Option<FileId> {

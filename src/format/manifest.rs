@@ -96,20 +96,20 @@ fn put_body(writer: &mut Writer, manifest: &Manifest) -> Option<()> {
     origins::put(writer, &files, origins);
     put_map(writer, content.states.len(), content.states.iter(), |writer, handle| files.put_handle(writer, handle));
     put_map(writer, content.operators.len(), content.operators.iter(), |writer, operator| {
-        put_operator(writer, &files, operator)
+        put_operator(writer, &files, operator);
     });
     put_option(writer, content.sidecar.as_ref(), |writer, handle| files.put_handle(writer, handle));
     put_map(writer, content.source_offsets.len(), content.source_offsets.iter(), |writer, connector| {
-        put_connector(writer, connector)
+        put_connector(writer, connector);
     });
     put_map(writer, content.table_offsets.len(), content.table_offsets.iter(), |writer, connector| {
-        put_connector(writer, connector)
+        put_connector(writer, connector);
     });
     put_map(writer, content.sink_epochs.len(), content.sink_epochs.iter(), |writer, epoch| writer.put(*epoch));
     put_sink_status(writer, &content.sink_status);
     put_option(writer, content.watermark_ms.as_ref(), |writer, watermark| writer.put(*watermark));
     put_map(writer, content.source_watermarks_ms.len(), content.source_watermarks_ms.iter(), |writer, watermark| {
-        writer.put(*watermark)
+        writer.put(*watermark);
     });
     put_names(writer, &content.source_names);
     put_names(writer, &content.sink_names);
@@ -173,7 +173,7 @@ fn put_operator(writer: &mut Writer, files: &FileIndex, operator: &OperatorState
         writer.put(partition.deltas.len() as u64);
         partition.deltas.iter().for_each(|artifact| files.put_artifact(writer, artifact));
         put_map(writer, partition.states.len(), partition.states.iter(), |writer, handle| {
-            files.put_handle(writer, handle)
+            files.put_handle(writer, handle);
         });
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     error::Malformed,
     id::{CheckpointId, StoreId},
     manifest::{FileOrigin, Lender, Lent, Origins},
+    ordered::OrdMap,
 };
 
 type Parsed<T> = Result<T, Malformed>;
@@ -52,14 +53,14 @@ pub(super) fn put(writer: &mut Writer, files: &FileIndex, origins: &Origins) {
 
 /// Reads them; `store` is the one that the manifest belongs to.
 pub(super) fn take(reader: &mut Reader<'_>, store: StoreId, files: &FileTable) -> Parsed<Origins> {
-    let lenders: BTreeMap<_, ()> = take_sorted(reader, LEAST_LENDER_LEN, "lenders", |reader| {
+    let lenders: OrdMap<_, ()> = take_sorted(reader, LEAST_LENDER_LEN, "lenders", |reader| {
         let root = PathBuf::from(OsStr::from_bytes(reader.take_bytes("root of a lender")?));
         let id = CheckpointId::new(reader.take("checkpoint of a lender")?);
         let checkpoint = id.filter(|_| root.is_absolute() && is_plain(&root));
         let checkpoint = checkpoint.ok_or_else(|| reader.malformed("there is no such lender"))?;
         Ok((Lender { root, checkpoint }, ()))
     })?;
-    let lenders: Vec<_> = lenders.into_keys().map(Arc::new).collect();
+    let lenders: Vec<_> = lenders.keys().cloned().map(Arc::new).collect();
     let mut lends = vec![false; lenders.len()];
     let origins: BTreeMap<_, _> = take_sorted(reader, LEAST_ORIGIN_LEN, "origins", |reader| {
         let index: u32 = reader.take("file")?;

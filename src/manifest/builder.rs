@@ -9,7 +9,6 @@ use super::{
 use crate::{
     handle::StateHandle,
     id::{CheckpointId, StoreId},
-    ordered::OrdMap,
 };
 
 /// What an engine puts into a checkpoint, handed to [`PendingCheckpoint::commit`](crate::PendingCheckpoint::commit), or
@@ -36,22 +35,27 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct ManifestBuilder {
     pub(crate) content: ManifestContent,
-    /// The states that it began with.
-    base: OrdMap<Name, StateHandle>,
+    /// The content that it began with, if it did not begin with nothing.
+    pub(crate) base: Option<ManifestContent>,
 }
 
 impl From<ManifestContent> for ManifestBuilder {
-    /// Begins as this content.
+    /// Everything in it as if it was named here.
     fn from(content: ManifestContent) -> Self {
-        Self { base: content.states.clone(), content }
+        Self { content, base: None }
     }
 }
 
 impl ManifestBuilder {
+    /// Begins as this content.
+    pub(super) fn based_on(content: ManifestContent) -> Self {
+        Self { base: Some(content.clone()), content }
+    }
+
     /// Whether a state was put under this name here, and is not one that the builder began with.
     pub(crate) fn has_named(&self, name: &str) -> bool {
         let state = self.content.states.get(name);
-        state.is_some() && state != self.base.get(name)
+        state.is_some() && state != self.base.as_ref().and_then(|base| base.states.get(name))
     }
 
     /// A manifest of this content that is not published yet: for the verbs that address a checkpoint by its id.
@@ -101,14 +105,23 @@ impl ManifestBuilder {
     /// To put a state into the manifest is to refer to it: the checkpoint keeps it alive until it is forgotten.
     #[must_use]
     pub fn state(mut self, name: impl Into<Name>, handle: StateHandle) -> Self {
-        self.content.states.insert(name.into(), handle);
+        let name = name.into();
+        // What the engine names it may go on to name: it is not to be moved.
+        if let Some(base) = self.base.as_mut().filter(|base| base.states.get(&*name) == Some(&handle)) {
+            base.states.remove(&*name);
+        }
+        self.content.states.insert(name, handle);
         self
     }
 
     /// Adds the states of an operator; a second operator of the same name replaces the first.
     #[must_use]
     pub fn operator(mut self, name: impl Into<Name>, operator: impl Into<Arc<OperatorState>>) -> Self {
-        self.content.operators.insert(name.into(), operator.into());
+        let name = name.into();
+        if let Some(base) = &mut self.base {
+            base.operators.remove(&*name);
+        }
+        self.content.operators.insert(name, operator.into());
         self
     }
 
@@ -122,12 +135,22 @@ impl ManifestBuilder {
     /// Adds the states of one partition of an operator, which is added if it is not there; a second partition of the same
     /// number replaces the first.
     #[must_use]
-    pub fn partition(self, operator: impl Into<Name>, number: u32, partition: impl Into<Arc<PartitionState>>) -> Self {
-        let name = operator.into();
+    pub fn partition(
+        mut self,
+        operator: impl Into<Name>,
+        number: u32,
+        partition: impl Into<Arc<PartitionState>>,
+    ) -> Self {
+        let (name, partition) = (operator.into(), partition.into());
+        let known = self.base.as_mut().and_then(|base| base.operators.get_mut(&*name)).map(Arc::make_mut);
+        if let Some(known) = known.filter(|known| known.partitions.get(&number) == Some(&partition)) {
+            known.partitions.remove(&number);
+        }
         let mut operator =
             self.content.operators.get(&*name).map_or_else(OperatorState::default, |operator| (**operator).clone());
-        operator.partitions.insert(number, partition.into());
-        self.operator(name, operator)
+        operator.partitions.insert(number, partition);
+        self.content.operators.insert(name, Arc::new(operator));
+        self
     }
 
     /// Takes out the operator of this name with all of its partitions, if there is one.

@@ -7,10 +7,12 @@
 //! | `operator` | the states of operators and their partitions, artifacts and digests |
 //! | `connector` | offsets of sources, what became of sinks |
 //! | `origin` | where data files came from that were not written under their own names |
+//! | `changes` | how one content differs from an older one |
 //! | `name` | what states and the like are called |
 //! | `states` | every state that a manifest names |
 
 mod builder;
+mod changes;
 mod connector;
 mod content;
 mod name;
@@ -21,6 +23,7 @@ mod states;
 use std::sync::Arc;
 
 pub use builder::ManifestBuilder;
+pub(crate) use changes::StateChange;
 pub use connector::{CheckpointKind, ConnectorOffset, SinkCommitStatus};
 pub(crate) use content::ManifestContent;
 pub use name::Name;
@@ -82,9 +85,8 @@ impl Manifest {
     /// ```
     #[must_use]
     pub fn based_on(earlier: &Self) -> ManifestBuilder {
-        let kind = CheckpointKind::default();
-        let content = earlier.content.clone();
-        ManifestContent { epoch: None, timestamp_ms: 0, kind, parent: None, ..content }.into()
+        let (kind, content) = (CheckpointKind::default(), earlier.content.clone());
+        ManifestBuilder::based_on(ManifestContent { epoch: None, timestamp_ms: 0, kind, parent: None, ..content })
     }
 
     /// The id of the checkpoint.
@@ -138,6 +140,7 @@ impl Manifest {
     }
 
     /// The named states, in the order of their names' bytes.
+    #[must_use]
     pub fn states(&self) -> impl ExactSizeIterator<Item = (&str, &StateHandle)> {
         self.content.states.iter().map(|(name, handle)| (&**name, handle))
     }
@@ -208,13 +211,11 @@ impl Manifest {
     }
 
     /// The sources that the pipeline had, in the order of their names' bytes.
-    #[must_use]
     pub fn source_names(&self) -> impl Iterator<Item = &str> {
         self.content.source_names.keys().map(|name| &**name)
     }
 
     /// The sinks that the pipeline had, in the order of their names' bytes.
-    #[must_use]
     pub fn sink_names(&self) -> impl Iterator<Item = &str> {
         self.content.sink_names.keys().map(|name| &**name)
     }

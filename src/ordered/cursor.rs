@@ -75,11 +75,14 @@ impl<K: Ord, V: PartialEq> OrdMap<K, V> {
     }
 }
 
+/// What is left of the children of a node.
+type Children<'a, K, V> = slice::Iter<'a, (K, Arc<Node<K, V>>)>;
+
 /// Where a comparison is in one of the maps.
 struct Cursor<'a, K, V> {
     root: Option<&'a Arc<Node<K, V>>>,
     /// What is left of each inner node on the way down.
-    inner: Vec<slice::Iter<'a, (K, Arc<Node<K, V>>)>>,
+    inner: Vec<Children<'a, K, V>>,
     leaf: slice::Iter<'a, (K, V)>,
 }
 
@@ -88,6 +91,14 @@ enum Head<'a, K, V> {
     Node(&'a K, &'a Arc<Node<K, V>>),
     Entry(&'a K, &'a V),
 }
+
+impl<K, V> Clone for Head<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Head<'_, K, V> {}
 
 impl<K: Ord, V> Head<'_, K, V> {
     /// Whether this one has, or may have, a lower key than all of the other, whose node is opened first if both begin alike.

@@ -20,9 +20,8 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use cursor::Change;
-use cursor::Entries;
 pub use cursor::Iter;
+use cursor::{Change, Entries};
 use node::Node;
 
 /// A sorted map that is cheap to clone: clones share everything, and after a change everything else.
@@ -177,10 +176,17 @@ impl<K: Ord + Clone, V: Clone + PartialEq> OrdMap<K, V> {
     /// The same entries, sharing with an older map what is the same in both.
     #[must_use]
     pub(crate) fn sharing(&self, older: &Self) -> Self {
+        self.sharing_with(older, |new, _| new.clone())
+    }
+
+    /// The same, where `both` makes values that differ share what is the same in them.
+    #[must_use]
+    pub(crate) fn sharing_with(&self, older: &Self, both: impl Fn(&V, &V) -> V) -> Self {
         let mut shared = older.clone();
-        self.changes_since(older, |key, change| match change.values().1 {
-            Some(value) => drop(shared.insert(key.clone(), value.clone())),
-            None => drop(shared.remove(key)),
+        self.changes_since(older, |key, change| match change {
+            Change::Added(new) => drop(shared.insert(key.clone(), new.clone())),
+            Change::Changed(old, new) => drop(shared.insert(key.clone(), both(new, old))),
+            Change::Removed(_) => drop(shared.remove(key)),
         });
         shared
     }
@@ -309,9 +315,10 @@ mod tests {
             for (from, changes) in versions {
                 let (mut map, mut model) = from.get(&kept).clone();
                 for (key, value) in changes {
-                    match value {
-                        Some(value) => prop_assert_eq!(map.insert(key, value), model.insert(key, value)),
-                        None => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                    if let Some(value) = value {
+                        prop_assert_eq!(map.insert(key, value), model.insert(key, value));
+                    } else {
+                        prop_assert_eq!(map.remove(&key), model.remove(&key));
                     }
                 }
                 kept.push((map, model));

@@ -91,7 +91,7 @@ impl Checkpoint {
     /// ```
     pub fn read(&self, handle: &StateHandle) -> Result<StateView> {
         let extent = match handle.place() {
-            Either::Inline(bytes) => return Ok(StateView::inline(Arc::clone(bytes))),
+            Either::Inline(bytes) => return Ok(StateView::inline(bytes.clone())),
             Either::File(extent) => extent,
         };
         let (segment, mapped) = self.with_segment(handle, &extent, |segment| {
@@ -112,7 +112,7 @@ impl Checkpoint {
     /// Those of [`read`](Checkpoint::read).
     pub fn reader(&self, handle: &StateHandle) -> Result<StateReader> {
         let extent = match handle.place() {
-            Either::Inline(bytes) => return Ok(StateReader::inline(Arc::clone(bytes))),
+            Either::Inline(bytes) => return Ok(StateReader::inline(bytes.clone())),
             Either::File(extent) => extent,
         };
         Ok(StateReader::file(self.with_segment(handle, &extent, |_| Ok(()))?.0, extent, self.clone()))

@@ -8,7 +8,7 @@ use crate::{
     handle::{Extent, StateHandle},
     id::FileId,
     manifest::Manifest,
-    reclaim::registry::Hold,
+    reclaim::Hold,
 };
 
 /// In the process that writes, the registry knows of every reader. From any other process, a lock of the manifest keeps

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Checkpoint, segments::OpenSegment};
-use crate::handle::Extent;
+use crate::handle::{Extent, InlineBytes};
 
 /// Reads one state: [`Read`] and [`Seek`] within its bounds, and nothing beyond.
 ///
@@ -20,12 +20,12 @@ pub struct StateReader {
 
 #[derive(Debug)]
 enum Source {
-    Inline(Arc<[u8]>),
+    Inline(InlineBytes),
     File { segment: Arc<OpenSegment>, offset: u64, _pin: Checkpoint },
 }
 
 impl StateReader {
-    pub(super) fn inline(bytes: Arc<[u8]>) -> Self {
+    pub(super) fn inline(bytes: InlineBytes) -> Self {
         Self { len: bytes.len() as u64, source: Source::Inline(bytes), position: 0 }
     }
 

@@ -10,7 +10,7 @@ use super::{
     Checkpoint,
     segments::{Mapped, OpenSegment},
 };
-use crate::disk::Mapping;
+use crate::{disk::Mapping, handle::InlineBytes};
 
 /// The bytes of one state, in order, without a copy: a `&[u8]` by [`Deref`].
 ///
@@ -19,7 +19,7 @@ use crate::disk::Mapping;
 pub struct StateView(Bytes);
 
 enum Bytes {
-    Inline(Arc<[u8]>),
+    Inline(InlineBytes),
     /// A part of a mapping. What else is here only keeps, and goes after it.
     Mapped(Arc<Mapping>, Range<usize>, #[expect(dead_code, reason = "held for what it keeps")] Kept),
 }
@@ -30,7 +30,7 @@ enum Bytes {
 struct Kept(Option<Arc<OpenSegment>>, Checkpoint);
 
 impl StateView {
-    pub(super) fn inline(bytes: Arc<[u8]>) -> Self {
+    pub(super) fn inline(bytes: InlineBytes) -> Self {
         Self(Bytes::Inline(bytes))
     }
 

@@ -1,11 +1,8 @@
 //! Taking checkpoints back: the steps in the order of this folder's page.
 
-use super::{
-    catalog::{Catalog, Retired},
-    registry::Registry,
-    sweep::Maintained,
-};
+use super::{published::Plan, registry::Registry, sweep::Maintained};
 use crate::{
+    accounts::catalog::Retired,
     disk::{layout, spare, volume::Volume},
     error::{Error, Result},
     id::CheckpointId,
@@ -38,11 +35,7 @@ pub struct Reclaimed {
 
 /// Forgets these checkpoints, durably. A manifest that cannot be removed is a failure in the report, and its checkpoint
 /// stays.
-pub(crate) fn forget(
-    registry: &Registry,
-    identity: &IdentityFile,
-    plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>,
-) -> Result<Reclaimed> {
+pub(crate) fn forget(registry: &Registry, identity: &IdentityFile, plan: &Plan) -> Result<Reclaimed> {
     let mut report = Reclaimed { failures: registry.volume().retry_leftovers(), ..Reclaimed::default() };
     let names = registry.lock_manifests();
     admit(registry, identity)?;
@@ -70,7 +63,7 @@ pub(crate) fn forget(
 pub(crate) fn forget_with_next_commit(
     registry: &Registry,
     identity: &IdentityFile,
-    plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>,
+    plan: &Plan,
     report: &mut Reclaimed,
 ) -> Result<()> {
     let _names = registry.lock_manifests();
@@ -98,13 +91,8 @@ pub(crate) fn sweep(registry: &Registry, retired: Retired, budget: u64, report: 
 }
 
 /// What goes is planned while nobody else can publish, pin, or roll back.
-fn remove_manifests(
-    registry: &Registry,
-    identity: &IdentityFile,
-    plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>,
-    report: &mut Reclaimed,
-) -> Result<()> {
-    let mut ids = registry.catalog(|catalog| plan(catalog));
+fn remove_manifests(registry: &Registry, identity: &IdentityFile, plan: &Plan, report: &mut Reclaimed) -> Result<()> {
+    let mut ids = registry.planned(plan);
     if let Err(error) = keep_id_used(registry, identity, &ids) {
         if error.needs_reopen() {
             return Err(error);
@@ -137,7 +125,7 @@ fn remove_manifest(volume: &Volume, identity: &IdentityFile, id: CheckpointId) -
 /// Step 2: only the newest manifest tells which ids were used. It is the last of those that go, if it is one of them. When
 /// none stays, that is noted: else the store would seem to have lost them.
 fn keep_id_used(registry: &Registry, identity: &IdentityFile, ids: &[CheckpointId]) -> Result<()> {
-    let all = registry.catalog(|catalog| catalog.ids());
+    let all = registry.ids();
     match all.last() {
         Some(newest) if all.len() == ids.len() => identity.note_empty(*newest),
         Some(newest) if ids.last() == Some(newest) => identity.raise_floor(*newest),

@@ -1,27 +1,11 @@
-//! Who refers to which bytes, and what happens to bytes that nobody refers to any more.
+//! Taking checkpoints back, and what happens to bytes that nobody refers to any more.
 //!
 //! # Who owns what
 //!
-//! [`extents`] counts nothing: it holds, for each run of bytes in a data file, the *set* of groups ([`group`]) that refer
-//! to it, and for each group the set of those who hold it. A pending checkpoint has a group, held by it alone; publishing makes
-//! another one, of what the manifest names, held by the manifest, by every open [`Checkpoint`](crate::Checkpoint), and,
-//! once the manifest was removed, by that fact until it is durable. When its last holder goes, the group goes. Because
-//! these are sets, a notification may come twice, late or in any order. Nothing of this is on disk: `recover` builds it
-//! from the manifests.
-//!
-//! [`file`] is one data file: its live extents, and what it takes. [`files`] are all of them, their sums ([`gauges`]),
-//! those worth punching, and the dead. [`space`] says which must go so that the store stays small. [`catalog`] is which
-//! checkpoints are published, and what is known of each; [`retention`] says which of them to keep. All these are pure.
-//! [`registry`] is all that knowledge behind a lock: whoever changes a referrer calls it. [`forget`] takes checkpoints back. [`sweep`] makes the calls to the disk.
-//!
-//! # The life of a data file
-//!
-//! 1. *open*: the registry knows of it before the disk does. It is appended to, and stays also without live states;
-//! 2. *sealed*: nothing is appended any more: it is full, one state has it for itself, a write or a sync failed, it is full
-//!    of garbage, or the store is closed. What was found on disk is sealed;
-//! 3. *marked*, perhaps: its live states should be written anew, so that it can go. `could_reuse` says so, `reuse`
-//!    relocates; the file goes when the checkpoints do that still refer to it;
-//! 4. *dead*: sealed and without live states. It is removed, and counted as an orphan until it is.
+//! [`registry`] is all that is known ([`accounts`](crate::accounts)) behind a lock: whoever changes what is referred to
+//! calls it. [`hold`] is what a pending checkpoint or a reader has of that. [`published`] answers which checkpoints there
+//! are. [`lenders`] keeps other stores from removing what they lend. [`forget`] takes checkpoints back. [`sweep`] makes the
+//! calls to the disk.
 //!
 //! # Forgetting, step by step
 //!
@@ -31,7 +15,7 @@
 //!    checkpoint: a crash leaves each of them there or gone, and its data there;
 //! 4. sync `manifests/`: from here they are gone for good. A crash before may bring them back, with all their data;
 //! 5. refuse if the store is fenced: whoever took it over may refer to the data;
-//! 6. drop the manifests from their groups, and remove what was changed of them since they were published;
+//! 6. take the checkpoints out of the line, unless a reader holds them, and remove what was changed of them since they were published;
 //! 7. tidy up: remove the dead, punch holes into others, and mark files if that was not enough. A crash leaves orphans,
 //!    which the next open removes, and holes that are there or not: in either case nobody reads there.
 //!
@@ -51,14 +35,13 @@
 //! may read there what is dead here. While nobody knows what some checkpoint refers to, because its manifest cannot be
 //! read, files that are older than this open are neither removed nor punched.
 
-pub(crate) mod catalog;
-mod extents;
-mod file;
-mod files;
 pub(crate) mod forget;
-pub(crate) mod gauges;
-mod group;
+mod hold;
+mod lenders;
+mod published;
 pub(crate) mod registry;
-pub(crate) mod retention;
-pub(crate) mod space;
 pub(crate) mod sweep;
+
+pub(crate) use hold::{Adopted, Hold};
+pub(crate) use lenders::{not_lent, pin_lender};
+pub(crate) use published::Plan;

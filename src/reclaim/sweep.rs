@@ -3,12 +3,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{
-    file::FileRecord,
-    files::Holes,
-    registry::{Registry, State},
-};
+use super::registry::Registry;
 use crate::{
+    accounts::{Accounts, FileRecord, Holes},
     disk::{FileKind, layout},
     error::{Error, Result},
     id::FileId,
@@ -36,8 +33,7 @@ impl Registry {
     /// At the end of whatever changed who refers to what, unless the engine does this itself: removes the dead, punches
     /// holes for about as many bytes as the budget says, and marks files if that was not enough.
     pub(crate) fn tidy(&self, budget: u64) -> Maintained {
-        let unpinned = self.state.lock().extents.files.take_let_go();
-        drop(unpinned);
+        self.unpin_lenders();
         let mut done = Maintained::default();
         if self.maintenance == Maintenance::Inline {
             self.sweep(u64::MAX, &mut done);
@@ -58,7 +54,7 @@ impl Registry {
 
     /// Lets the next attempt find out which files still have other names.
     pub(crate) fn recheck_links(&self) {
-        self.state.lock().extents.files.recheck_links();
+        self.accounts.lock().files.recheck_links();
     }
 
     /// Removes dead files, whoever does the maintenance.
@@ -69,22 +65,22 @@ impl Registry {
     }
 
     fn mark(&self) {
-        self.state.lock().extents.mark();
+        self.accounts.lock().files.mark();
     }
 
     /// Looks at what may be touched, while nobody changes who refers to what. Nothing, once nobody knows what is durable:
     /// whoever finds that out says so before letting go of what it referred to. And nothing that is older than this open,
     /// while nobody knows what some checkpoint refers to.
-    fn look<T>(&self, look: impl FnOnce(&mut State, &dyn Fn(FileId) -> bool) -> T) -> Option<T> {
-        let mut state = self.state.lock();
-        let may = state.may_touch();
-        (!self.volume.is_poisoned()).then(|| look(&mut state, &may))
+    fn look<T>(&self, look: impl FnOnce(&mut Accounts, &dyn Fn(FileId) -> bool) -> T) -> Option<T> {
+        let mut accounts = self.accounts.lock();
+        let may = accounts.may_touch();
+        (!self.volume.is_poisoned()).then(|| look(&mut accounts, &may))
     }
 
     /// Removes dead files. One that resists stays dead, for the next sweep.
     pub(crate) fn sweep(&self, budget: u64, done: &mut Maintained) -> Vec<FileId> {
         let mut removed = Vec::new();
-        let dead = self.look(|state, may| state.extents.files.exhume(may, budget));
+        let dead = self.look(|accounts, may| accounts.files.exhume(may, budget));
         let Some((dead, more)) = dead else { return removed };
         done.more |= more;
         for (file, len) in dead {
@@ -106,18 +102,18 @@ impl Registry {
     /// Punches holes into one file after another until about as many bytes as the budget says came back.
     fn punch(&self, budget: u64, done: &mut Maintained) {
         while !self.cannot_punch.load(Ordering::Relaxed)
-            && let Some(Some(holes)) = self.look(|state, may| state.extents.files.holes(may))
+            && let Some(Some(holes)) = self.look(|accounts, may| accounts.files.holes(may))
         {
             if done.punched_bytes >= budget {
                 done.more = true;
                 return;
             }
             match self.punch_into(&holes) {
-                Ok(None) => self.state.lock().extents.files.change(holes.file, |file| file.linked = true),
+                Ok(None) => self.accounts.lock().files.change(holes.file, |file| file.linked = true),
                 Ok(Some(allocated)) => {
                     done.punched_bytes += holes.allocated.saturating_sub(allocated);
                     let note = |file: &mut FileRecord| file.note_punched(holes.dead_blocks, allocated);
-                    self.state.lock().extents.files.change(holes.file, note);
+                    self.accounts.lock().files.change(holes.file, note);
                 }
                 // The next one would fail as well, most likely; and this one is tried again by the next call.
                 Err(error) => return done.failures.push(error),

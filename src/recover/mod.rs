@@ -52,12 +52,13 @@ use std::{
 
 use self::identity::Claimed;
 use crate::{
+    accounts::space::SpacePolicy,
     disk::{DirEntry, layout, root, spare, this_process, volume::Volume},
     error::{Cause, Error, Result},
     id::CheckpointId,
     identity::IdentityFile,
     options::{Durability, Options},
-    reclaim::{registry::Registry, space::SpacePolicy},
+    reclaim::registry::Registry,
 };
 
 /// What opening a store found and did.
@@ -163,12 +164,8 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     let newest = found.manifests.keys().next_back().copied();
     let identity = identity.settle(newest, learned.generation, learned.stale)?;
     registry.set_generation(identity.generation());
-    let mut report = OpenReport {
-        created,
-        damaged: registry.catalog(|catalog| catalog.damaged()),
-        foreign: found.foreign.clone(),
-        ..OpenReport::default()
-    };
+    let mut report =
+        OpenReport { created, damaged: registry.damaged(), foreign: found.foreign.clone(), ..OpenReport::default() };
     clean::clean_temps(&volume, &found, &mut report);
     // What lost checkpoints referred to stays until the next open, so that it can be saved.
     match learned.unreadable.or(lost) {
@@ -178,7 +175,7 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     report.removed.sort_unstable();
     spare::keep(&volume);
     // A checkpoint that is not whole is no reason to remove anything elsewhere.
-    let is_whole = |id: &CheckpointId| registry.catalog(|catalog| catalog.damage(*id).is_none());
+    let is_whole = |id: &CheckpointId| registry.status(*id).is_none_or(|status| status.damage.is_none());
     let departing = learned.published_under.into_iter().filter(|(id, _)| found.sources.contains_key(id));
     let departing = departing.filter(|(id, _)| is_whole(id)).collect();
     Ok(Recovered { volume, identity: Arc::new(identity), registry, report, departing })

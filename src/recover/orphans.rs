@@ -44,7 +44,7 @@ impl Orphans {
 pub(crate) fn cleanup(volume: &Volume, identity: &IdentityFile, registry: &Registry, dry_run: bool) -> Result<Orphans> {
     volume.check_writable(OPERATION)?;
     identity.check_not_fenced(OPERATION)?;
-    let mut orphans = Orphans { skipped: registry.catalog(|catalog| catalog.unknown()), ..Orphans::default() };
+    let mut orphans = Orphans { skipped: registry.unknown(), ..Orphans::default() };
     // Held, so that nobody publishes a checkpoint between the two looks at its names.
     let names = registry.lock_manifests();
     let found = scan(volume)?;
@@ -53,8 +53,7 @@ pub(crate) fn cleanup(volume: &Volume, identity: &IdentityFile, registry: &Regis
         let len = volume.metadata(&name)?.map_or(0, |found| found.len);
         orphans.add(name, len);
     }
-    let updates: Vec<_> =
-        found.stray_updates().filter(|(id, _)| !registry.catalog(|catalog| catalog.may_be_there(*id))).collect();
+    let updates: Vec<_> = found.stray_updates().filter(|(id, _)| !registry.may_be_there(*id)).collect();
     for (id, len) in &updates {
         orphans.add(layout::update(*id), *len);
     }

@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use super::scan::Found;
 use crate::{
+    accounts::retention::Facts,
     disk::{FileKind, Metadata, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::{
@@ -14,7 +15,7 @@ use crate::{
     id::{CheckpointId, FileId, LAST},
     manifest::Manifest,
     manifests::{self, Loaded},
-    reclaim::{registry::Registry, retention::Facts},
+    reclaim::registry::Registry,
 };
 
 const OPERATION: &str = "read manifest";
@@ -59,9 +60,8 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                     Some(damage) => Some(damage),
                     None => missing_data(volume, &manifest, file)?,
                 };
-                let present = extents(&manifest).filter_map(|extent| Some((extent, file(extent.file)?)));
                 let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
-                registry.enter(*id, facts, (&manifest.origins, present), damage)?;
+                registry.enter(&manifest, facts, file, damage)?;
                 learned.published_under.push((*id, manifest.generation));
                 published_under = published_under.max(manifest.generation);
             }
@@ -69,7 +69,7 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                 let error = only_damage(error)?;
                 let updated = found.updates.contains_key(id);
                 let pinned = updated && manifests::may_be_pinned(volume, *id);
-                registry.enter_unknown(*id, Facts { pinned, updated, ..Facts::default() }, error.clone())?;
+                registry.enter_unknown(*id, Facts { pinned, updated, ..Facts::default() }, error.clone());
                 learned.unreadable.get_or_insert(error);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Inner, Store, no_such_checkpoint};
 use crate::{
+    accounts::retention::Retention,
     check::Validation,
     error::{Cause, Error, Result},
     id::CheckpointId,
@@ -11,9 +12,8 @@ use crate::{
     manifests::{self, Loaded},
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
     reclaim::{
-        catalog::Catalog,
+        Plan,
         forget::{self, Reclaimed},
-        retention::Retention,
     },
     recover::{self, Orphans},
 };
@@ -28,11 +28,10 @@ impl Store {
     /// `is_not_found` if there is none. `is_in_use` if another process reads it. `is_poisoned`, `is_fenced`. Errors of the
     /// file system; the checkpoint is still there then, unless the error `is_indeterminate`.
     pub fn forget(&self, id: CheckpointId) -> Result<Reclaimed> {
-        if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
+        if !self.0.registry.is_published(id) {
             return Err(no_such_checkpoint("forget", id));
         }
-        let published = |catalog: &Catalog| Some(id).filter(|id| catalog.is_published(*id)).into_iter().collect();
-        let report = self.forget_planned(published)?;
+        let report = self.forget_planned(&Plan::One(id))?;
         if report.in_use.contains(&id) {
             return Err(Error::new(format!("forget checkpoint {id}"), Cause::InUse(id)));
         }
@@ -59,18 +58,17 @@ impl Store {
     /// descriptors: nothing was removed then.
     pub fn prune(&self, keep: usize) -> Result<Reclaimed> {
         let unreadable = self.look_at_newest(keep.max(1))?;
-        self.forget_planned(|catalog| catalog.plan(Retention::newest(keep), &unreadable))
+        self.forget_planned(&Plan::Retention(Retention::newest(keep), unreadable))
     }
 
     /// Finds out what is lost of the newest so many checkpoints that are valid, as far as is known, and of older ones in
     /// their place. Returns those that cannot be used now, and may be another time: they neither count nor go.
     fn look_at_newest(&self, keep: usize) -> Result<BTreeSet<CheckpointId>> {
         let (mut valid, mut unusable) = (0, BTreeSet::new());
-        let plan = |catalog: &mut Catalog| catalog.plan(Retention::newest(keep), &BTreeSet::new());
-        if self.0.registry.catalog(plan).is_empty() {
+        if self.0.registry.planned(&Plan::Retention(Retention::newest(keep), BTreeSet::new())).is_empty() {
             return Ok(unusable);
         }
-        for id in self.0.registry.catalog(|catalog| catalog.counted()).into_iter().rev() {
+        for id in self.0.registry.counted().into_iter().rev() {
             if self.validate(id, Validation::Quick)?.is_valid() {
                 valid += 1;
             } else {
@@ -111,16 +109,16 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn end_job(self, outcome: JobOutcome, cleanup: ExternalizedCheckpointCleanup) -> Result<Reclaimed> {
-        self.wind_up(|catalog| catalog.end_of_job(cleanup, outcome))
+        self.wind_up(&Plan::EndOfJob(cleanup, outcome))
     }
 
-    pub(super) fn forget_planned(&self, plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>) -> Result<Reclaimed> {
+    pub(super) fn forget_planned(&self, plan: &Plan) -> Result<Reclaimed> {
         let Inner { volume, identity, registry, .. } = &*self.0;
-        let was_unknown = registry.catalog(|catalog| catalog.has_unknown());
+        let was_unknown = registry.unknown().is_some();
         registry.recheck_links();
         let mut report = forget::forget(registry, identity, plan)?;
         // Now that everybody knows what is referred to: what the unreadable ones referred to alone goes as well.
-        if was_unknown && !registry.catalog(|catalog| catalog.has_unknown()) {
+        if was_unknown && registry.unknown().is_none() {
             match recover::cleanup(volume, identity, registry, false) {
                 Ok(orphans) => {
                     report.files += orphans.files.len() as u64;
@@ -179,7 +177,7 @@ impl Store {
     /// The [pinned](Self::pin) checkpoints, ascending.
     #[must_use]
     pub fn pinned(&self) -> Vec<CheckpointId> {
-        self.0.registry.catalog(|catalog| catalog.pinned())
+        self.0.registry.pinned()
     }
 
     /// Replaces what may change of a committed checkpoint: the commit status of its sinks, and the engine's metadata. All
@@ -217,7 +215,7 @@ impl Store {
         // Also if nothing is to be changed: what can be seen may not be durable, or not be ours any more.
         volume.check_writable(&operation)?;
         identity.check_not_fenced(&operation)?;
-        if !registry.catalog(|catalog| catalog.is_published(id)) {
+        if !registry.is_published(id) {
             return Err(no_such_checkpoint(verb, id));
         }
         let mut loaded = self.look(id)?;
@@ -226,7 +224,7 @@ impl Store {
         let after = loaded.update();
         if after != before {
             manifests::write_update(volume, identity, &after)?;
-            registry.catalog(|catalog| catalog.note_update(id, after.pinned));
+            registry.note_update(id, after.pinned);
         }
         Ok(())
     }
@@ -262,9 +260,9 @@ impl Store {
         let _names = registry.lock_manifests();
         volume.check_writable("roll back")?;
         identity.check_not_fenced("roll back")?;
-        let roll_backs = registry.catalog(|catalog| catalog.roll_back_to(id))?;
+        let roll_backs = registry.roll_back_to(id)?;
         identity.roll_back(roll_backs)?;
-        registry.catalog(|catalog| catalog.note_roll_backs(roll_backs));
+        registry.note_roll_backs(roll_backs);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use std::{
 };
 
 use crate::{
+    accounts::{gauges::Usage, retention::Retention, space::SpacePolicy},
     check,
     commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
     disk::{layout, root, volume::Volume},
@@ -26,10 +27,7 @@ use crate::{
     manifests::{self, Loaded},
     options::Options,
     read::{Checkpoint, Pin, ReadSettings},
-    reclaim::{
-        catalog::Catalog, forget::Reclaimed, gauges::Usage, registry::Registry, retention::Retention,
-        space::SpacePolicy, sweep::Maintained,
-    },
+    reclaim::{Plan, forget::Reclaimed, registry::Registry, sweep::Maintained},
     recover::{self, OpenReport, Purpose, Recovered},
     write::batch::WriteSettings,
 };
@@ -109,6 +107,7 @@ impl Options {
             reading: Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify)),
             cannot_link: AtomicBool::new(false),
             relocation: self.relocation,
+            clock: parking_lot::Mutex::default(),
             last_retention: parking_lot::Mutex::default(),
         });
         let staging = Staging::new(&publisher);
@@ -157,7 +156,7 @@ impl Store {
     ///
     /// `is_invalid` if the last id, 2^63 - 1, was used.
     pub fn next_id(&self) -> Result<CheckpointId> {
-        self.0.registry.catalog(|catalog| catalog.next_id())
+        self.0.registry.next_id()
     }
 
     /// How many virtual nodes the engine spreads its keys over ([`Options::vnode_count`]).
@@ -218,7 +217,7 @@ impl Store {
 
     /// All ids, ascending, each with whether it was rolled back, as they are at one moment.
     fn ids(&self) -> check::Ids {
-        self.0.registry.catalog(|catalog| catalog.ids_and_roll_backs())
+        self.0.registry.ids_and_roll_backs()
     }
 
     /// The checkpoint with this id.
@@ -230,13 +229,17 @@ impl Store {
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
         let hold = self.0.registry.open(id);
         let hold = hold.ok_or_else(|| no_such_checkpoint("open", id))?;
-        if let Some(damage) = self.0.registry.catalog(|catalog| catalog.damage(id)) {
+        if let Some(damage) = self.0.registry.status(id).and_then(|status| status.damage) {
             return Err(damage);
         }
-        let loaded = self.load(id)?;
+        let mut loaded = self.load(id)?;
         // The update may have been removed before it was read, with the checkpoint.
-        if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
+        if !self.0.registry.is_published(id) {
             return Err(no_such_checkpoint("open", id));
+        }
+        // An engine that goes on from it is compared with what is known, and that is quick only where they share.
+        if let Some(known) = self.0.registry.content(id) {
+            loaded.manifest.content = loaded.manifest.content.sharing(&known);
         }
         Ok(Checkpoint::new(loaded.manifest, &self.0.publisher.reading, Pin::Registered(hold)))
     }
@@ -253,12 +256,12 @@ impl Store {
             // In a directory that was exchanged nothing is damage.
             self.0.volume.check_in_place("read from")?;
             let _names = self.0.registry.lock_manifests();
-            if !self.0.registry.catalog(|catalog| catalog.is_published(id)) {
+            if !self.0.registry.is_published(id) {
                 return Err(no_such_checkpoint("open", id));
             }
             self.look(id).inspect_err(|error| {
                 if error.is_corrupt() {
-                    self.0.registry.catalog(|catalog| catalog.mark_damaged(id, error.clone()));
+                    self.0.registry.mark_damaged(id, error.clone());
                 }
             })
         })
@@ -267,7 +270,7 @@ impl Store {
     /// Reads a manifest and its update, which must be there if the checkpoint was updated.
     fn look(&self, id: CheckpointId) -> Result<Loaded> {
         let loaded = manifests::load(&self.0.volume, self.id(), id)?;
-        if !loaded.updated && self.0.registry.catalog(|catalog| catalog.is_updated(id)) {
+        if !loaded.updated && self.0.registry.status(id).is_some_and(|status| status.updated) {
             let path = self.0.volume.path(layout::update(id));
             return Err(Malformed::new(0, "the file is missing").at("read update", &path));
         }
@@ -277,13 +280,13 @@ impl Store {
     /// The ids of all checkpoints, ascending, damaged ones included.
     #[must_use]
     pub fn checkpoint_ids(&self) -> Vec<CheckpointId> {
-        self.0.registry.catalog(|catalog| catalog.ids())
+        self.0.registry.ids()
     }
 
     /// The checkpoints that are known to be damaged, ascending, and why.
     #[must_use]
     pub fn damaged(&self) -> Vec<(CheckpointId, Error)> {
-        self.0.registry.catalog(|catalog| catalog.damaged())
+        self.0.registry.damaged()
     }
 
     /// The checkpoint with this id, if there is one.
@@ -306,7 +309,7 @@ impl Store {
 
     /// The epochs of all checkpoints that could be read, by id.
     pub(crate) fn epochs(&self) -> Vec<(CheckpointId, u64)> {
-        self.0.registry.catalog(|catalog| catalog.epochs())
+        self.0.registry.epochs()
     }
 
     /// What the store holds in data files, and what they take. No call to the disk is made.
@@ -370,12 +373,12 @@ impl Store {
     ///
     /// `is_poisoned`, `is_fenced`, and those of the file system. Committed checkpoints are not affected.
     pub fn close(self) -> Result<()> {
-        self.wind_up(|_| Vec::new())?.failures.into_iter().next().map_or(Ok(()), Err)
+        self.wind_up(&Plan::Nothing)?.failures.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Closes it, and forgets these checkpoints with that: their data can go because nothing is appended to any more. What
     /// merely could not be done is in the report, first of all that ids may be given out again.
-    fn wind_up(&self, plan: impl FnOnce(&Catalog) -> Vec<CheckpointId>) -> Result<Reclaimed> {
+    fn wind_up(&self, plan: &Plan) -> Result<Reclaimed> {
         self.0.volume.check_writable("close")?;
         self.0.publisher.write.seal();
         let mut report = self.forget_planned(plan)?;
@@ -385,7 +388,7 @@ impl Store {
         report.files += removed.files;
         report.bytes += removed.bytes;
         report.failures.extend(removed.failures);
-        let (floor, is_empty) = self.0.registry.catalog(|catalog| (catalog.id_floor(), catalog.ids().is_empty()));
+        let (floor, is_empty) = (self.0.registry.id_floor(), self.0.registry.ids().is_empty());
         match self.0.identity.note_end(floor, !is_empty) {
             Ok(()) => Ok(report),
             Err(error) if error.needs_reopen() => Err(error),

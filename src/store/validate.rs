@@ -44,17 +44,17 @@ impl Store {
         let note = |bytes: Option<&_>, error: &Error| match bytes {
             _ if !error.is_corrupt() => {}
             Some(extent) => hold.mark_damaged(extent, error),
-            None => registry.catalog(|catalog| catalog.mark_damaged(id, error.clone())),
+            None => registry.mark_damaged(id, error.clone()),
         };
         let issues = check::validate(&publisher.reading, &manifest, (publisher.vnode_count, depth), note)?;
         let mut report = ValidationReport::new(id, issues);
-        let gone = |parent| !registry.catalog(|catalog| catalog.is_published(parent));
+        let gone = |parent| !registry.is_published(parent);
         if check::is_incremental(&manifest) && manifest.parent().is_some_and(gone) {
             report.issues.push(Issue::IncrementalWithoutParent);
         }
         if report.is_valid() {
             // Known from when the store was opened, or found by somebody else.
-            report.issues.extend(registry.catalog(|catalog| catalog.damage(id)).map(Issue::Unreadable));
+            report.issues.extend(registry.status(id).and_then(|status| status.damage).map(Issue::Unreadable));
         }
         Ok(report)
     }

@@ -10,7 +10,7 @@ use crate::{
     id::{FileId, Scope},
     manifest::{FileOrigin, Lent},
     options::Durability,
-    reclaim::registry::{Adopted, not_lent},
+    reclaim::{Adopted, not_lent},
 };
 
 impl Batch {
@@ -30,7 +30,7 @@ impl Batch {
         let found = settings.volume.metadata(&name)?;
         let found =
             found.ok_or_else(|| Error::io("look at", &settings.volume.path(&name), ErrorKind::NotFound.into()))?;
-        let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin: None };
+        let adopted = Adopted { len: found.len, allocated: found.allocated, origin };
         self.refer_to_adopted(attempt.id, &adopted, extents)?;
         let id = attempt.id;
         attempt.succeed();
@@ -51,8 +51,9 @@ impl Batch {
         let attempt = self.settings.allocator.attempt(from.scope, from.lane);
         let registry = self.hold.registry();
         let pinned = |lent: &Lent| registry.pin_lender(&lent.by)?.ok_or_else(|| not_lent(&lent.by));
-        let pin = origin.lent.as_ref().map(pinned).transpose()?;
-        let adopted = Adopted { len: found.len, allocated: found.allocated, origin, pin };
+        // Held until it is known that the lender is needed.
+        let _pin = origin.lent.as_ref().map(pinned).transpose()?;
+        let adopted = Adopted { len: found.len, allocated: found.allocated, origin };
         self.refer_to_adopted(attempt.id, &adopted, extents)?;
         let id = attempt.id;
         attempt.succeed();

@@ -17,13 +17,14 @@ use super::{
     unsynced::{Touched, Unsynced},
 };
 use crate::{
+    accounts::Kind,
     disk::{layout, volume::Volume},
     error::{Error, Result},
     format::segment::entry_end,
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
     options::{Durability, Merging, Options},
-    reclaim::registry::{Hold, Origin, Registry},
+    reclaim::{Hold, registry::Registry},
 };
 
 /// How many segments of one pending checkpoint stay open to be synced at the commit, at most. Beyond that the oldest is
@@ -270,10 +271,10 @@ impl Batch {
     }
 
     /// Writes a whole state, into a lane if it may share one.
-    pub(super) fn append(&self, scope: Scope, payload: &[u8], origin: Origin) -> Result<StateHandle> {
+    pub(super) fn append(&self, scope: Scope, payload: &[u8], kind: Kind) -> Result<StateHandle> {
         let payload = &Payload::new(payload);
         let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len()));
-        let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, origin);
+        let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, kind);
         let (extent, segment) = if let Some(lanes) = lanes {
             // A checkpoint that ended meanwhile has sealed its lanes, but for the one that was leased.
             lanes.append(scope, payload, self.id, accept).inspect_err(|_| self.seal_own_lanes())?
@@ -288,23 +289,23 @@ impl Batch {
     }
 
     /// Takes over a whole state while nobody else can append to its segment.
-    fn accept(&self, extent: &Extent, segment: &Arc<Segment>, origin: Origin) -> Result<()> {
+    fn accept(&self, extent: &Extent, segment: &Arc<Segment>, kind: Kind) -> Result<()> {
         let end = entry_end(extent.offset, extent.len);
         let mut state = self.state.lock();
         self.check_open()?;
         let touched = state.unsynced.entry(segment.id());
         let touched = touched.or_insert_with(|| Touched { segment: Arc::clone(segment), end, syncing: false });
         touched.end = touched.end.max(end);
-        self.hold.add(extent, end, origin);
-        if origin == Origin::New {
+        self.hold.add(extent, end, kind);
+        if kind == Kind::New {
             self.written.fetch_add(extent.len, Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// Takes over a state that was streamed into a segment of its own, which is sealed.
-    pub(super) fn accept_own(&self, extent: &Extent, appender: Appender, origin: Origin) -> Result<StateHandle> {
-        self.accept(extent, appender.segment(), origin)?;
+    pub(super) fn accept_own(&self, extent: &Extent, appender: Appender, kind: Kind) -> Result<StateHandle> {
+        self.accept(extent, appender.segment(), kind)?;
         let segment = Arc::clone(appender.segment());
         drop(appender);
         self.settle(extent, &segment)?;

@@ -7,10 +7,10 @@ use super::{
     segment::Appender,
 };
 use crate::{
+    accounts::Kind,
     error::{Cause, Error, Result},
     handle::StateHandle,
     id::Scope,
-    reclaim::registry::Origin,
 };
 
 /// Writes one state of a pending checkpoint: [`io::Write`], then [`finish`](StateWriter::finish).
@@ -40,7 +40,7 @@ use crate::{
 pub struct StateWriter {
     ticket: OpenWriter,
     scope: Scope,
-    origin: Origin,
+    kind: Kind,
     buffer: Vec<u8>,
     position: u64,
     /// Of the state's own, once it has outgrown the buffer.
@@ -49,9 +49,9 @@ pub struct StateWriter {
 }
 
 impl StateWriter {
-    pub(crate) fn new(batch: &Arc<Batch>, scope: Scope, origin: Origin) -> Result<Self> {
+    pub(crate) fn new(batch: &Arc<Batch>, scope: Scope, kind: Kind) -> Result<Self> {
         let ticket = batch.open_writer()?;
-        Ok(Self { ticket, scope, origin, buffer: Vec::new(), position: 0, segment: None, failed: None })
+        Ok(Self { ticket, scope, kind, buffer: Vec::new(), position: 0, segment: None, failed: None })
     }
 
     /// How many bytes the state has so far, those in the buffer included.
@@ -97,12 +97,12 @@ impl StateWriter {
         }
         if let Some(mut segment) = self.segment.take() {
             let extent = segment.complete(batch.id())?;
-            return batch.accept_own(&extent, segment, self.origin);
+            return batch.accept_own(&extent, segment, self.kind);
         }
         if self.buffer.len() <= self.settings().inline_threshold(self.scope) {
             return Ok(StateHandle::inline(&self.buffer));
         }
-        batch.append(self.scope, &self.buffer, self.origin)
+        batch.append(self.scope, &self.buffer, self.kind)
     }
 
     fn settings(&self) -> &WriteSettings {
@@ -126,7 +126,7 @@ impl StateWriter {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let size = self.position.saturating_add(bytes.len() as u64);
-        let limit = self.settings().max_state_size.filter(|limit| size > *limit && self.origin == Origin::New);
+        let limit = self.settings().max_state_size.filter(|limit| size > *limit && self.kind == Kind::New);
         if let Some(limit) = limit {
             return Err(Error::new("write a state", Cause::TooLarge { size, limit }));
         }

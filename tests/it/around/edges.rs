@@ -141,8 +141,7 @@ fn later_manifests_do_not_carry_small_shared_states_again() {
     let all: Vec<_> = (0..1000).map(|seed| bytes(seed, 900)).collect();
     let first = commit_states(&store, &all).unwrap();
     let pending = store.begin_next().unwrap();
-    let kept =
-        first.manifest().states().fold(Manifest::builder(), |m, (name, state)| m.state(name.clone(), state.clone()));
+    let kept = first.manifest().states().fold(Manifest::builder(), |m, (name, state)| m.state(name, state.clone()));
     pending.commit(kept).unwrap();
     let manifest = dir.path().join("manifests/00000000000000000002.manifest");
     let len = std::fs::metadata(manifest).unwrap().len();

@@ -21,7 +21,7 @@ fn commit(store: &Store, disk: &SimDisk, new: u64) {
     let mut manifest = Manifest::builder();
     for (name, handle) in store.latest().unwrap().iter().flat_map(|latest| latest.manifest().states()) {
         if !handle.is_inline() {
-            manifest = manifest.state(name.clone(), handle.clone());
+            manifest = manifest.state(name, handle.clone());
         }
     }
     for n in 0..new {

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 26] = [
     ("id", &[]),
     ("ordered", &[]),
     ("error", &["id"]),
@@ -19,17 +19,14 @@ const ARROWS: [(&str, &[&str]); 25] = [
     ("options", &["disk", "id", "manifest"]),
     ("identity", &["disk", "error", "format", "id"]),
     ("manifests", &["disk", "error", "format", "id", "identity", "manifest", "ordered"]),
-    ("reclaim", &["disk", "error", "format", "handle", "id", "identity", "manifest", "options", "outcome"]),
-    ("write", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
+    ("accounts", &["error", "format", "handle", "id", "manifest", "options", "ordered", "outcome"]),
+    ("reclaim", &["accounts", "disk", "error", "format", "handle", "id", "identity", "manifest", "options", "outcome"]),
+    ("write", &["accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
     (
         "recover",
-        &["disk", "error", "format", "handle", "id", "identity", "manifest", "manifests", "options", "reclaim"],
-    ),
-    ("check", &["disk", "error", "format", "handle", "id", "manifest", "read"]),
-    (
-        "commit",
         &[
+            "accounts",
             "disk",
             "error",
             "format",
@@ -39,6 +36,24 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "manifest",
             "manifests",
             "options",
+            "reclaim",
+        ],
+    ),
+    ("check", &["disk", "error", "format", "handle", "id", "manifest", "read"]),
+    (
+        "commit",
+        &[
+            "accounts",
+            "disk",
+            "error",
+            "format",
+            "handle",
+            "id",
+            "identity",
+            "manifest",
+            "manifests",
+            "options",
+            "ordered",
             "read",
             "reclaim",
             "write",
@@ -48,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
     (
         "store",
         &[
+            "accounts",
             "check",
             "commit",
             "disk",
@@ -84,6 +100,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
     (
         "lib",
         &[
+            "accounts",
             "check",
             "commit",
             "contract",
@@ -108,6 +125,9 @@ const ARROWS: [(&str, &[&str]); 25] = [
         ],
     ),
 ];
+
+/// Rooms that only know and compute: no lock, no file, no clock, and nothing of the disk.
+const PURE: [&str; 3] = ["accounts", "format", "ordered"];
 
 /// Lines of a file without its tests.
 const LONGEST_FILE: usize = 500;
@@ -182,6 +202,18 @@ fn rooms_import_only_what_the_map_allows() {
         for import in imports(&code(&text)) {
             let own = import == room || import == "Error" || import == "Result";
             assert!(own || allowed.contains(&import.as_str()), "{} imports {import}", path.display());
+        }
+    }
+}
+
+#[test]
+fn pure_rooms_take_no_lock_and_touch_no_file_and_read_no_clock() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| PURE.contains(&&*room(path))) {
+        let code = code(&text);
+        for word in
+            ["parking_lot", "Mutex", "RwLock", "std::fs", "rustix", "std::time::Instant", "SystemTime", "crate::disk"]
+        {
+            assert!(!code.contains(word), "{} mentions {word}", path.display());
         }
     }
 }

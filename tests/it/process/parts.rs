@@ -81,7 +81,7 @@ fn writer(dir: &Path) {
             let kept = old.get(n).filter(|_| (n as u64 + round).is_multiple_of(2));
             manifest = if let Some((name, handle)) = kept {
                 let handle = pending.reuse(std::slice::from_ref(*handle)).unwrap().remove(0);
-                manifest.state((*name).clone(), handle)
+                manifest.state(*name, handle)
             } else {
                 let (seed, len) = (round * 100 + n as u64, 1100 + (n * 701) % 5000);
                 manifest.state(format!("{n:02}-{seed}-{len}"), pending.write(Scope::Shared, &bytes(seed, len)).unwrap())

@@ -31,7 +31,7 @@ fn commit_on_top(store: &Store) -> Checkpoint {
     if let Some(latest) = store.latest().unwrap() {
         for (name, handle) in latest.manifest().states() {
             let kept = pending.reuse(std::slice::from_ref(handle)).unwrap().remove(0);
-            manifest = manifest.state(name.clone(), kept);
+            manifest = manifest.state(name, kept);
         }
     }
     let n = pending.id().get();

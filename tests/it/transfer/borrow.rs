@@ -30,7 +30,7 @@ fn borrowed_states_are_copied_by_reuse_whatever_that_takes() {
     assert!(old.iter().all(|handle| handle.is_inline() || !pending.could_reuse(handle)));
     let new = pending.reuse(&old).unwrap();
     assert!(old.iter().zip(&new).all(|(old, new)| old.is_inline() || old != new));
-    let names = imported.manifest().states().map(|(name, _)| name.clone());
+    let names = imported.manifest().states().map(|(name, _)| name);
     let manifest = Manifest::builder().metadata("seed", expected.0.clone());
     pending.commit(names.zip(new).fold(manifest, |manifest, (name, new)| manifest.state(name, new))).unwrap();
     drop(imported);

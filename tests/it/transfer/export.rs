@@ -338,7 +338,7 @@ fn export_of_states_that_an_earlier_open_did_not_sync_is_durable() {
     let pending = store.begin_next().unwrap();
     let first = store.checkpoint(id).unwrap();
     let new = pending.duplicate(&handles(&first), Scope::Exclusive).unwrap();
-    let named = first.manifest().states().map(|(name, _)| name.clone()).zip(new);
+    let named = first.manifest().states().map(|(name, _)| name).zip(new);
     let manifest = Manifest::builder().metadata("seed", expected.0.clone());
     let duplicates = pending.commit(named.fold(manifest, |manifest, (name, new)| manifest.state(name, new))).unwrap();
     for (id, target) in [(id, TARGET), (duplicates.id(), "/exports/duplicates")] {

@@ -268,7 +268,7 @@ fn duplicated_imported_and_reused_states_keep_their_bytes_over_many_generations(
         assert_eq!(content(&imported), expected);
         let pending = store.begin_next().unwrap();
         let new = pending.duplicate(&handles(&imported), [Scope::Exclusive, Scope::Shared][round % 2]).unwrap();
-        let names = imported.manifest().states().map(|(name, _)| name.clone());
+        let names = imported.manifest().states().map(|(name, _)| name);
         let manifest = Manifest::builder().metadata("seed", expected.0.clone());
         pending.commit(names.zip(new).fold(manifest, |manifest, (name, new)| manifest.state(name, new))).unwrap();
         drop(imported);

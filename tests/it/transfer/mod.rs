@@ -96,7 +96,7 @@ pub(super) fn commit_all_kinds(store: &Store, seed: u64) -> Result<Checkpoint> {
 pub(super) fn go_on(store: &Store, anew: usize, seed: u64) -> Result<Checkpoint> {
     let latest = store.latest()?.unwrap();
     let pending = store.begin_next()?;
-    let states: Vec<_> = latest.manifest().states().map(|(name, handle)| (name.clone(), handle.clone())).collect();
+    let states: Vec<_> = latest.manifest().states().map(|(name, handle)| (name, handle.clone())).collect();
     let mut manifest = Manifest::builder().timestamp_ms(1_700_000_000_000).metadata("seed", seed.to_le_bytes());
     for (n, (name, handle)) in states.into_iter().enumerate() {
         let handle = if n < anew {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    group::Group,
+    line::Number,
     retention::{Candidate, Facts, Retention, Standing},
 };
 use crate::{
@@ -33,7 +33,8 @@ pub(crate) struct Catalog {
 /// A checkpoint that can be seen.
 #[derive(Clone, Copy, Debug)]
 struct Published {
-    group: Group,
+    /// Its place in the line; none if nobody knows what it refers to.
+    number: Option<Number>,
     facts: Facts,
 }
 
@@ -47,7 +48,7 @@ impl Retired {
     }
 
     /// Those of which something was changed after they were published.
-    pub(super) fn updated(&self) -> impl Iterator<Item = CheckpointId> {
+    pub(crate) fn updated(&self) -> impl Iterator<Item = CheckpointId> {
         self.0.iter().filter(|(_, published)| published.facts.updated).map(|(id, _)| *id)
     }
 }
@@ -89,7 +90,7 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
+    pub(crate) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
         if self.published.contains_key(&id) {
             return Err(Error::conflict(operation, id));
         }
@@ -101,49 +102,48 @@ impl Catalog {
     }
 
     /// A checkpoint is there: no id up to its own can be begun any more.
-    pub(super) fn publish(&mut self, id: CheckpointId, group: Group, facts: Facts) {
-        self.published.insert(id, Published { group, facts });
+    pub(super) fn publish(&mut self, id: CheckpointId, number: Option<Number>, facts: Facts) {
+        self.published.insert(id, Published { number, facts });
         self.committed = self.committed.max(id.get());
         self.id_floor = self.id_floor.max(id.get());
         self.begun = id.next().map_or_else(BTreeSet::new, |next| self.begun.split_off(&next));
     }
 
-    pub(super) fn group(&self, id: CheckpointId) -> Option<Group> {
-        self.published.get(&id).map(|published| published.group)
+    /// The place of a published checkpoint in the line, if it has one.
+    pub(super) fn number(&self, id: CheckpointId) -> Option<Number> {
+        self.published.get(&id)?.number
     }
 
     /// Nobody knows what a published checkpoint refers to.
-    pub(super) fn mark_unknown(&mut self, id: CheckpointId, why: Error) {
+    pub(crate) fn mark_unknown(&mut self, id: CheckpointId, why: Error) {
         self.unknown.insert(id, why);
     }
 
     /// The manifest of a checkpoint was removed. Until that is durable, it may come back.
-    pub(super) fn retire(&mut self, id: CheckpointId) -> Option<Group> {
+    pub(crate) fn retire(&mut self, id: CheckpointId) {
         self.damaged.remove(&id);
-        let published = self.published.remove(&id)?;
-        self.retired.0.push((id, published));
-        Some(published.group)
+        self.retired.0.extend(self.published.remove(&id).map(|published| (id, published)));
     }
 
-    pub(super) fn take_retired(&mut self) -> Retired {
+    pub(crate) fn take_retired(&mut self) -> Retired {
         std::mem::take(&mut self.retired)
     }
 
-    pub(super) fn give_back(&mut self, retired: Retired) {
+    pub(crate) fn give_back(&mut self, retired: Retired) {
         self.retired.0.extend(retired.0);
     }
 
-    /// These are gone for good; returns their groups.
-    pub(super) fn settle(&mut self, retired: Retired) -> Vec<Group> {
+    /// These are gone for good; returns their places in the line.
+    pub(super) fn settle(&mut self, retired: Retired) -> Vec<Number> {
         for (id, _) in &retired.0 {
             self.unknown.remove(id);
         }
-        retired.0.into_iter().map(|(_, published)| published.group).collect()
+        retired.0.into_iter().filter_map(|(_, published)| published.number).collect()
     }
 
-    /// Remembers that every checkpoint of these groups is damaged.
-    pub(super) fn mark_groups_damaged(&mut self, groups: &[Group], error: &Error) {
-        let of_them = self.published.iter().filter(|(_, published)| groups.contains(&published.group));
+    /// Remembers that the checkpoints at these places of the line are damaged.
+    pub(super) fn mark_numbers_damaged(&mut self, names: impl Fn(Number) -> bool, error: &Error) {
+        let of_them = self.published.iter().filter(|(_, published)| published.number.is_some_and(&names));
         let damaged: Vec<_> = of_them.map(|(id, _)| (*id, error.clone())).collect();
         self.damaged.extend(damaged);
     }
@@ -178,10 +178,10 @@ impl Catalog {
         self.damaged.get(&id).cloned()
     }
 
-    /// The group of the checkpoint that an engine would go on from.
-    pub(super) fn newest_valid(&self) -> Option<Group> {
+    /// The place in the line of the checkpoint that an engine would go on from.
+    pub(super) fn newest_valid(&self) -> Option<Number> {
         let mut candidates = self.published.iter().rev();
-        candidates.find(|(id, _)| self.standing(**id) == Standing::Valid).map(|(_, published)| published.group)
+        candidates.find(|(id, _)| self.standing(**id) == Standing::Valid).and_then(|(_, published)| published.number)
     }
 
     /// Whether a checkpoint was rolled back.

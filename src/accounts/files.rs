@@ -1,17 +1,17 @@
 //! Every data file of the store that anybody needs, their sums, and those that nobody needs any more. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ops::Range,
 };
 
-use super::{file::FileRecord, gauges::Gauges, space::SpacePolicy};
-use crate::{disk::SharedGuard, id::FileId, manifest::Lender};
+use super::{file::FileRecord, gauges::Gauges, lives::ExtentRecord, space::SpacePolicy};
+use crate::{handle::Extent, id::FileId, manifest::Lender};
 
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     policy: SpacePolicy,
-    records: HashMap<FileId, FileRecord>,
+    records: BTreeMap<FileId, FileRecord>,
     totals: Gauges,
     /// Those that are appended to.
     open: BTreeSet<FileId>,
@@ -19,12 +19,14 @@ pub(super) struct Files {
     punchable: BTreeSet<FileId>,
     /// Those worth rewriting, and not marked yet.
     wasteful: BTreeSet<FileId>,
+    /// Those that are marked.
+    marked: BTreeSet<FileId>,
     /// Those that were not written under their names.
     came: BTreeSet<FileId>,
     /// Those that were found to have other names.
     linked: BTreeSet<FileId>,
-    /// What kept others from removing what they lent: to be dropped where no lock is held.
-    let_go: Vec<SharedGuard>,
+    /// Whether a file that was lent is not needed any more.
+    lent_is_gone: bool,
     /// Those to be removed, with their lengths: nobody refers to them, and nothing is appended to them.
     dead: BTreeMap<FileId, u64>,
 }
@@ -32,11 +34,11 @@ pub(super) struct Files {
 /// Holes that can be punched into a file.
 #[derive(Debug)]
 pub(crate) struct Holes {
-    pub(super) file: FileId,
-    pub(super) ranges: Vec<Range<u64>>,
-    pub(super) dead_blocks: u64,
+    pub(crate) file: FileId,
+    pub(crate) ranges: Vec<Range<u64>>,
+    pub(crate) dead_blocks: u64,
     /// What the file took before.
-    pub(super) allocated: u64,
+    pub(crate) allocated: u64,
 }
 
 /// Keeps a set of files up to date.
@@ -52,14 +54,15 @@ impl Files {
     pub(super) fn new(policy: SpacePolicy) -> Self {
         Self {
             policy,
-            records: HashMap::new(),
+            records: BTreeMap::new(),
             totals: Gauges::default(),
             open: BTreeSet::new(),
             punchable: BTreeSet::new(),
             wasteful: BTreeSet::new(),
+            marked: BTreeSet::new(),
             came: BTreeSet::new(),
             linked: BTreeSet::new(),
-            let_go: Vec::new(),
+            lent_is_gone: false,
             dead: BTreeMap::new(),
         }
     }
@@ -72,47 +75,66 @@ impl Files {
         &self.totals
     }
 
-    pub(super) fn get(&self, file: FileId) -> Option<&FileRecord> {
+    pub(crate) fn get(&self, file: FileId) -> Option<&FileRecord> {
         self.records.get(&file)
     }
 
     /// Whether every file was written under its name.
-    pub(super) fn all_written_here(&self) -> bool {
+    pub(crate) fn all_written_here(&self) -> bool {
         self.came.is_empty()
     }
 
     /// Whose files anybody here refers to, in order.
-    pub(super) fn lenders(&self) -> Vec<Lender> {
+    pub(crate) fn lenders(&self) -> Vec<Lender> {
         let records = self.came.iter().filter_map(|file| self.get(*file));
         let origins = records.filter_map(FileRecord::origin);
         let lenders: BTreeSet<_> = origins.filter_map(|origin| Some(&*origin.lent.as_ref()?.by)).collect();
         lenders.into_iter().cloned().collect()
     }
 
-    /// For changes of who refers to a live extent alone: everything else goes through [`change`](Self::change).
-    pub(super) fn referrers(&mut self, file: FileId) -> Option<&mut FileRecord> {
-        self.records.get_mut(&file)
+    /// Adds an extent, unless there is one at its place, to a file that has at least this length.
+    pub(super) fn add(&mut self, extent: &Extent, file_len: u64) {
+        let Extent { file, offset, len, crc } = *extent;
+        let entry = self.policy.entry(len);
+        self.change(file, |record| {
+            record.grow(file_len);
+            if record.extent(offset).is_none() {
+                record.insert(offset, ExtentRecord::new(len, crc), entry);
+            }
+        });
+    }
+
+    /// Changes who needs an extent. One that nobody needs then goes.
+    pub(super) fn extent(&mut self, file: FileId, offset: u64, change: impl FnOnce(&mut ExtentRecord)) {
+        let Some(record) = self.records.get_mut(&file).and_then(|file| file.extent_mut(offset)) else { return };
+        change(record);
+        if record.is_free() {
+            let entry = self.policy.entry(record.len);
+            self.change(file, |file| file.remove(offset, entry));
+        }
     }
 
     /// Enters a file; one that is known stays as it is.
-    pub(super) fn enter(&mut self, file: FileId, record: impl FnOnce() -> FileRecord) {
+    pub(crate) fn enter(&mut self, file: FileId, record: impl FnOnce() -> FileRecord) {
         if !self.records.contains_key(&file) {
             let record = record();
             self.totals.replace(Gauges::default(), record.gauges());
             note(&mut self.open, file, record.is_open());
+            note(&mut self.marked, file, record.marked);
             note(&mut self.came, file, record.origin().is_some());
             self.records.insert(file, record);
         }
     }
 
     /// Changes a file, and the sums with it. One that nobody refers to and nothing is appended to is dead then.
-    pub(super) fn change(&mut self, file: FileId, change: impl FnOnce(&mut FileRecord)) {
+    pub(crate) fn change(&mut self, file: FileId, change: impl FnOnce(&mut FileRecord)) {
         let Some(record) = self.records.get_mut(&file) else { return };
         let before = record.gauges();
         change(record);
         self.totals.replace(before, record.gauges());
         note(&mut self.open, file, record.is_open());
         note(&mut self.came, file, record.origin().is_some());
+        note(&mut self.marked, file, record.marked);
         note(&mut self.punchable, file, record.is_punchable());
         note(&mut self.linked, file, record.linked);
         note(&mut self.wasteful, file, self.policy.is_wasteful(record));
@@ -126,30 +148,37 @@ impl Files {
     }
 
     /// Takes out a file that is not ours after all.
-    pub(super) fn disown(&mut self, file: FileId) {
-        let sets = [&mut self.open, &mut self.punchable, &mut self.wasteful, &mut self.came, &mut self.linked];
+    pub(crate) fn disown(&mut self, file: FileId) {
+        let sets = [
+            &mut self.open,
+            &mut self.punchable,
+            &mut self.wasteful,
+            &mut self.marked,
+            &mut self.came,
+            &mut self.linked,
+        ];
         for set in sets {
             set.remove(&file);
         }
         if let Some(record) = self.records.remove(&file) {
             self.totals.replace(record.gauges(), Gauges::default());
-            self.let_go.extend(record.into_pin());
+            self.lent_is_gone |= record.is_lent();
         }
     }
 
-    /// The pins that nobody needs any more.
-    pub(super) fn take_let_go(&mut self) -> Vec<SharedGuard> {
-        std::mem::take(&mut self.let_go)
+    /// Whether a file that was lent is not needed any more, since somebody asked.
+    pub(crate) fn take_lent_is_gone(&mut self) -> bool {
+        std::mem::take(&mut self.lent_is_gone)
     }
 
     /// A file that is to be removed.
-    pub(super) fn bury(&mut self, file: FileId, len: u64) {
+    pub(crate) fn bury(&mut self, file: FileId, len: u64) {
         self.dead.insert(file, len);
     }
 
     /// Takes files that are to be removed, as far as they may be, until they have so many bytes; and whether there are
     /// more.
-    pub(super) fn exhume(&mut self, may: impl Fn(FileId) -> bool, budget: u64) -> (Vec<(FileId, u64)>, bool) {
+    pub(crate) fn exhume(&mut self, may: impl Fn(FileId) -> bool, budget: u64) -> (Vec<(FileId, u64)>, bool) {
         let (mut taken, mut bytes) = (Vec::new(), 0_u64);
         let mut permitted = self.dead.iter().filter(|(file, _)| may(**file)).map(|(file, len)| (*file, *len));
         while bytes < budget
@@ -166,27 +195,32 @@ impl Files {
         (taken, more)
     }
 
-    pub(super) fn dead_bytes(&self) -> u64 {
+    pub(crate) fn dead_bytes(&self) -> u64 {
         self.dead.values().fold(0, |sum, len| sum.saturating_add(*len))
     }
 
     /// Forgets which files have other names: whoever had those may have removed them.
-    pub(super) fn recheck_links(&mut self) {
+    pub(crate) fn recheck_links(&mut self) {
         for file in std::mem::take(&mut self.linked) {
             self.change(file, |record| record.linked = false);
         }
     }
 
     /// The first file worth punching, of those that may be.
-    pub(super) fn holes(&self, may: impl Fn(FileId) -> bool) -> Option<Holes> {
+    pub(crate) fn holes(&self, may: impl Fn(FileId) -> bool) -> Option<Holes> {
         let file = *self.punchable.iter().find(|file| may(**file))?;
         let record = self.get(file)?;
         let (ranges, dead_blocks) = (record.holes(), record.dead_blocks());
         Some(Holes { file, ranges, dead_blocks, allocated: record.gauges().allocated_bytes })
     }
 
+    /// The files of which the states should be written anew. Mostly there are none, which costs nothing.
+    pub(crate) fn marked(&self) -> HashSet<FileId> {
+        self.marked.iter().copied().collect()
+    }
+
     /// Marks files until the others take what they should, those with the most waste first.
-    pub(super) fn mark(&mut self) {
+    pub(crate) fn mark(&mut self) {
         let Some(limits) = self.policy.limits(self.totals.footprint) else { return };
         if self.totals.unmarked_size <= limits.unmarked {
             return;

@@ -1,30 +1,16 @@
 //! One data file: the extents in it that are alive, and what it takes. Pure: no lock, no file.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
-use smallvec::{SmallVec, smallvec};
-
-use super::{gauges::Gauges, group::Group};
+use super::{gauges::Gauges, lives::ExtentRecord};
 use crate::{
-    disk::SharedGuard,
     format::segment::{HEADER_LEN, TRAILER_LEN, entry_end},
-    handle::Extent,
     manifest::FileOrigin,
+    ordered::OrdMap,
 };
 
 /// What holes are made of, here and in most file systems.
 const BLOCK: u64 = 4096;
-
-/// A live extent.
-#[derive(Debug)]
-pub(super) struct ExtentRecord {
-    pub(super) len: u64,
-    pub(super) crc: u32,
-    /// Its bytes were found to be damaged.
-    pub(super) bad: bool,
-    /// In order: those that were made first come first.
-    pub(super) groups: SmallVec<[Group; 2]>,
-}
 
 /// Whether states may still be appended to a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +25,7 @@ enum Stage {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct FileRecord {
+pub(crate) struct FileRecord {
     /// What a file takes before its first entry.
     base: u64,
     stage: Stage,
@@ -52,13 +38,11 @@ pub(super) struct FileRecord {
     /// Its states should be written anew, so that it can go.
     pub(super) marked: bool,
     /// It was found to have another name, and so is not punched.
-    pub(super) linked: bool,
+    pub(crate) linked: bool,
     /// As what it was written, if not under its name; boxed, because few are.
     origin: Option<Box<FileOrigin>>,
-    /// Keeps whoever lends it from removing it.
-    pin: Option<SharedGuard>,
     /// By offset.
-    extents: BTreeMap<u64, ExtentRecord>,
+    extents: OrdMap<u64, ExtentRecord>,
     /// Of the live states, payloads alone. A hostile manifest may make sums wrap; they come back when it goes.
     live_bytes: u64,
     /// What the live states would take if they were written anew.
@@ -67,12 +51,6 @@ pub(super) struct FileRecord {
     dead_blocks: u64,
     /// How many of those were there when holes were last punched: punching the same ones again gives nothing back.
     punched: u64,
-}
-
-impl ExtentRecord {
-    pub(super) fn is(&self, extent: &Extent) -> bool {
-        (self.len, self.crc) == (extent.len, extent.crc)
-    }
 }
 
 /// How many bytes of whole blocks a run of dead bytes has.
@@ -99,20 +77,16 @@ impl FileRecord {
 
     /// It was not written under its name. What is lent is not ours to do anything with but read, until its states are
     /// written anew.
-    pub(super) fn come_from(&mut self, origin: FileOrigin, pin: Option<SharedGuard>) {
+    pub(super) fn come_from(&mut self, origin: FileOrigin) {
         self.marked |= origin.lent.is_some();
-        (self.origin, self.pin) = (Some(Box::new(origin)), pin);
+        self.origin = Some(Box::new(origin));
     }
 
-    pub(super) fn origin(&self) -> Option<&FileOrigin> {
+    pub(crate) fn origin(&self) -> Option<&FileOrigin> {
         self.origin.as_deref()
     }
 
-    pub(super) fn into_pin(self) -> Option<SharedGuard> {
-        self.pin
-    }
-
-    pub(super) fn is_lent(&self) -> bool {
+    pub(crate) fn is_lent(&self) -> bool {
         self.origin().is_some_and(|origin| origin.lent.is_some())
     }
 
@@ -132,7 +106,7 @@ impl FileRecord {
         self.stage != Stage::Sealed
     }
 
-    pub(super) fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         self.stage = Stage::Sealed;
     }
 
@@ -153,12 +127,12 @@ impl FileRecord {
     }
 
     /// One past the last live entry: so much of the file is complete, and stays as it is while that entry lives.
-    pub(super) fn live_end(&self) -> u64 {
+    pub(crate) fn live_end(&self) -> u64 {
         self.extents.last_key_value().map_or(0, |(offset, last)| entry_end(*offset, last.len))
     }
 
     /// The file has this many bytes now.
-    pub(super) fn grow(&mut self, len: u64) {
+    pub(crate) fn grow(&mut self, len: u64) {
         if len > self.len {
             let last = self.live_end().max(HEADER_LEN);
             self.dead_blocks = self.dead_blocks + Self::tail(last, len) - Self::tail(last, self.len);
@@ -178,27 +152,6 @@ impl FileRecord {
         self.extents.insert(offset, record);
     }
 
-    /// Adds extents to a file without any, all at once, in the order of their offsets; `entry` says what a length would
-    /// take if it were written anew.
-    pub(super) fn insert_all(&mut self, group: Group, extents: &[Extent], entry: impl Fn(u64) -> u64) {
-        let record =
-            |extent: &Extent| ExtentRecord { len: extent.len, crc: extent.crc, bad: false, groups: smallvec![group] };
-        let (mut end, mut dead) = (HEADER_LEN, 0);
-        for extent in extents {
-            self.live_bytes = self.live_bytes.wrapping_add(extent.len);
-            self.footprint = self.footprint.wrapping_add(entry(extent.len));
-            dead += self.dead_in(end..extent.offset);
-            end = entry_end(extent.offset, extent.len);
-        }
-        self.dead_blocks = dead + self.dead_in(end..self.len);
-        self.extents = extents.iter().map(|extent| (extent.offset, record(extent))).collect();
-    }
-
-    /// The extents from an offset on, by offset.
-    pub(super) fn extents_from(&self, offset: u64) -> impl Iterator<Item = (u64, &ExtentRecord)> {
-        self.extents.range(offset..).map(|(offset, record)| (*offset, record))
-    }
-
     /// Takes an extent out.
     pub(super) fn remove(&mut self, offset: u64, entry: u64) {
         let Some(record) = self.extents.remove(&offset) else { return };
@@ -212,8 +165,8 @@ impl FileRecord {
 
     /// From the end of the entry before an offset to the beginning of the one after it, or to the end of the file.
     fn gap_around(&self, offset: u64) -> (u64, u64) {
-        let before = self.extents.range(..offset).next_back();
-        let after = self.extents.range(offset.saturating_add(1)..).next();
+        let before = self.extents.before(&offset);
+        let after = self.extents.range_from(&offset.saturating_add(1)).next();
         let before = before.map_or(HEADER_LEN, |(offset, record)| entry_end(*offset, record.len));
         (before, after.map_or(self.len, |(offset, _)| *offset))
     }
@@ -263,7 +216,7 @@ impl FileRecord {
     }
 
     /// Holes were punched, or could not be, when this much was in dead blocks; the file takes this much now.
-    pub(super) fn note_punched(&mut self, dead_blocks: u64, allocated: u64) {
+    pub(crate) fn note_punched(&mut self, dead_blocks: u64, allocated: u64) {
         self.punched = dead_blocks;
         self.allocated = allocated;
     }
@@ -320,7 +273,7 @@ mod tests {
     const ENTRY: u64 = 4160;
 
     fn record(len: u64) -> ExtentRecord {
-        ExtentRecord { len, crc: 0, bad: false, groups: SmallVec::new() }
+        ExtentRecord::new(len, 0)
     }
 
     /// A file of entries of these lengths, one after another.

@@ -22,7 +22,7 @@ pub(crate) struct SpacePolicy {
     max_amplification: Option<f64>,
     segment_size: u64,
     alignment: u64,
-    pub(super) punch: bool,
+    pub(crate) punch: bool,
 }
 
 impl SpacePolicy {

@@ -1,0 +1,226 @@
+//! Which extents may be referred to, and by whom.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Accounts, Holder,
+    file::FileRecord,
+    files::Files,
+    line::{At, Extents, Number},
+    lives::ExtentRecord,
+};
+use crate::{error::Error, format::segment::entry_end, handle::Extent, id::FileId, manifest::FileOrigin};
+
+/// What is known of a file that was not written here just now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'a> {
+    pub(crate) len: u64,
+    pub(crate) allocated: u64,
+    pub(crate) origin: Option<&'a FileOrigin>,
+}
+
+/// Why a state was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The engine wrote it.
+    New,
+    /// It is a copy of a state whose file should go.
+    Relocated,
+}
+
+impl Extents for Files {
+    fn with(&mut self, extent: &Extent, act: impl FnOnce(&mut ExtentRecord)) {
+        self.extent(extent.file, extent.offset, |record| {
+            if record.is(extent) {
+                act(record);
+            }
+        });
+    }
+
+    fn at(&mut self, (file, offset): At, act: impl FnOnce(&mut ExtentRecord)) {
+        self.extent(file, offset, act);
+    }
+}
+
+impl Accounts {
+    /// Adds an extent that was found in a manifest, in a file that is there. False if another manifest says that another
+    /// state is at its place, or that the file came from somewhere else.
+    pub(super) fn add_found(&mut self, extent: &Extent, found: Found<'_>) -> bool {
+        let Found { len, allocated, origin } = found;
+        let base = self.files.policy().base();
+        self.files.enter(extent.file, || {
+            let mut record = FileRecord::found(len, allocated, base);
+            if let Some(origin) = origin {
+                record.come_from(origin.clone());
+            }
+            record
+        });
+        let agrees = self.agrees(extent) && self.files.get(extent.file).is_some_and(|file| file.origin() == origin);
+        if !agrees {
+            self.files.change(extent.file, |file| file.disputed = true);
+        }
+        self.files.add(extent, len);
+        agrees
+    }
+
+    /// Whether no other state is known to be there.
+    fn agrees(&self, extent: &Extent) -> bool {
+        let there = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
+        there.is_none_or(|there| there.is(extent))
+    }
+
+    /// A file that is about to be created, for many states or for one alone.
+    pub(crate) fn create(&mut self, file: FileId, own: bool) {
+        let base = self.files.policy().base();
+        self.files.enter(file, || FileRecord::new_open(own, base));
+    }
+
+    /// Adds an extent that was just written, at the end of its file.
+    pub(crate) fn add(&mut self, holder: Holder, extent: &Extent, file_len: u64, kind: Kind) {
+        match kind {
+            Kind::New => self.written += extent.len,
+            Kind::Relocated => self.relocated += extent.len,
+        }
+        self.files.add(extent, file_len);
+        self.link(holder, extent);
+    }
+
+    /// Fills a file that is being created with states that were not written here, all at once, and seals it. Returns the
+    /// first that another one contradicts.
+    pub(crate) fn adopt(
+        &mut self,
+        holder: Holder,
+        file: FileId,
+        from: Found<'_>,
+        extents: &[Extent],
+    ) -> Result<(), Extent> {
+        let Found { len, allocated, origin } = from;
+        self.files.change(file, |record| {
+            record.fill(len, allocated);
+            if let Some(origin) = origin {
+                record.come_from(origin.clone());
+            }
+        });
+        if let Some([_, wrong]) = extents.array_windows().find(|[one, other]| one.offset >= other.offset) {
+            return Err(*wrong);
+        }
+        for extent in extents.iter().map(|extent| Extent { file, ..*extent }) {
+            self.files.add(&extent, len);
+            self.link(holder, &extent);
+        }
+        self.files.change(file, FileRecord::seal);
+        self.held.entry(holder).or_default().adopted.push(file);
+        Ok(())
+    }
+
+    /// Adds more states of such a file.
+    pub(crate) fn adopt_more(&mut self, holder: Holder, file: FileId, extents: &[Extent]) -> Result<(), Extent> {
+        for extent in extents.iter().map(|extent| Extent { file, ..*extent }) {
+            if !self.agrees(&extent) {
+                return Err(extent);
+            }
+            self.files.add(&extent, 0);
+            self.link(holder, &extent);
+        }
+        Ok(())
+    }
+
+    /// Lets a pending checkpoint refer to an extent by itself, if it [may](Self::may_refer).
+    pub(crate) fn refer(&mut self, holder: Holder, extent: &Extent) -> bool {
+        let may = self.may_refer(holder, extent);
+        if may {
+            self.link(holder, extent);
+        }
+        may
+    }
+
+    /// Whether a pending checkpoint may refer to an extent: to one that it refers to already, or that a checkpoint of the
+    /// line names, that the file is long enough for, and that is not known to be damaged. What another pending checkpoint
+    /// wrote may never become durable.
+    ///
+    /// What is lent may be referred to for as long as the newest checkpoint does: once there is one that can do without, so
+    /// can all that follow.
+    pub(crate) fn may_refer(&self, holder: Holder, extent: &Extent) -> bool {
+        let Some(record) = self.sound(extent) else { return false };
+        let held = self.held.get(&holder);
+        if self.is_lent(extent.file) {
+            let newest = self.catalog.newest_valid();
+            return newest.is_some_and(|newest| record.is_named_by(newest))
+                || held.is_some_and(|held| held.adopted.contains(&extent.file));
+        }
+        record.is_published() || held.is_some_and(|held| held.extents.contains(&(extent.file, extent.offset)))
+    }
+
+    /// Whether a checkpoint names an extent that can be referred to, in a file that is not marked.
+    pub(crate) fn could_reuse(&self, extent: &Extent) -> bool {
+        !self.is_marked(extent.file) && self.sound(extent).is_some_and(ExtentRecord::is_published)
+    }
+
+    /// The record of an extent that is whole, as far as is known.
+    fn sound(&self, extent: &Extent) -> Option<&ExtentRecord> {
+        let file = self.files.get(extent.file).filter(|file| entry_end(extent.offset, extent.len) <= file.len())?;
+        file.extent(extent.offset).filter(|record| record.is(extent) && !record.bad)
+    }
+
+    /// Whether a reader or a pending checkpoint holds exactly this extent.
+    pub(crate) fn refers(&self, holder: Holder, extent: &Extent) -> bool {
+        let record = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
+        let (Some(record), Some(held)) = (record, self.held.get(&holder)) else { return false };
+        let named = |number: &Number| record.is_named_by(*number);
+        record.is(extent)
+            && (held.checkpoints.iter().any(named) || held.extents.contains(&(extent.file, extent.offset)))
+    }
+
+    /// Remembers that the bytes of an extent are damaged, and every checkpoint that names it.
+    pub(crate) fn mark_damaged(&mut self, extent: &Extent, error: &Error) {
+        let mut found = None;
+        self.files.with(extent, |record| {
+            record.bad = true;
+            found = Some(record.clone());
+        });
+        if let Some(record) = found {
+            self.bad.insert((extent.file, extent.offset));
+            self.catalog.mark_numbers_damaged(|number| record.is_named_by(number), error);
+        }
+    }
+
+    /// Whether some extent that anybody needs is known to be damaged.
+    pub(super) fn has_bad(&mut self) -> bool {
+        let is_bad = |(file, offset): &At| {
+            self.files.get(*file).and_then(|file| file.extent(*offset)).is_some_and(|record| record.bad)
+        };
+        self.bad.retain(is_bad);
+        !self.bad.is_empty()
+    }
+
+    /// Whether the states of a file should be written anew.
+    pub(crate) fn is_marked(&self, file: FileId) -> bool {
+        self.files.get(file).is_some_and(|file| file.marked)
+    }
+
+    /// Whether a file is somebody else's.
+    pub(crate) fn is_lent(&self, file: FileId) -> bool {
+        self.files.get(file).is_some_and(FileRecord::is_lent)
+    }
+
+    fn link(&mut self, holder: Holder, extent: &Extent) {
+        let held = self.held.entry(holder).or_default();
+        if held.extents.insert((extent.file, extent.offset)) {
+            let mut is_there = false;
+            self.files.with(extent, |record| {
+                record.private += 1;
+                is_there = true;
+            });
+            if !is_there {
+                held.extents.remove(&(extent.file, extent.offset));
+            }
+        }
+    }
+
+    /// A pending checkpoint refers to these no more.
+    pub(super) fn unlink(&mut self, extents: BTreeSet<At>) {
+        for at in extents {
+            self.files.at(at, |record| record.private = record.private.saturating_sub(1));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Stores that lend this one files, and what keeps them from removing those.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::ErrorKind,
+    sync::Arc,
+};
+
+use super::registry::Registry;
+use crate::{
+    disk::{FileKind, LockGuard, SharedGuard, layout, volume::Volume},
+    error::{Error, Result},
+    manifest::{Lender, Origins},
+};
+
+/// By lender; whoever has one keeps it.
+pub(super) type Pins = HashMap<Lender, SharedGuard>;
+
+impl Registry {
+    /// Keeps lenders from removing their files, as far as they have not done so. Without the right to do that a checkpoint
+    /// cannot be used, and is not damaged: the error is returned beside the pins.
+    pub(super) fn pin_lenders(&self, origins: &Origins) -> Result<(Pins, Option<Error>)> {
+        let lenders: BTreeSet<_> = origins.values().filter_map(|origin| Some(&*origin.lent.as_ref()?.by)).collect();
+        let (mut pins, mut denied) = (Pins::new(), None);
+        for lender in lenders {
+            match self.pin_lender(lender) {
+                Ok(pin) => pins.extend(pin.map(|pin| (lender.clone(), pin))),
+                Err(error) if error.io_kind() == Some(ErrorKind::PermissionDenied) => denied = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((pins, denied))
+    }
+
+    /// Kept for as long as anything of the lender's is referred to; until that is known the caller keeps it.
+    pub(crate) fn pin_lender(&self, lender: &Lender) -> Result<Option<SharedGuard>> {
+        let mut pins = self.pins.lock();
+        if let Some(pin) = pins.get(lender) {
+            return Ok(Some(Arc::clone(pin)));
+        }
+        let Some(pin) = pin_lender(&self.volume, lender)?.map(Arc::new) else { return Ok(None) };
+        pins.insert(lender.clone(), Arc::clone(&pin));
+        Ok(Some(pin))
+    }
+
+    /// Lets lenders go of whom nothing is referred to any more.
+    pub(super) fn unpin_lenders(&self) {
+        if !self.accounts.lock().files.take_lent_is_gone() {
+            return;
+        }
+        let mut pins = self.pins.lock();
+        let needed: BTreeSet<_> = self.accounts.lock().files.lenders().into_iter().collect();
+        pins.retain(|lender, pin| needed.contains(lender) || Arc::strong_count(pin) > 1);
+    }
+
+    /// Whose files anybody here refers to, whether they can be had or not.
+    pub(crate) fn lenders(&self) -> Vec<Lender> {
+        self.accounts.lock().lenders()
+    }
+}
+
+/// Keeps another store from removing a checkpoint; `None` if that is gone, or cannot be had. What this process lacks says
+/// nothing of it.
+pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Result<Option<Box<dyn LockGuard>>> {
+    let name = layout::lender(lender.root(), lender.checkpoint());
+    let if_gone = |error: Error| if error.is_of_this_process() { Err(error) } else { Ok(None) };
+    // To open anything else than a file might take for ever.
+    let is_file = volume.metadata(&name).is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File));
+    if is_file { volume.pin(&name).or_else(if_gone) } else { Ok(None) }
+}
+
+/// A checkpoint that is to lend files is not there.
+pub(crate) fn not_lent(lender: &Lender) -> Error {
+    let path = layout::lender(lender.root(), lender.checkpoint());
+    Error::unavailable("pin", &path, "the checkpoint is gone there, or cannot be locked")
+}
