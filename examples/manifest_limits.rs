@@ -87,8 +87,53 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// One at a time: they count the same bytes.
+#[cfg(test)]
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn million_states_take_less_than_400_mib_of_memory() {
+    let _alone = ALONE.lock();
     let figures = measure(1_000_000).unwrap();
     assert!(figures.most_bytes.into_iter().all(|bytes| bytes < 400 << 20), "{:?}", figures.most_bytes);
+}
+
+/// How much memory is needed at most to read these bytes, in relation to their length; they count once themselves.
+#[cfg(test)]
+fn ratio(bytes: &[u8], act: impl FnOnce()) -> f64 {
+    let before = ALLOCATOR.now.load(Relaxed);
+    ALLOCATOR.most.store(before, Relaxed);
+    act();
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    let ratio = (ALLOCATOR.most.load(Relaxed) - before) as f64 / bytes.len() as f64;
+    println!("{} bytes: {ratio:.2}", bytes.len());
+    ratio
+}
+
+/// Names that are as short as so many can be, in ascending order.
+#[cfg(test)]
+fn short_name(mut n: u64) -> String {
+    let mut name = [b'!'; 4];
+    for byte in name.iter_mut().rev() {
+        (*byte, n) = (b'!' + u8::try_from(n % 90).unwrap_or_default(), n / 90);
+    }
+    name.iter().map(|byte| char::from(*byte)).collect()
+}
+
+#[test]
+fn hostile_manifest_takes_at_most_four_times_its_length() {
+    let _alone = ALONE.lock();
+    let many = |handle: &dyn Fn(u64) -> String| {
+        let states = (0..400_000).map(|n| (short_name(n), handle(n).parse::<StateHandle>().unwrap()));
+        let manifest = states.fold(Manifest::builder(), |manifest, (name, state)| manifest.state(name, state));
+        testing::manifest_bytes(&manifest.build(CheckpointId::FIRST)).unwrap()
+    };
+    let place = format!("shared:{}:1.1.1", "0".repeat(32));
+    let empty = many(&|_| "inline:#00000000".to_owned());
+    let tiny = many(&|_| StateHandle::inline(b"x").to_string());
+    let overlapping = many(&|n| format!("{place}@{}+900000#00000000", 64 + n));
+    for bytes in [&empty, &tiny, &overlapping] {
+        // The bytes themselves are the fourth.
+        assert!(ratio(bytes, || drop(testing::parse_manifest(bytes).unwrap())) <= 3.0);
+    }
 }

@@ -1,5 +1,6 @@
 //! What a commit accepts, refuses and costs.
 
+mod base;
 mod cost;
 mod fence;
 mod interleave;

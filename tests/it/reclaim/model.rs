@@ -30,6 +30,9 @@ struct State {
     len: usize,
 }
 
+/// What a checkpoint consists of, by name.
+type States = BTreeMap<String, State>;
+
 struct Pending {
     checkpoint: PendingCheckpoint,
     /// What its manifest will name.
@@ -46,8 +49,8 @@ struct World {
     merging: Merging,
     store: Option<Store>,
     pendings: Vec<Pending>,
-    committed: BTreeMap<CheckpointId, Vec<State>>,
-    readers: Vec<(Checkpoint, Vec<State>)>,
+    committed: BTreeMap<CheckpointId, States>,
+    readers: Vec<(Checkpoint, States)>,
     seed: u64,
 }
 
@@ -111,7 +114,8 @@ impl World {
             7 => drop(pick(&mut self.pendings, a).and_then(|pending| pending.writers.pop())),
             8 | 9 => self.reuse(a, b),
             // The oldest first: ids are published in order.
-            10 | 11 => self.commit(if b % 4 == 0 { a } else { 0 }),
+            10 => self.commit(if b % 4 == 0 { a } else { 0 }, None),
+            11 => self.commit(if b % 4 == 0 { a } else { 0 }, Some(b)),
             12 if b % 3 == 0 => drop(remove(&mut self.pendings, a)),
             12 => self.forget(0),
             13 => self.forget(a),
@@ -135,7 +139,7 @@ impl World {
         let last = self.pendings.len() - 1;
         (0..4).for_each(|n| self.write(last, a + n));
         self.reuse(last, self.committed.len().saturating_sub(1) + self.committed.len().max(1) * 3);
-        self.commit(last);
+        self.commit(last, a.is_multiple_of(3).then_some(self.committed.len().saturating_sub(1)));
         if self.committed.len() > 2 {
             self.forget(0);
         }
@@ -171,7 +175,9 @@ impl World {
     /// All states of some checkpoint, or one, with the old handles or the new.
     fn reuse(&mut self, a: usize, b: usize) {
         let mut committed: Vec<_> = self.committed.values().collect();
-        let Some(states) = pick(&mut committed, b).map(|states| (*states).clone()) else { return };
+        let Some(states) = pick(&mut committed, b).map(|states| states.values().cloned().collect::<Vec<_>>()) else {
+            return;
+        };
         let Some(pending) = pick(&mut self.pendings, a) else { return };
         let states =
             states.into_iter().enumerate().filter(|(n, _)| !(n + a + b).is_multiple_of(3)).map(|(_, state)| state);
@@ -190,17 +196,48 @@ impl World {
         }
     }
 
-    fn commit(&mut self, a: usize) {
+    /// The content of a checkpoint that is there, or that a reader still has, and what the manifest says of it.
+    fn base(&self, b: usize) -> Option<(Manifest, States)> {
+        if let Some((checkpoint, states)) = self.readers.get(b % 5) {
+            return Some((checkpoint.manifest().clone(), states.clone()));
+        }
+        let (id, states) = self.committed.iter().nth(b % self.committed.len().max(1))?;
+        Some((self.store().checkpoint(*id).unwrap().manifest().clone(), states.clone()))
+    }
+
+    /// From nothing, or from a base, with some of its names taken out.
+    fn commit(&mut self, a: usize, base: Option<usize>) {
         let newest = self.committed.keys().last().copied();
+        let base = base.and_then(|b| Some((b, self.base(b)?)));
         let Some(Pending { checkpoint, states, writers, .. }) = remove(&mut self.pendings, a) else { return };
         let (id, busy) = (checkpoint.id(), !writers.is_empty());
-        let named = states.iter().enumerate();
-        let manifest = named.fold(Manifest::builder(), |m, (n, state)| m.state(n.to_string(), state.handle.clone()));
+        let (mut manifest, mut named) = (Manifest::builder(), States::new());
+        if let Some((b, (earlier, states))) = base {
+            (manifest, named) = (Manifest::based_on(&earlier), states);
+            for gone in [b % 7, b % 13] {
+                manifest = manifest.remove_state(&gone.to_string());
+                named.remove(&gone.to_string());
+            }
+        }
+        let mut kept: BTreeSet<_> = named.keys().cloned().collect();
+        for (n, state) in states.into_iter().enumerate() {
+            kept.remove(&n.to_string());
+            manifest = manifest.state(n.to_string(), state.handle.clone());
+            named.insert(n.to_string(), state);
+        }
         match checkpoint.commit(manifest) {
             Ok(checkpoint) => {
                 assert!(!busy && newest.is_none_or(|newest| newest < id));
+                assert!(checkpoint.manifest().states().map(|(name, _)| name).eq(named.keys()));
+                for (name, state) in &mut named {
+                    // One that is kept may have been moved; one that was named may not.
+                    let handle = checkpoint.manifest().state(name).unwrap().clone();
+                    assert!(kept.contains(name) || handle == state.handle, "{handle} instead of {}", state.handle);
+                    assert_eq!((handle.len(), handle.crc32()), (state.handle.len(), state.handle.crc32()));
+                    state.handle = handle;
+                }
                 drop(checkpoint);
-                self.committed.insert(id, states);
+                self.committed.insert(id, named);
             }
             // A writer is open, or a later checkpoint was committed: also one that is forgotten by now.
             Err(error) => assert!(error.is_invalid(), "{error}"),
@@ -235,7 +272,8 @@ impl World {
     /// The handles of everything that must be alive, each once.
     fn alive(&self) -> HashMap<String, u64> {
         let pending = self.pendings.iter().flat_map(|pending| &pending.refers);
-        let states = self.committed.values().chain(self.readers.iter().map(|(_, states)| states)).flatten();
+        let states =
+            self.committed.values().chain(self.readers.iter().map(|(_, states)| states)).flat_map(BTreeMap::values);
         let all = pending.chain(states.map(|state| &state.handle)).filter(|handle| !handle.is_inline());
         all.map(|handle| (handle.to_string(), handle.len())).collect()
     }
@@ -265,7 +303,7 @@ impl World {
         let open = self.readers.iter().map(|(checkpoint, states)| (checkpoint.clone(), states));
         let committed = self.committed.iter().map(|(id, states)| (self.store().checkpoint(*id).unwrap(), states));
         for (checkpoint, states) in open.chain(committed) {
-            for state in states {
+            for state in states.values() {
                 assert!(*checkpoint.read(&state.handle).unwrap() == *bytes(state.seed, state.len), "{state:?}");
             }
         }

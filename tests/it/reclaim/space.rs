@@ -27,6 +27,8 @@ const RETAINED: usize = 3;
 enum Engine {
     /// It passes it through `reuse`, and asks nothing.
     Reuses,
+    /// It goes on from the checkpoint before, and does not name it.
+    GoesOn,
     /// It writes anew what `could_reuse` refuses, and has relocation switched off.
     Asks,
 }
@@ -85,8 +87,11 @@ impl Run<'_> {
         let pending = self.store.begin_next().unwrap();
         let version = pending.id().get();
         let changed = self.changed();
-        let mut manifest = Manifest::builder();
-        for name in 0..STATES {
+        let latest = self.store.latest().unwrap();
+        let going_on = self.engine == Engine::GoesOn && latest.is_some();
+        let base = latest.as_ref().map(|latest| Manifest::based_on(latest.manifest()));
+        let mut manifest = base.filter(|_| going_on).unwrap_or_else(Manifest::builder);
+        for name in (0..STATES).filter(|name| !going_on || changed.contains(name)) {
             let state = if changed.contains(&name) {
                 self.new_bytes += self.len as u64;
                 (version, pending.write(Scope::Shared, &Self::content(name, version, self.len)).unwrap())
@@ -96,7 +101,13 @@ impl Run<'_> {
             manifest = manifest.state(name.to_string(), state.1.clone());
             self.states.insert(name, state);
         }
-        pending.commit(manifest).unwrap();
+        drop(latest);
+        let committed = pending.commit(manifest).unwrap();
+        for (name, (_, handle)) in &mut self.states {
+            let kept = committed.manifest().state(&name.to_string()).unwrap();
+            assert!(going_on || kept == handle);
+            *handle = kept.clone();
+        }
         self.retained.push_back(self.states.values().map(|(_, handle)| handle.clone()).collect());
         if self.retained.len() > RETAINED {
             self.retained.pop_front();
@@ -139,7 +150,7 @@ fn run(
     punch: bool,
 ) -> Figures {
     let options = Options::new().disk(disk.clone()).durability(Durability::None).inline_threshold(0).retain(RETAINED);
-    let options = options.segment_size(segment_size).punch_holes(punch).relocation(engine == Engine::Reuses);
+    let options = options.segment_size(segment_size).punch_holes(punch).relocation(engine != Engine::Asks);
     let store = options.open(root).unwrap();
     let (states, retained) = (BTreeMap::new(), VecDeque::new());
     let shared = root.join("shared");
@@ -169,7 +180,7 @@ fn run(
 /// 400 checkpoints of 1,000 states, of which a tenth is new, three retained: on a real disk, with holes where it can punch
 /// them, and in memory, where nothing can.
 fn four_hundred_checkpoints(size: (usize, u64)) {
-    for engine in [Engine::Reuses, Engine::Asks] {
+    for engine in [Engine::Reuses, Engine::GoesOn, Engine::Asks] {
         let dir = tempfile::tempdir().unwrap();
         let punched = run(&OsDisk, dir.path(), size, engine, true);
         let whole = run(&MemoryDisk::new(), ROOT.as_ref(), size, engine, true);
