@@ -261,8 +261,9 @@ impl Options {
     /// How much the data files may take on the medium in relation to what their live states need; 2 by default, at least
     /// 1, `None` for as much as they like. Beside that there is one segment for each lane, which is still being filled.
     ///
-    /// It holds for engines that pass what they keep through [`reuse`](crate::PendingCheckpoint::reuse), which relocates
-    /// states out of files that should go, or that write anew what
+    /// It holds for engines that go on from a checkpoint ([`Manifest::based_on`](crate::Manifest::based_on)), or pass what
+    /// they keep through [`reuse`](crate::PendingCheckpoint::reuse), both of which relocate states out of files that should
+    /// go, or that write anew what
     /// [`could_reuse`](crate::PendingCheckpoint::could_reuse) refuses.
     #[must_use]
     pub fn max_space_amplification(mut self, ratio: Option<f64>) -> Self {
@@ -277,7 +278,7 @@ impl Options {
         self
     }
 
-    /// Whether [`reuse`](crate::PendingCheckpoint::reuse) copies states out of files that should go; on by default.
+    /// Whether [`reuse`](crate::PendingCheckpoint::reuse) and the commit copy states out of files that should go; on by default.
     #[must_use]
     pub fn relocation(mut self, relocation: bool) -> Self {
         self.relocation = relocation;

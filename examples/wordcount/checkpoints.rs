@@ -101,7 +101,7 @@ impl Run<'_> {
         match action {
             Action::Trigger { id, options, .. } => {
                 let streams = self.coordinator.streams(id).ok_or("it was triggered just now")?;
-                let request = Request { options, streams, latest: self.state.latest.clone() };
+                let request = Request { options, streams, base: self.state.base() };
                 self.is_last = self.busy == 0;
                 // One that is gone has said why.
                 self.workers.iter().for_each(|worker| drop(worker.send(request.clone())));
@@ -135,7 +135,7 @@ impl Run<'_> {
 
     fn complete(&mut self, id: CheckpointId) -> Result<(), Failure> {
         let now_ms = u64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?;
-        let manifest = self.state.record().manifest()?.timestamp_ms(now_ms).epoch(self.state.checkpoints() + 1);
+        let manifest = self.state.manifest()?.timestamp_ms(now_ms).epoch(self.state.checkpoints() + 1);
         match self.coordinator.complete(id, manifest, self.clock.elapsed()) {
             Ok(checkpoint) => self.state.latest = Some(checkpoint),
             Err(error) => return self.failed(error.into()),

@@ -19,7 +19,7 @@
 //! they share no data, so that any combination of one consistent point of each is a consistent whole.
 //!
 //! Counts are cut into key groups, one state each, so that a checkpoint writes only the groups that changed since the
-//! last one, and reuses the others from there.
+//! last one, and goes on from that, which has the others.
 //!
 //! # Where is what
 //!

@@ -25,7 +25,7 @@ const RECORD: &str = "record";
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) store: Store,
-    /// Held open, so that what the next checkpoint reuses is there whatever happens.
+    /// Held open, so that what the next checkpoint keeps is there whatever happens.
     pub(crate) latest: Option<Checkpoint>,
     record: Record,
 }
@@ -64,6 +64,17 @@ impl State {
 
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The id of the checkpoint that the next one goes on from; 0 for none.
+    pub(crate) fn base(&self) -> u64 {
+        self.latest.as_ref().map_or(0, |latest| latest.id().get())
+    }
+
+    /// The manifest of the next checkpoint: what the newest one has, until something else is put in its place.
+    pub(crate) fn manifest(&self) -> piton::Result<ManifestBuilder> {
+        let manifest = self.latest.as_ref().map(|latest| Manifest::based_on(latest.manifest()));
+        Ok(manifest.unwrap_or_else(Manifest::builder).metadata(RECORD, counts::encode(&self.record)?))
     }
 
     /// How many files of crashed runs were removed when the store was opened.
@@ -162,10 +173,5 @@ impl Record {
         let foreign =
             || format!("checkpoint {} is not one of a word count: its metadata has no {RECORD}", manifest.id());
         Ok(record.and_then(Result::ok).ok_or_else(foreign)?.0)
-    }
-
-    /// A manifest that says so, and names no state yet.
-    pub(crate) fn manifest(&self) -> piton::Result<ManifestBuilder> {
-        Ok(Manifest::builder().metadata(RECORD, counts::encode(self)?))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    slice,
     sync::{
         Arc,
         mpsc::{Receiver, TryRecvError},
@@ -12,7 +11,7 @@ use std::{
 use bincode::{Decode, Encode};
 use parking_lot::Mutex;
 use piton::{
-    Checkpoint, CheckpointId, CheckpointStreams, Error, Scope, StateHandle,
+    CheckpointId, CheckpointStreams, Error, Scope, StateHandle,
     contract::{
         CheckpointOptions, CheckpointStreamFactory, SnapshotResources, SnapshotResult, SnapshotStrategy,
         SnapshotSupplier,
@@ -22,7 +21,7 @@ use piton::{
 
 use crate::{
     Failure,
-    counts::{Counts, GROUPS, encode},
+    counts::{Counts, encode},
     input::InputFile,
     state::{State, group_name, position_name},
     words::Splitter,
@@ -48,8 +47,8 @@ pub(crate) struct Position {
 pub(crate) struct Request {
     pub(crate) options: CheckpointOptions,
     pub(crate) streams: CheckpointStreams,
-    /// The newest checkpoint that is committed.
-    pub(crate) latest: Option<Checkpoint>,
+    /// The id of the checkpoint that this one goes on from; 0 for none.
+    pub(crate) base: u64,
 }
 
 /// What is heard of a worker.
@@ -78,14 +77,13 @@ struct Now {
     partial: u64,
     counts: Counts,
     /// What the next snapshot goes on from.
-    latest: Option<Checkpoint>,
+    base: u64,
 }
 
 /// What the second phase of a snapshot writes: copies, so that counting goes on.
 pub(crate) struct Copies {
     position: Vec<u8>,
     changed: Vec<(usize, Vec<u8>)>,
-    latest: Option<Checkpoint>,
 }
 
 impl SnapshotResources for Copies {}
@@ -97,14 +95,12 @@ impl SnapshotStrategy for Worker {
     /// A consistent point between two chunks: the beginning of a word, and the counts of everything before it.
     fn sync_prepare_resources(&self, id: CheckpointId) -> Result<Copies, Error> {
         let now = &mut *self.now.lock();
-        let latest = now.latest.take();
-        let committed = latest.as_ref().map_or(0, |latest| latest.id().get());
         let Position { pass, file, offset, bytes } = now.position;
         let position = encode(&Position { pass, file, offset: offset - now.partial, bytes: bytes - now.partial })?;
-        Ok(Copies { position, changed: now.counts.snapshot(id.get(), committed)?, latest })
+        Ok(Copies { position, changed: now.counts.snapshot(id.get(), now.base)? })
     }
 
-    /// Writes the position and the groups that changed, and keeps the other groups of the newest checkpoint.
+    /// Writes the position and the groups that changed; the manifest goes on from the newest checkpoint, which has the others.
     fn async_snapshot(
         &self,
         _: &Copies,
@@ -120,12 +116,6 @@ impl SnapshotStrategy for Worker {
             for (group, bytes) in &copies.changed {
                 states.insert(group_name(number, *group), streams.write(Scope::Shared, bytes)?);
             }
-            for name in (0..GROUPS).map(|group| group_name(number, group)) {
-                let latest = copies.latest.as_ref().and_then(|latest| latest.manifest().state(&name));
-                if let Some(latest) = latest.filter(|_| !states.contains_key(&name)) {
-                    states.insert(name, streams.reuse_previous(slice::from_ref(latest))?.remove(0));
-                }
-            }
             Ok(SnapshotResult::stored(states))
         }))
     }
@@ -135,7 +125,7 @@ impl Worker {
     /// Goes on where the newest checkpoint says.
     pub(crate) fn new(number: usize, share: Vec<InputFile>, state: &State) -> Result<Self, Failure> {
         let (position, counts) = (state.position(number)?, state.counts(number)?);
-        let now = Mutex::new(Now { position, partial: 0, counts, latest: None });
+        let now = Mutex::new(Now { position, partial: 0, counts, base: 0 });
         Ok(Self { number, share, passes: state.record().passes, now })
     }
 
@@ -144,8 +134,8 @@ impl Worker {
         let (number, worker) = (self.number, Arc::new(self));
         let runner = SnapshotRunner::new(Arc::clone(&worker), ExecutionKind::Asynchronous);
         // The first phase; the second is for whoever gets the report.
-        let take_snapshot = |Request { options, streams, latest }| {
-            worker.now.lock().latest = latest;
+        let take_snapshot = |Request { options, streams, base }| {
+            worker.now.lock().base = base;
             let id = streams.id();
             report(Report::Snapshot((number, id, runner.snapshot(id, 0, Arc::new(streams), &options))));
             Ok(())
@@ -207,10 +197,10 @@ mod tests {
         let arguments = Arguments { workers: Some(1), passes: 2, ..Arguments::default() };
         let mut state = State::open(directory, &arguments, share).unwrap();
         let ((requests, asked), (reports, reported)) = (channel(), channel());
-        let (options, latest) = (CheckpointOptions::aligned(CheckpointKind::Checkpoint), state.latest.clone());
+        let (options, base) = (CheckpointOptions::aligned(CheckpointKind::Checkpoint), state.base());
         let mut pending: Vec<_> = (0..3).map(|_| state.store.begin_next().unwrap()).collect();
         for streams in pending.iter().map(PendingCheckpoint::streams) {
-            requests.send(Request { options, streams, latest: latest.clone() }).unwrap();
+            requests.send(Request { options, streams, base }).unwrap();
         }
         drop(requests);
         let worker = Worker::new(0, share.to_vec(), &state).unwrap();
@@ -220,7 +210,7 @@ mod tests {
             _ => None,
         });
         let states = snapshots.last().unwrap().run().unwrap().into_parts().0.unwrap();
-        let manifest = state.record().manifest().unwrap();
+        let manifest = state.manifest().unwrap();
         let manifest = states.into_iter().fold(manifest, |manifest, (name, handle)| manifest.state(name, handle));
         state.latest = Some(pending.pop().unwrap().commit(manifest).unwrap());
         state

@@ -13,8 +13,10 @@
 //!
 //! 1. refuse if the store is poisoned, a writer of this pending checkpoint is still open, or the id is not
 //!    above every committed one;
-//! 2. check that everything the manifest names is of this store, and is referred to by this pending checkpoint, or can be. A
-//!    refusal up to here gives the pending checkpoint back, as it was;
+//! 2. compare what the manifest names with the newest checkpoint, which the pending one holds from now on. What differs
+//!    must be of this store, and must be referred to by this pending checkpoint, or be such that it can be. Before that,
+//!    states that the engine goes on from without naming them are moved out of files that should go. A refusal up to here
+//!    gives the pending checkpoint back;
 //! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
 //!    segments that others refer to;
@@ -24,7 +26,8 @@
 //!    fails, the name tells what it did;
 //! 7. sync `manifests/`: **the commit point**; then look once more whether the store is still ours. A crash between 6 and here leaves the checkpoint committed or not at all;
 //!    an error between 6 and here is indeterminate and poisons the store;
-//! 8. the published manifest holds everything it names; then retention and tidying up, which can only fail into a report.
+//! 8. the published checkpoint joins the line (`accounts`), compared with the newest one again: it may be another by now;
+//!    then retention and tidying up, which can only fail into a report.
 //!    At last the pending checkpoint lets go of what it wrote and the manifest does not name.
 //!
 //! # Relocation, step by step

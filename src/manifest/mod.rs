@@ -64,7 +64,12 @@ impl Manifest {
     /// time, kind and parent are those of one checkpoint alone and begin anew.
     ///
     /// This is how an engine takes checkpoints of which little has changed: committing one takes as long as its changes, and
-    /// not as all that it holds. The earlier checkpoint is mostly the newest one; it can be any that is there.
+    /// not as all that it holds. The earlier checkpoint is mostly the newest one; it can be any that is there. Keep it open until
+    /// the commit, or it may be pruned meanwhile, and the commit says `is_not_found`.
+    ///
+    /// The commit may copy kept states out of files that hold too little
+    /// ([`Options::max_space_amplification`](crate::Options::max_space_amplification)): the new checkpoint's manifest has
+    /// their handles. A state that is named here stays where it is.
     ///
     /// # Examples
     ///
