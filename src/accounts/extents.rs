@@ -24,8 +24,10 @@ pub(crate) struct Found<'a> {
 pub(crate) enum Kind {
     /// The engine wrote it.
     New,
-    /// It is a copy of a state whose file should go.
+    /// It is a copy of a state whose file should go, for an engine that named it.
     Relocated,
+    /// The same, for the commit itself.
+    Kept,
 }
 
 impl Extents for Files {
@@ -79,7 +81,7 @@ impl Accounts {
     pub(crate) fn add(&mut self, holder: Holder, extent: &Extent, file_len: u64, kind: Kind) {
         match kind {
             Kind::New => self.written += extent.len,
-            Kind::Relocated => self.relocated += extent.len,
+            Kind::Relocated | Kind::Kept => self.relocated += extent.len,
         }
         self.files.add(extent, file_len);
         self.link(holder, extent);

@@ -4,8 +4,9 @@
 //!
 //! A [`PendingCheckpoint`] owns its batch of writers and its hold on everything it wrote or reuses. Until the commit
 //! point nothing of it can be seen; dropped before, it is an abort: what it alone refers to is removed. [`sequence`] is
-//! the commit: one function a step, in order, and nothing else publishes. [`reuse`] keeps states of earlier checkpoints,
-//! and moves them out of files that should go. [`CheckpointStreams`] share the batch with those who write the states, and
+//! the commit: one function a step, in order, and nothing else publishes. [`reuse`] keeps states of earlier checkpoints
+//! that the engine names, [`kept`] those that it goes on from without naming them; both move them out of files that should
+//! go, as [`relocate`] says. [`CheckpointStreams`] share the batch with those who write the states, and
 //! may outlive it: whatever adds a reference looks, under the lock of the batch, whether it has ended. [`staging`] has
 //! pending checkpoints that are addressed by their ids.
 //!
@@ -13,10 +14,10 @@
 //!
 //! 1. refuse if the store is poisoned, a writer of this pending checkpoint is still open, or the id is not
 //!    above every committed one;
-//! 2. compare what the manifest names with the newest checkpoint, which the pending one holds from now on. What differs
-//!    must be of this store, and must be referred to by this pending checkpoint, or be such that it can be. Before that,
-//!    states that the engine goes on from without naming them are moved out of files that should go. A refusal up to here
-//!    gives the pending checkpoint back;
+//! 2. from here on nobody else writes into the pending checkpoint. States that the engine goes on from without naming them
+//!    are moved out of files that should go. Then what the manifest names is compared with the newest checkpoint, which
+//!    the pending one holds from now on: what differs must be of this store, and must be referred to by this pending
+//!    checkpoint, or be such that it can be. A refusal up to here gives the pending checkpoint back, open to writers;
 //! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
 //!    segments that others refer to;
@@ -40,9 +41,10 @@
 //! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
 
 mod error;
+pub(crate) mod kept;
 mod pending;
 mod relocate;
-pub(crate) mod reuse;
+mod reuse;
 pub(crate) mod sequence;
 pub(crate) mod staging;
 mod streams;

@@ -12,71 +12,82 @@ use crate::{
     write::{StateWriter, batch::Batch},
 };
 
-/// The file that states are copied out of: mostly they come file by file.
-pub(super) type Source = Option<OpenSegment>;
+/// Copies states for one pending checkpoint.
+pub(super) struct Relocation<'a> {
+    publisher: &'a Publisher,
+    batch: &'a Arc<Batch>,
+    /// On whose behalf.
+    kind: Kind,
+    /// The file that states are copied out of: mostly they come file by file.
+    source: Option<OpenSegment>,
+}
 
-/// The pending checkpoint refers to the old state already, and goes on to do so: an engine that names the old handle
-/// finds it.
-pub(super) fn relocate_if_due(
-    publisher: &Publisher,
-    batch: &Arc<Batch>,
-    handle: &StateHandle,
-    source: &mut Source,
-) -> Result<StateHandle> {
-    let Some(extent) = handle.extent().filter(|extent| publisher.registry.is_marked(extent.file)) else {
-        return Ok(handle.clone());
-    };
-    if let Some(moved) = batch.moved(&extent) {
-        return Ok(moved);
+impl<'a> Relocation<'a> {
+    pub(super) fn new(publisher: &'a Publisher, batch: &'a Arc<Batch>, kind: Kind) -> Self {
+        Self { publisher, batch, kind, source: None }
     }
-    // What is not ours is to be done without, whatever that takes.
-    if !publisher.registry.is_lent(extent.file) && !batch.may_relocate(extent.len) {
-        return Ok(handle.clone());
+
+    /// The handle of a state from now on: another one if it was moved. The pending checkpoint refers to the old state
+    /// already, and goes on to do so: an engine that names the old handle finds it.
+    pub(super) fn move_if_due(&mut self, handle: &StateHandle) -> Result<StateHandle> {
+        let registry = &self.publisher.registry;
+        let Some(extent) = handle.extent().filter(|extent| registry.is_marked(extent.file)) else {
+            return Ok(handle.clone());
+        };
+        if let Some(moved) = self.batch.moved(&extent) {
+            return Ok(moved);
+        }
+        // What is not ours is to be done without, whatever that takes.
+        if !registry.is_lent(extent.file) && !self.batch.may_relocate(extent.len) {
+            return Ok(handle.clone());
+        }
+        let Some(moved) = self.copy(&extent).or_else(|error| self.judge(&extent, error))? else {
+            // One that could not be written stays where it is, which is as good as ever.
+            return Ok(handle.clone());
+        };
+        self.batch.note_moved(extent, moved.clone());
+        Ok(moved)
     }
-    let moved = relocate(publisher, batch, &extent, source).or_else(|error| {
+
+    /// Copies a state. Fails if the old one cannot be read as it was written; `None` if the new one cannot be written.
+    fn copy(&mut self, extent: &Extent) -> Result<Option<StateHandle>> {
+        let (batch, kind) = (self.batch, self.kind);
+        let source = self.open(extent.file)?;
+        let Ok(mut writer) = StateWriter::new(batch, extent.file.scope, kind) else { return Ok(None) };
+        let mut copied = Ok(());
+        // Before the copy is a state: one with wrong bytes must not become one.
+        source.check_state(extent, |piece| {
+            if copied.is_ok() {
+                copied = writer.write_all(piece);
+            }
+        })?;
+        let moved = copied.ok().and_then(|()| writer.finish().ok());
+        Ok(moved.filter(|moved| (moved.len(), moved.crc32()) == (extent.len, extent.crc)))
+    }
+
+    /// A state could not be copied. A verdict takes a second look, through a file that is opened anew; a state that it finds
+    /// whole stays where it is.
+    fn judge(&mut self, extent: &Extent, error: crate::Error) -> Result<Option<StateHandle>> {
         if error.is_corrupt() {
-            // A verdict takes a second look, through a file that is opened anew. A state that it finds whole stays where it is.
-            *source = None;
-            publisher.reading.check_in_place()?;
-            let second = open(publisher, extent.file, source).and_then(|file| file.check_state(&extent, |_| ()));
-            match second {
+            self.source = None;
+            self.publisher.reading.check_in_place()?;
+            match self.open(extent.file).and_then(|file| file.check_state(extent, |_| ())) {
                 Ok(()) => return Ok(None),
-                Err(error) if error.is_corrupt() => batch.hold().mark_damaged(&extent, &error),
+                Err(error) if error.is_corrupt() => self.batch.hold().mark_damaged(extent, &error),
                 Err(_) => {}
             }
         }
         // What nobody refers to any more may merely have gone while it was read.
-        batch.check_open()?;
+        self.batch.check_open_to(self.kind)?;
         Err(error)
-    })?;
-    // One that could not be written stays where it is, which is as good as ever.
-    Ok(moved.inspect(|moved| batch.note_moved(extent, moved.clone())).unwrap_or_else(|| handle.clone()))
-}
+    }
 
-/// Copies a state. Fails if the old one cannot be read as it was written; `None` if the new one cannot be written.
-fn relocate(
-    publisher: &Publisher,
-    batch: &Arc<Batch>,
-    extent: &Extent,
-    source: &mut Source,
-) -> Result<Option<StateHandle>> {
-    let source = open(publisher, extent.file, source)?;
-    let Ok(mut writer) = StateWriter::new(batch, extent.file.scope, Kind::Relocated) else { return Ok(None) };
-    let mut copied = Ok(());
-    // Before the copy is a state: one with wrong bytes must not become one.
-    source.check_state(extent, |piece| {
-        if copied.is_ok() {
-            copied = writer.write_all(piece);
-        }
-    })?;
-    let moved = copied.ok().and_then(|()| writer.finish().ok());
-    Ok(moved.filter(|moved| (moved.len(), moved.crc32()) == (extent.len, extent.crc)))
-}
-
-fn open<'a>(publisher: &Publisher, file: FileId, source: &'a mut Source) -> Result<&'a OpenSegment> {
-    let segment = match source.take().filter(|segment| segment.id() == file) {
-        Some(segment) => segment,
-        None => publisher.reading.open(publisher.registry.data_file(publisher.identity.store(), file))?,
-    };
-    Ok(source.insert(segment))
+    fn open(&mut self, file: FileId) -> Result<&OpenSegment> {
+        let Publisher { reading, registry, identity, .. } = self.publisher;
+        let segment = match self.source.take().filter(|segment| segment.id() == file) {
+            Some(segment) => segment,
+            None => reading.open(registry.data_file(identity.store(), file))?,
+        };
+        Ok(self.source.insert(segment))
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{PendingCheckpoint, reuse};
+use super::{PendingCheckpoint, kept};
 use crate::{
     accounts::{
         catalog::Retired,
@@ -50,7 +50,7 @@ pub(crate) struct Publisher {
     /// Whether `reuse` may copy states out of files that should go.
     pub(crate) relocation: bool,
     /// Where the search for kept states in files that should go continues.
-    pub(crate) clock: Mutex<reuse::Clock>,
+    pub(crate) kept_from: Mutex<kept::Cursor>,
     /// What the last automatic retention did.
     pub(crate) last_retention: Mutex<Reclaimed>,
 }
@@ -67,17 +67,12 @@ pub(super) struct Prepared {
 pub(super) fn prepare(publisher: &Publisher, batch: &Arc<Batch>, mut manifest: ManifestBuilder) -> Result<Prepared> {
     let id = batch.id();
     publisher.admit(id)?;
-    reuse::relocate_kept(publisher, batch, &mut manifest)?;
-    let unsynced = batch.seal()?;
-    let named = compare(publisher, batch, &manifest.content)
-        .and_then(|(content, compared)| Ok((publisher.name(id, content)?, compared)));
-    match named {
-        Ok((manifest, compared)) => Ok(Prepared { manifest, compared, unsynced }),
-        Err(error) => {
-            batch.unseal(unsynced);
-            Err(error)
-        }
-    }
+    batch.close_to_writers()?;
+    kept::relocate_kept(publisher, batch, &mut manifest)
+        .and_then(|()| compare(publisher, batch, &manifest.content))
+        .and_then(|(content, compared)| Ok((publisher.name(id, content)?, compared)))
+        .map(|(manifest, compared)| Prepared { manifest, compared, unsynced: batch.seal() })
+        .inspect_err(|_| batch.reopen())
 }
 
 /// Steps 3 to 8.

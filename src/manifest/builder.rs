@@ -179,6 +179,10 @@ impl ManifestBuilder {
     /// The one state beside the manifest that has no name.
     #[must_use]
     pub fn sidecar(mut self, handle: StateHandle) -> Self {
+        // As with a state: what is named here is not to be moved.
+        if let Some(base) = &mut self.base {
+            base.sidecar = None;
+        }
         self.content.sidecar = Some(handle);
         self
     }

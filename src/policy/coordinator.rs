@@ -310,11 +310,9 @@ impl Coordinator {
         // From here on nobody can begin to write another one.
         attempt.pending.batch().close_to_writers()?;
         let Some(mut attempt) = self.attempts.remove(&id) else { return Err(not_pending(id)) };
-        let mut manifest = manifest.kind(attempt.options.kind());
-        manifest
-            .content
-            .states
-            .extend(std::mem::take(&mut attempt.states).into_iter().map(|(name, state)| (name.into(), state)));
+        let manifest = std::mem::take(&mut attempt.states)
+            .into_iter()
+            .fold(manifest.kind(attempt.options.kind()), |manifest, (name, state)| manifest.state(name, state));
         self.expiry.ended(id);
         match attempt.pending.commit(manifest) {
             Ok(checkpoint) => {

@@ -107,7 +107,7 @@ impl Options {
             reading: Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify)),
             cannot_link: AtomicBool::new(false),
             relocation: self.relocation,
-            clock: parking_lot::Mutex::default(),
+            kept_from: parking_lot::Mutex::default(),
             last_retention: parking_lot::Mutex::default(),
         });
         let staging = Staging::new(&publisher);

@@ -252,10 +252,10 @@ impl Batch {
     }
 
     /// Counts a new writer, unless nothing can be written any more.
-    pub(super) fn open_writer(self: &Arc<Self>) -> Result<OpenWriter> {
+    pub(super) fn open_writer(self: &Arc<Self>, kind: Kind) -> Result<OpenWriter> {
         self.settings.volume.check_writable("write a state in")?;
         let mut state = self.state.lock();
-        self.check_open()?;
+        self.check_open_to(kind)?;
         state.writers += 1;
         Ok(OpenWriter(Arc::clone(self)))
     }
@@ -292,7 +292,7 @@ impl Batch {
     fn accept(&self, extent: &Extent, segment: &Arc<Segment>, kind: Kind) -> Result<()> {
         let end = entry_end(extent.offset, extent.len);
         let mut state = self.state.lock();
-        self.check_open()?;
+        self.check_open_to(kind)?;
         let touched = state.unsynced.entry(segment.id());
         let touched = touched.or_insert_with(|| Touched { segment: Arc::clone(segment), end, syncing: false });
         touched.end = touched.end.max(end);
@@ -361,7 +361,7 @@ impl Batch {
         self.refer_sealed(extents, what)
     }
 
-    /// The same for whoever commits it, and has [sealed](Self::seal) it for that.
+    /// The same for the commit, which [closed it to writers](Self::close_to_writers).
     pub(crate) fn refer_sealed(&self, extents: impl Iterator<Item = Extent>, what: &str) -> Result<()> {
         self.hold.refer(extents).map_err(|extent| self.unknown(extent, what))
     }
@@ -382,7 +382,12 @@ impl Batch {
         Ok(())
     }
 
-    /// Nobody can begin to write any more. Refuses while a writer is open.
+    /// The same for a state of this kind: those that the commit copies come when all others have ended.
+    pub(crate) fn check_open_to(&self, kind: Kind) -> Result<()> {
+        if kind == Kind::Kept { Ok(()) } else { self.check_open() }
+    }
+
+    /// Nobody but the commit can write any more. Refuses while a writer is open.
     pub(crate) fn close_to_writers(&self) -> Result<()> {
         let state = self.state.lock();
         if state.writers > 0 {
@@ -393,21 +398,18 @@ impl Batch {
         Ok(())
     }
 
-    /// Ends writing for the commit; refuses while a writer is open.
-    pub(crate) fn seal(&self) -> Result<Unsynced> {
-        self.close_to_writers()?;
+    /// Ends writing, which is [closed](Self::close_to_writers) to all others.
+    pub(crate) fn seal(&self) -> Unsynced {
         let mut state = self.state.lock();
         let (segments, dirs) = (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.dirs));
         drop(state);
         self.seal_own_lanes();
-        Ok(Unsynced { segments, dirs })
+        Unsynced { segments, dirs }
     }
 
-    /// Takes a [`seal`](Self::seal) back: the checkpoint goes on as it was.
-    pub(crate) fn unseal(&self, unsynced: Unsynced) {
-        let mut state = self.state.lock();
-        state.unsynced.extend(unsynced.segments);
-        state.dirs.extend(unsynced.dirs);
+    /// The commit was refused: the checkpoint goes on as it was.
+    pub(crate) fn reopen(&self) {
+        let _state = self.state.lock();
         self.closed.store(false, Ordering::Release);
     }
 

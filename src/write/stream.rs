@@ -50,7 +50,7 @@ pub struct StateWriter {
 
 impl StateWriter {
     pub(crate) fn new(batch: &Arc<Batch>, scope: Scope, kind: Kind) -> Result<Self> {
-        let ticket = batch.open_writer()?;
+        let ticket = batch.open_writer(kind)?;
         Ok(Self { ticket, scope, kind, buffer: Vec::new(), position: 0, segment: None, failed: None })
     }
 
@@ -114,7 +114,7 @@ impl StateWriter {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let open = self.ticket.batch().check_open();
+        let open = self.ticket.batch().check_open_to(self.kind);
         open.and_then(|()| step(self)).inspect_err(|error| {
             self.failed = Some(error.clone());
             self.ticket.batch().note_failed(error);

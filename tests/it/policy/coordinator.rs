@@ -86,6 +86,31 @@ fn checkpoint_is_triggered_when_due_collected_and_committed() {
     assert_eq!(tick(&mut coordinator, 200), ["trigger 2 Checkpoint"]);
 }
 
+/// What a checkpoint keeps by its base is moved by the commit, to which no subtask can write any more.
+#[test]
+fn checkpoint_that_goes_on_from_another_is_completed_while_files_should_go() {
+    let options = Options::memory().segment_size(64 + 4 * 5056).punch_holes(false).max_space_amplification(Some(1.0));
+    let store = options.open(ROOT).unwrap();
+    let pending = store.begin_next().unwrap();
+    let [kept, ..] = [1, 2, 3, 4].map(|seed| pending.write(Scope::Shared, &bytes(seed, 5000)).unwrap());
+    let mut latest = pending.commit(Manifest::builder().state("kept", kept.clone())).unwrap();
+    let mut coordinator = Coordinator::new(store.clone(), &periodic(|c| c), 1, Duration::ZERO).unwrap();
+    for round in 1..=3 {
+        tick(&mut coordinator, round * 100);
+        let id = coordinator.pending().next().unwrap();
+        // A subtask that names what it kept goes on to name it.
+        let named = latest.manifest().state("named").cloned();
+        let named = named.unwrap_or_else(|| write(&coordinator, id, 9));
+        coordinator.acknowledge(id, 0, [("named".to_owned(), named.clone())]).unwrap();
+        let manifest = Manifest::based_on(latest.manifest());
+        latest = coordinator.complete(id, manifest, ms(round * 100 + 1)).unwrap();
+        assert_eq!(latest.manifest().state("named"), Some(&named));
+        let _ = store.prune(1).unwrap();
+    }
+    let moved = latest.manifest().state("kept").unwrap();
+    assert!(*moved != kept && *latest.read(moved).unwrap() == *bytes(1, 5000));
+}
+
 #[test]
 fn late_tick_begins_one_checkpoint_and_the_next_an_interval_later() {
     let (_, mut coordinator) = coordinator(&periodic(|c| c));

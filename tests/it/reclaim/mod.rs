@@ -1,5 +1,6 @@
 //! Forgetting and pruning: what goes is exactly what nobody refers to, and what stays stays readable.
 
+mod kept;
 mod model;
 mod prune;
 mod reuse;
