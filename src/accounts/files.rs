@@ -25,8 +25,6 @@ pub(crate) struct Files {
     came: BTreeSet<FileId>,
     /// Those that were found to have other names.
     linked: BTreeSet<FileId>,
-    /// Whether a file that was lent is not needed any more.
-    lent_is_gone: bool,
     /// Those to be removed, with their lengths: nobody refers to them, and nothing is appended to them.
     dead: BTreeMap<FileId, u64>,
 }
@@ -62,7 +60,6 @@ impl Files {
             marked: BTreeSet::new(),
             came: BTreeSet::new(),
             linked: BTreeSet::new(),
-            lent_is_gone: false,
             dead: BTreeMap::new(),
         }
     }
@@ -162,13 +159,7 @@ impl Files {
         }
         if let Some(record) = self.records.remove(&file) {
             self.totals.replace(record.gauges(), Gauges::default());
-            self.lent_is_gone |= record.is_lent();
         }
-    }
-
-    /// Whether a file that was lent is not needed any more, since somebody asked.
-    pub(crate) fn take_lent_is_gone(&mut self) -> bool {
-        std::mem::take(&mut self.lent_is_gone)
     }
 
     /// A file that is to be removed.

@@ -43,14 +43,16 @@ impl Registry {
         Ok(Some(pin))
     }
 
-    /// Lets lenders go of whom nothing is referred to any more.
-    pub(super) fn unpin_lenders(&self) {
-        if !self.accounts.lock().files.take_lent_is_gone() {
-            return;
-        }
-        let mut pins = self.pins.lock();
+    /// Lets lenders go of whom nothing is referred to, and whom no caller keeps. While one is being locked this waits for
+    /// the next call.
+    pub(crate) fn unpin_lenders(&self) {
+        let Some(mut pins) = self.pins.try_lock().filter(|pins| !pins.is_empty()) else { return };
         let needed: BTreeSet<_> = self.accounts.lock().files.lenders().into_iter().collect();
-        pins.retain(|lender, pin| needed.contains(lender) || Arc::strong_count(pin) > 1);
+        let is_idle = |lender: &Lender, pin: &mut SharedGuard| !needed.contains(lender) && Arc::strong_count(pin) == 1;
+        let idle: Pins = pins.extract_if(|lender, pin| is_idle(lender, pin)).collect();
+        // To let go may be a call to the disk.
+        drop(pins);
+        drop(idle);
     }
 
     /// Whose files anybody here refers to, whether they can be had or not.

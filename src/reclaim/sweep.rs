@@ -45,6 +45,7 @@ impl Registry {
 
     /// The same for an engine that does it itself: as much as the budget says, in bytes.
     pub(crate) fn maintain(&self, budget: u64) -> Maintained {
+        self.unpin_lenders();
         let mut done = Maintained::default();
         self.sweep(budget, &mut done);
         self.punch(budget.saturating_sub(done.bytes), &mut done);

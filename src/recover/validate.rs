@@ -74,6 +74,7 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
             }
         }
     }
+    registry.unpin_lenders();
     // No store gets as far as the half: such a name is not one of ours, and must not use up all that are left.
     let written = found.segments.keys().map(|file| file.generation).filter(|generation| *generation <= LAST / 2);
     learned.generation = written.max().unwrap_or_default().max(published_under);

@@ -101,6 +101,24 @@ fn lender_that_is_lost_is_damage_of_what_borrows_alone_and_opens_nothing_to_remo
 }
 
 #[test]
+fn lender_of_which_no_file_is_left_is_not_kept_from_forgetting_its_checkpoint() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    let store = options(&disk).open(OURS).unwrap();
+    let _ = store.import(ROOT, Claim::Borrow).unwrap();
+    drop(store);
+    let all = files(&disk, ROOT.as_ref());
+    for segment in all.keys().filter(|path| path.extension().is_some_and(|found| found == "seg")) {
+        piton::disk::Disk::remove(&disk, segment.into()).unwrap();
+    }
+    let store = options(&disk).open(OURS).unwrap();
+    assert_eq!(store.damaged().len(), 1);
+    let lender = options(&disk).open(ROOT).unwrap();
+    let lent = *lender.checkpoint_ids().last().unwrap();
+    assert_eq!(lender.forget(lent).unwrap().checkpoints, [lent]);
+}
+
+#[test]
 fn what_is_lent_stays_as_long_as_the_borrower_is_open() {
     let dir = tempfile::tempdir().unwrap();
     let [theirs, ours] = ["theirs", "ours"].map(|name| dir.path().join(name));
