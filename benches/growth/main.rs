@@ -146,8 +146,8 @@ fn measure((states, len, changed): (usize, usize, usize), rounds: usize) -> Row 
 /// Every state mapped and verified, and every byte read.
 fn restore(checkpoint: &Checkpoint) -> u64 {
     let mut sum = 0;
-    for (_, handle) in checkpoint.manifest().states() {
-        let view = checkpoint.read(handle).unwrap();
+    for (_, view) in checkpoint.views() {
+        let view = view.unwrap();
         let (words, rest) = view.as_chunks::<8>();
         sum += words.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)) >> 1);
         sum += rest.iter().map(|byte| u64::from(*byte)).sum::<u64>();

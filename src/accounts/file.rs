@@ -127,7 +127,7 @@ impl FileRecord {
     }
 
     /// One past the last live entry: so much of the file is complete, and stays as it is while that entry lives.
-    pub(crate) fn live_end(&self) -> u64 {
+    fn live_end(&self) -> u64 {
         self.extents.last_key_value().map_or(0, |(offset, last)| entry_end(*offset, last.len))
     }
 

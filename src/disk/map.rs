@@ -32,6 +32,18 @@ impl Mapping {
         Ok(Self(Bytes::Mapped(options.offset(offset).len(len).map_raw_read_only(file)?)))
     }
 
+    /// Reads a part of it into memory, so that a look at it is no fault; an error where the medium has one. Bytes that are
+    /// held are there.
+    pub(crate) fn read_ahead(&self, part: Range<usize>) -> io::Result<()> {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Bytes::Mapped(map) => map.advise_range(memmap2::Advice::PopulateRead, part.start, part.len()),
+            #[cfg(not(target_os = "linux"))]
+            Bytes::Mapped(_) => Err(io::ErrorKind::Unsupported.into()),
+            Bytes::Held(_) => Ok(()),
+        }
+    }
+
     /// How many bytes are mapped.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,22 +1,25 @@
 //! A published checkpoint, open for reading.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::{
+    files::{OpenSegment, ReadSettings},
+    once_map::OnceMap,
     pin::Pin,
     reader::StateReader,
-    segments::{OpenSegment, ReadSettings},
-    verify::check_digest,
+    segment::Segment,
+    verify::{OPERATION, check_digest},
     view::StateView,
 };
 use crate::{
-    disk::layout,
-    error::{Error, Result},
+    disk::{Mapping, layout},
+    error::{Error, Malformed, Result},
+    format::segment::entry_end,
     handle::{Either, Extent, StateHandle},
-    id::CheckpointId,
-    manifest::{Artifact, Digest, Manifest},
+    id::{CheckpointId, FileId},
+    manifest::{Artifact, DataFile, Digest, Manifest, StateName},
     options::Verify,
 };
 
@@ -28,20 +31,32 @@ use crate::{
 pub struct Checkpoint(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     manifest: Manifest,
     settings: Arc<ReadSettings>,
-    /// Which states were found to have their checksum.
-    verified: Mutex<HashSet<Extent>>,
-    /// The file that was read last: the next state is probably in the same.
+    /// The files that states were read from.
+    segments: OnceMap<FileId, Arc<Segment>>,
+    /// The file that was read last without a mapping: the next state is probably in the same.
     recent: Mutex<Option<Arc<OpenSegment>>>,
-    pin: Pin,
+    pin: Arc<Pin>,
+}
+
+/// Where a handle comes from. What the manifest names the checkpoint refers to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    ByManifest,
+    ByCaller,
 }
 
 impl Checkpoint {
     pub(crate) fn new(manifest: Manifest, settings: &Arc<ReadSettings>, pin: Pin) -> Self {
-        let (verified, recent) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { manifest, settings: Arc::clone(settings), verified, recent, pin }))
+        Self(Arc::new(Inner {
+            manifest,
+            settings: Arc::clone(settings),
+            segments: OnceMap::default(),
+            recent: Mutex::default(),
+            pin: Arc::new(pin),
+        }))
     }
 
     /// The id of the checkpoint.
@@ -61,12 +76,49 @@ impl Checkpoint {
         &self.0.settings
     }
 
+    /// The named state of this name, as [`read`](Self::read) gives it.
+    ///
+    /// # Errors
+    ///
+    /// `is_not_found` if the checkpoint has no state of this name; and those of `read`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options, Scope};
+    /// # let store = Options::memory().open("state")?;
+    /// # let pending = store.begin_next()?;
+    /// # let handle = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # pending.commit(Manifest::builder().state("weights", handle))?;
+    /// let checkpoint = store.latest()?.expect("one was committed");
+    /// assert_eq!(checkpoint.get("weights")?.len(), 5000);
+    /// assert!(checkpoint.get("biases").unwrap_err().is_not_found());
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn get(&self, name: &str) -> Result<StateView> {
+        let handle = self.manifest().state(name).ok_or_else(|| {
+            let operation = format!("read {} of checkpoint {}", StateName::Named(name), self.id());
+            Error::not_found(operation, "the checkpoint has no state of this name")
+        })?;
+        self.read_named(handle)
+    }
+
+    /// A state that the manifest names.
+    pub(super) fn read_named(&self, handle: &StateHandle) -> Result<StateView> {
+        match handle.place() {
+            Either::Inline(bytes) => Ok(StateView::inline(bytes.clone())),
+            Either::File(extent) => self.look(handle, &extent, Named::ByManifest, Inner::view),
+        }
+    }
+
     /// A state as a slice: mapped from its file, or held in the manifest.
     ///
     /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
-    /// `Verify::Never`. On the real file system the bytes are aligned in memory as
-    /// [`Options::alignment`](crate::Options::alignment) says, unless the state travels inside its handle; all views of
-    /// states that share a segment share one mapping, and keep one descriptor open.
+    /// `Verify::Never`. From then on a view of it costs some ten nanoseconds, in any number of threads: the file stays
+    /// mapped as a whole, without a descriptor, until the last clone of the checkpoint and the last view of its states are
+    /// dropped. Whoever reads many states saves seeks and faults with [`views`](Self::views). On the real file system the
+    /// bytes are aligned in memory as [`Options::alignment`](crate::Options::alignment) says, unless the state travels
+    /// inside its handle.
     ///
     /// # Errors
     ///
@@ -90,15 +142,10 @@ impl Checkpoint {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn read(&self, handle: &StateHandle) -> Result<StateView> {
-        let extent = match handle.place() {
-            Either::Inline(bytes) => return Ok(StateView::inline(bytes.clone())),
-            Either::File(extent) => extent,
-        };
-        let (segment, mapped) = self.with_segment(handle, &extent, |segment| {
-            let complete = self.0.pin.complete(&extent);
-            segment.map(&extent, complete)
-        })?;
-        Ok(StateView::mapped(mapped, segment, self.clone()))
+        match handle.place() {
+            Either::Inline(bytes) => Ok(StateView::inline(bytes.clone())),
+            Either::File(extent) => self.look(handle, &extent, Named::ByCaller, Inner::view),
+        }
     }
 
     /// A state as a stream of bytes, read piece by piece: for states that should not be mapped. Memory stays small
@@ -111,11 +158,10 @@ impl Checkpoint {
     ///
     /// Those of [`read`](Checkpoint::read).
     pub fn reader(&self, handle: &StateHandle) -> Result<StateReader> {
-        let extent = match handle.place() {
-            Either::Inline(bytes) => return Ok(StateReader::inline(bytes.clone())),
-            Either::File(extent) => extent,
-        };
-        Ok(StateReader::file(self.with_segment(handle, &extent, |_| Ok(()))?.0, extent, self.clone()))
+        match handle.place() {
+            Either::Inline(bytes) => Ok(StateReader::inline(bytes.clone())),
+            Either::File(extent) => self.look(handle, &extent, Named::ByCaller, Inner::reader),
+        }
     }
 
     /// The bytes of an artifact, if they have its digest as well.
@@ -125,56 +171,75 @@ impl Checkpoint {
     /// Those of [`read`](Checkpoint::read); `is_corrupt` if the digest is another.
     pub fn read_artifact(&self, artifact: &Artifact) -> Result<Vec<u8>> {
         let bytes = self.read(&artifact.handle)?.to_vec();
-        let Some(expected) = artifact.digest else { return Ok(bytes) };
-        let (name, offset) = match artifact.handle.extent() {
+        self.check_digest(&artifact.handle, artifact.digest.as_ref(), &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Fails if a state has a digest that its bytes have not.
+    pub(super) fn check_digest(&self, handle: &StateHandle, expected: Option<&Digest>, bytes: &[u8]) -> Result<()> {
+        let Some(expected) = expected else { return Ok(()) };
+        let (name, offset) = match handle.extent() {
             Some(extent) => {
                 let data = self.0.manifest.data_file(extent.file);
                 (layout::data_file(data.id, data.lent()), extent.offset)
             }
             None => (layout::manifest(self.id()), 0),
         };
-        check_digest(offset, &expected, &Digest::of(&bytes))
-            .map_err(|error| error.at("verify", &self.0.settings.volume().path(name)))?;
-        Ok(bytes)
+        check_digest(offset, expected, &Digest::of(bytes))
+            .map_err(|error| error.at(OPERATION, &self.0.settings.volume().path(name)))
     }
 
-    /// Opens the file of a state that this checkpoint refers to, verifies the state on first use, and does something with
-    /// the file. What is found to be damaged is looked at again, through a file that is opened anew: the second look
-    /// counts.
-    fn with_segment<T>(
+    fn is_ours(&self, handle: &StateHandle) -> bool {
+        handle.store() == Some(self.0.manifest.store)
+    }
+
+    /// Fails unless this checkpoint refers to a state.
+    fn check_refers(&self, handle: &StateHandle, extent: &Extent) -> Result<()> {
+        if !self.is_ours(handle) {
+            handle.check_store(self.0.manifest.store, &format!("read a state of checkpoint {}", self.id()))?;
+        }
+        if self.0.pin.refers(extent) {
+            return Ok(());
+        }
+        let operation = format!("read state {handle} of checkpoint {}", self.id());
+        Err(Error::not_found(operation, "the checkpoint does not refer to it"))
+    }
+
+    /// Reads a state in one of the ways below, which are told whether it was verified before. What is found to be damaged is looked at again, through a file that is opened anew: the second look counts.
+    pub(super) fn look<T>(
         &self,
         handle: &StateHandle,
         extent: &Extent,
-        act: impl Fn(&OpenSegment) -> Result<T>,
-    ) -> Result<(Arc<OpenSegment>, T)> {
-        handle.check_store(self.0.manifest.store, &format!("read a state of checkpoint {}", self.id()))?;
-        if !self.0.pin.refers(extent) {
-            let operation = format!("read state {handle} of checkpoint {}", self.id());
-            return Err(Error::not_found(operation, "the checkpoint does not refer to it"));
+        named: Named,
+        read: impl Fn(&Inner, &Arc<Segment>, &Extent, bool) -> Result<T>,
+    ) -> Result<T> {
+        let inner = &*self.0;
+        let known = inner.segments.get(&extent.file);
+        if let Some(segment) = known.filter(|segment| self.is_ours(handle) && segment.knows(extent)) {
+            match read(inner, segment, extent, true) {
+                Err(error) if error.is_damage() => {}
+                done => return done,
+            }
         }
-        let data = || self.0.manifest.data_file(extent.file);
-        let look = |segment: Result<Arc<OpenSegment>>| {
-            let segment = segment?;
-            self.verify_once(&segment, extent)?;
-            act(&segment).map(|done| (segment, done))
+        if named == Named::ByCaller {
+            self.check_refers(handle, extent)?;
+        }
+        let first_look = |segment: &Arc<Segment>| {
+            let done = read(inner, segment, extent, inner.settings.verify == Verify::Never)?;
+            segment.note(extent);
+            Ok(done)
         };
-        let recent = self.0.recent.lock().clone().filter(|recent| recent.id() == extent.file);
-        let first = look(recent.map_or_else(|| self.0.settings.open_shared(data()), Ok));
-        let found = first
-            .or_else(|error| if error.is_damage() { look(self.0.settings.open_again(data())) } else { Err(error) });
-        let (segment, done) = found.inspect_err(|error| self.note_damage(extent, error))?;
-        *self.0.recent.lock() = Some(Arc::clone(&segment));
-        Ok((segment, done))
-    }
-
-    /// Verification reads, also where a mapping follows: a bad sector is then an error, and not a SIGBUS.
-    fn verify_once(&self, segment: &OpenSegment, extent: &Extent) -> Result<()> {
-        if self.0.settings.verify == Verify::Never || self.0.verified.lock().contains(extent) {
-            return Ok(());
-        }
-        segment.verify_state(extent, |_| ())?;
-        self.0.verified.lock().insert(*extent);
-        Ok(())
+        known
+            .map_or_else(|| first_look(&inner.segment(extent.file)), first_look)
+            .or_else(|error: Error| {
+                if !error.is_damage() {
+                    return Err(error);
+                }
+                inner.settings.check_in_place()?;
+                *inner.recent.lock() = None;
+                first_look(&inner.new_segment(extent.file))
+            })
+            .inspect_err(|error| self.note_damage(extent, error))
     }
 
     /// Every checkpoint with a state that was found to be damaged is skipped by `latest` and not counted by `prune` from
@@ -183,5 +248,86 @@ impl Checkpoint {
         if error.is_corrupt() {
             self.0.pin.mark_damaged(extent, error);
         }
+    }
+}
+
+impl Inner {
+    /// What is kept of a file.
+    fn segment(&self, file: FileId) -> Arc<Segment> {
+        let kept = self.segments.get_or_add(file, || self.new_segment(file));
+        kept.map_or_else(|| self.new_segment(file), Arc::clone)
+    }
+
+    fn new_segment(&self, file: FileId) -> Arc<Segment> {
+        Arc::new(Segment::new(self.manifest.data_file(file), &self.pin))
+    }
+
+    /// Opens a file, or shares it with whoever read from it last.
+    fn file(&self, data: &DataFile) -> Result<Arc<OpenSegment>> {
+        let recent = self.recent.lock().clone().filter(|recent| recent.id() == data.id);
+        let file = recent.map_or_else(|| self.settings.open(data.clone()).map(Arc::new), Ok)?;
+        *self.recent.lock() = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// The mapping of a whole file, if it can be had at the price of mapping one state.
+    fn mapping<'a>(&self, segment: &'a Segment, extent: &Extent) -> Result<Option<&'a Mapping>> {
+        if let Some(mapping) = segment.mapping() {
+            return Ok(Some(mapping));
+        }
+        let Some(permit) = self.settings.permit_mapping() else { return Ok(None) };
+        let file = self.settings.open(segment.data().clone())?;
+        if !file.maps_lazily() {
+            return Ok(None);
+        }
+        file.check_reaches(entry_end(extent.offset, extent.len))?;
+        Ok(Some(segment.keep(file.map_whole()?, permit)))
+    }
+
+    fn view(&self, segment: &Arc<Segment>, extent: &Extent, is_verified: bool) -> Result<StateView> {
+        let Some(mapping) = self.mapping(segment, extent)? else {
+            let file = self.file(segment.data())?;
+            if !is_verified {
+                file.verify_state(extent, |_| ())?;
+            }
+            return Ok(StateView::own(file.map(extent)?, &self.pin));
+        };
+        let Some(place) = segment.place(extent) else {
+            return Err(self.blame(segment, Malformed::new(extent.offset, "the file ends before the state does")));
+        };
+        if !is_verified {
+            self.verify(segment, mapping, extent)?;
+        }
+        Ok(StateView::shared(segment, place))
+    }
+
+    /// Verifies a state, whatever is known of it.
+    pub(super) fn check(&self, segment: &Segment, extent: &Extent) -> Result<()> {
+        match self.mapping(segment, extent)? {
+            Some(mapping) => self.verify(segment, mapping, extent),
+            None => self.file(segment.data())?.verify_state(extent, |_| ()),
+        }
+    }
+
+    /// A bad sector is an error, and not a SIGBUS: what cannot be read ahead of the look at it is read from the file.
+    fn verify(&self, segment: &Segment, mapping: &Mapping, extent: &Extent) -> Result<()> {
+        match segment.verify(mapping, extent) {
+            Some(found) => found.map_err(|wrong| self.blame(segment, wrong)),
+            None => self.file(segment.data())?.verify_state(extent, |_| ()),
+        }
+    }
+
+    fn blame(&self, segment: &Segment, wrong: Malformed) -> Error {
+        let data = segment.data();
+        let path = self.settings.volume().path(layout::data_file(data.id, data.lent()));
+        data.blame(wrong.at(OPERATION, &path))
+    }
+
+    fn reader(&self, segment: &Arc<Segment>, extent: &Extent, is_verified: bool) -> Result<StateReader> {
+        let file = self.file(segment.data())?;
+        if !is_verified {
+            file.verify_state(extent, |_| ())?;
+        }
+        Ok(StateReader::file(file, extent, &self.pin))
     }
 }

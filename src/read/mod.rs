@@ -2,36 +2,51 @@
 //!
 //! # Who owns what
 //!
-//! A [`Checkpoint`] owns its manifest and a hold on everything it refers to: nothing of it is removed while it, a view
-//! or a reader of it is alive, also if the checkpoint is forgotten meanwhile. A data file is mapped as a whole, as far as
-//! it is complete, and all views of its states share the mapping, where the disk maps lazily: [`segments`]. Readers, and the checkpoint for the file
-//! it read last, own an open file. What keeps it all there is its [`pin`]: in the writing process the registry's knowledge,
-//! in any other a lock of the manifest. Reading takes no lock that a writer holds for long, and changes nothing on disk: a
-//! crash leaves nothing.
+//! A [`Checkpoint`] owns its manifest, and shares its [`pin`] with every view and reader: a hold on everything that it
+//! refers to. Nothing of it is removed while one of them is alive, also if the checkpoint is forgotten meanwhile. In the
+//! writing process the registry knows of it, in any other a lock of the manifest keeps it. Reading changes nothing on
+//! disk: a crash leaves nothing.
+//!
+//! A checkpoint keeps a [`segment`] for every data file that it was read from. Where the disk maps lazily, that is a mapping
+//! of all that the file has, and no descriptor; views share it. Views of other disks, and those of files beyond the number
+//! that may stay mapped, have a mapping of their own. Readers have an open file, and the checkpoint keeps the one that was
+//! read last.
+//!
+//! Which files are kept, and which states were verified, is in an [`once_map`]: who looks takes no lock and writes
+//! nothing but the count of the segment's owners.
 //!
 //! Behind what is mapped a file may grow, and between live states holes are punched into it. No slice is ever made of
-//! more of a mapping than one live state.
+//! more of a mapping than one live state and its trailer.
 //!
 //! # One read, step by step
 //!
-//! 1. the checkpoint must refer to the handle;
-//! 2. the file is opened; the range that the handle names must lie inside it, whatever else the file has;
-//! 3. on first use: the file's header must name this store and this file, the trailer this state, and the payload must
-//!    have the checksum of the handle. No byte is given out before. Damage is remembered: `latest` skips the checkpoint
-//!    from then on, and `prune` does not count it;
-//! 4. [`view`]: a slice of the file's mapping; one that ends before the state does is replaced by a longer one.
-//!    [`reader`]: it is read piece by piece.
+//! 1. what was verified is given out: a slice of the mapping;
+//! 2. else the checkpoint must refer to the handle: the manifest names it, or the pin says so;
+//! 3. the file is opened, its header must name this store and this file, and it must reach beyond the state. It is mapped,
+//!    and closed;
+//! 4. the bytes of the state are [read ahead](crate::disk::Mapping) of the first look: where the medium is bad, or the file
+//!    was cut, that is an error, and the state is read from the file instead, which says what is wrong. While states come
+//!    in the order in which they lie there, more and more is read at a time;
+//! 5. the payload must have the checksum of the handle, and the trailer must be that of the state. No byte is given out
+//!    before. From then on the state is verified.
+//!
+//! What is found to be damaged is looked at once more, through a file that is opened and mapped anew. What both looks agree
+//! on is remembered: `latest` skips the checkpoint from then on, and `prune` does not count it.
 
 mod checkpoint;
+mod files;
+mod once_map;
 mod pin;
 mod reader;
-mod segments;
+mod scan;
+mod segment;
 mod verify;
 mod view;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use files::{OpenSegment, ReadSettings};
 pub(crate) use pin::Pin;
 pub use reader::StateReader;
-pub(crate) use segments::{OpenSegment, ReadSettings};
+pub use scan::VerifyProgress;
 pub(crate) use verify::check_digest;
 pub use view::StateView;

@@ -39,14 +39,6 @@ impl Pin {
         }
     }
 
-    /// So many bytes of the file of a state are complete and stay as they are, while the state does.
-    pub(super) fn complete(&self, extent: &Extent) -> u64 {
-        match self {
-            Self::Registered(hold) => hold.registry().live_end(extent.file),
-            Self::Locked { .. } => extent.end(),
-        }
-    }
-
     /// A process that only reads remembers nothing: it looks each time.
     pub(super) fn mark_damaged(&self, extent: &Extent, error: &Error) {
         if let Self::Registered(hold) = self {

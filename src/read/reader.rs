@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Checkpoint, segments::OpenSegment};
+use super::{files::OpenSegment, pin::Pin};
 use crate::handle::{Extent, InlineBytes};
 
 /// Reads one state: [`Read`] and [`Seek`] within its bounds, and nothing beyond.
@@ -21,7 +21,7 @@ pub struct StateReader {
 #[derive(Debug)]
 enum Source {
     Inline(InlineBytes),
-    File { segment: Arc<OpenSegment>, offset: u64, _pin: Checkpoint },
+    File { segment: Arc<OpenSegment>, offset: u64, _pin: Arc<Pin> },
 }
 
 impl StateReader {
@@ -29,8 +29,9 @@ impl StateReader {
         Self { len: bytes.len() as u64, source: Source::Inline(bytes), position: 0 }
     }
 
-    pub(super) fn file(segment: Arc<OpenSegment>, extent: Extent, pin: Checkpoint) -> Self {
-        Self { source: Source::File { segment, offset: extent.offset, _pin: pin }, len: extent.len, position: 0 }
+    pub(super) fn file(segment: Arc<OpenSegment>, extent: &Extent, pin: &Arc<Pin>) -> Self {
+        let source = Source::File { segment, offset: extent.offset, _pin: Arc::clone(pin) };
+        Self { source, len: extent.len, position: 0 }
     }
 
     /// How many bytes the state has.

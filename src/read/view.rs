@@ -6,38 +6,35 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Checkpoint,
-    segments::{Mapped, OpenSegment},
-};
+use super::{pin::Pin, segment::Segment};
 use crate::{disk::Mapping, handle::InlineBytes};
 
 /// The bytes of one state, in order, without a copy: a `&[u8]` by [`Deref`].
 ///
-/// It keeps its checkpoint pinned. A file that somebody outside of the store cuts shorter while it is mapped ends the
-/// process with SIGBUS; [`Checkpoint::reader`] does not map.
+/// It keeps its checkpoint pinned, and its file mapped, also if the [`Checkpoint`](crate::Checkpoint) is dropped. A file
+/// that somebody outside of the store cuts shorter while it is mapped ends the process with SIGBUS;
+/// [`Checkpoint::reader`](crate::Checkpoint::reader) does not map.
 pub struct StateView(Bytes);
 
 enum Bytes {
     Inline(InlineBytes),
-    /// A part of a mapping. What else is here only keeps, and goes after it.
-    Mapped(Arc<Mapping>, Range<usize>, #[expect(dead_code, reason = "held for what it keeps")] Kept),
+    /// A part of the mapping of a file.
+    Shared(Arc<Segment>, Range<usize>),
+    /// A mapping of this state alone. What else is here only keeps, and goes after it.
+    Own(Mapping, #[expect(dead_code, reason = "held for what it keeps")] Arc<Pin>),
 }
-
-/// The segment, so that later views of it share its mapping; not if it has this one state alone, because there may be
-/// more of those than files can be open. The checkpoint, for its pin.
-#[expect(dead_code, reason = "held for what they keep")]
-struct Kept(Option<Arc<OpenSegment>>, Checkpoint);
 
 impl StateView {
     pub(super) fn inline(bytes: InlineBytes) -> Self {
         Self(Bytes::Inline(bytes))
     }
 
-    pub(super) fn mapped(mapped: Mapped, segment: Arc<OpenSegment>, checkpoint: Checkpoint) -> Self {
-        let Mapped { mapping, part } = mapped;
-        let shared = segment.is_shared().then_some(segment);
-        Self(Bytes::Mapped(mapping, part, Kept(shared, checkpoint)))
+    pub(super) fn shared(segment: &Arc<Segment>, part: Range<usize>) -> Self {
+        Self(Bytes::Shared(Arc::clone(segment), part))
+    }
+
+    pub(super) fn own(mapping: Mapping, pin: &Arc<Pin>) -> Self {
+        Self(Bytes::Own(mapping, Arc::clone(pin)))
     }
 }
 
@@ -47,7 +44,8 @@ impl Deref for StateView {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Bytes::Inline(bytes) => bytes,
-            Bytes::Mapped(mapping, part, _) => mapping.get(part.clone()).unwrap_or_default(),
+            Bytes::Shared(segment, part) => segment.part(part),
+            Bytes::Own(mapping, _) => mapping.get(0..mapping.len()).unwrap_or_default(),
         }
     }
 }

@@ -232,11 +232,6 @@ impl Registry {
         self.accounts.lock().could_reuse(extent)
     }
 
-    /// This many bytes of this file are complete and stay as they are, while what lives in it does.
-    pub(crate) fn live_end(&self, file: FileId) -> u64 {
-        self.accounts.lock().files.get(file).map_or(0, FileRecord::live_end)
-    }
-
     /// What the store holds and takes.
     pub(crate) fn usage(&self) -> Usage {
         self.accounts.lock().usage()

@@ -1,5 +1,7 @@
 //! Reading: bounds, seeks, pins.
 
+mod views;
+
 use std::{
     io::{ErrorKind, Read, Seek, SeekFrom},
     path::Path,

@@ -241,5 +241,21 @@ fn unverified_reading_gives_out_what_is_there_but_never_beyond_the_file() {
     let handle = checkpoint.manifest().state("0").unwrap();
     assert!(*checkpoint.read(handle).unwrap() != *bytes(2, 5000));
     change(&fixture.newest_data(), |bytes| bytes.truncate(1000));
-    assert!(checkpoint.read(handle).unwrap_err().is_corrupt());
+    // What is mapped already is not looked at again.
+    assert_eq!(checkpoint.read(handle).unwrap().len(), 5000);
+    let again = store.checkpoint(checkpoint.id()).unwrap();
+    assert!(again.read(handle).unwrap_err().is_corrupt());
+}
+
+/// Nothing is looked at through a mapping that was not read ahead of the look.
+#[test]
+fn state_that_is_cut_off_while_its_file_is_mapped_is_an_error_that_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let checkpoint = commit_states(&store, &(0..60).map(|n| bytes(n, 5000)).collect::<Vec<_>>()).unwrap();
+    let view = checkpoint.get("0").unwrap();
+    let file = dir.path().join("shared/00000001-001-0000000001.seg");
+    change(&file, |bytes| bytes.truncate(100_000));
+    assert_names(&checkpoint.get("59").unwrap_err(), &file, "cut");
+    assert_eq!(*view, *bytes(0, 5000));
 }

@@ -42,9 +42,12 @@ pub(crate) struct HookedDisk {
     pub(crate) garble_a_read: Hook,
     /// Lengths of segments are too short by so many bytes, until somebody reads behind that.
     pub(crate) short_by: Arc<Mutex<u64>>,
+    /// Whether it claims that to map a whole file costs no more than to map a part of it.
+    pub(crate) maps_lazily: bool,
 }
 
 struct HookedFile {
+    maps_lazily: bool,
     file: Box<dyn DiskFile>,
     before_sync: Hook,
     after_sync: Hook,
@@ -83,6 +86,7 @@ impl HookedDisk {
             before_claim: Hook::default(),
             garble_a_read: Hook::default(),
             short_by: Arc::default(),
+            maps_lazily: false,
         }
     }
 
@@ -98,7 +102,8 @@ impl HookedDisk {
         let garble = Arc::clone(&self.garble_a_read);
         let (before_sync, after_sync) = (Arc::clone(&self.before_data_sync), Arc::clone(&self.after_data_sync));
         let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
-        Box::new(HookedFile { file, before_sync, after_sync, before_write, hinted, garble, short_by })
+        let maps_lazily = self.maps_lazily;
+        Box::new(HookedFile { maps_lazily, file, before_sync, after_sync, before_write, hinted, garble, short_by })
     }
 }
 
@@ -248,6 +253,10 @@ impl DiskFile for HookedFile {
         let synced = self.file.sync_data();
         run(&self.after_sync);
         synced
+    }
+
+    fn maps_lazily(&self) -> bool {
+        self.maps_lazily
     }
 
     fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {

@@ -388,7 +388,7 @@ fn data_files(root: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn views_of_one_segment_share_its_mapping_and_one_that_has_grown_is_mapped_again() {
+fn views_of_one_segment_share_its_mapping_for_as_long_as_the_checkpoint_or_one_of_them_lives() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let first = commit_states(&store, &(0..50).map(|n| bytes(n, 3000)).collect::<Vec<_>>()).unwrap();
@@ -402,14 +402,18 @@ fn views_of_one_segment_share_its_mapping_and_one_that_has_grown_is_mapped_again
     assert_eq!(mappings(), 1, "fifty views");
     let again = store.checkpoint(first.id()).unwrap();
     let more = mapped(&again);
-    assert_eq!(mappings(), 1, "of another open checkpoint as well");
+    assert_eq!(mappings(), 2, "each open checkpoint has its own");
     let second = commit_states(&store, &[bytes(50, 3000)]).unwrap();
     let grown = mapped(&second);
-    assert_eq!((mappings(), data_files(dir.path()).len()), (2, 1), "the file has grown beyond the first");
+    assert_eq!((mappings(), data_files(dir.path()).len()), (3, 1), "the file has grown beyond the first");
     assert_eq!(*grown[0], *bytes(50, 3000));
     for (handle, view) in first.manifest().states().zip(&views) {
         assert_eq!(**view, *bytes(handle.0.parse().unwrap(), 3000));
     }
-    drop((views, more, grown, again, first, second));
+    drop((first, again));
+    assert_eq!(mappings(), 3, "the views keep them");
+    drop((views, more, grown));
+    assert_eq!(mappings(), 1, "and so does a checkpoint");
+    drop(second);
     assert_eq!(mappings(), 0);
 }

@@ -1,0 +1,119 @@
+//! All states of a checkpoint, in the order in which they lie on the medium.
+
+use std::sync::Arc;
+
+use super::{
+    Checkpoint, StateView,
+    checkpoint::{Inner, Named},
+};
+use crate::{error::Result, handle::StateHandle, manifest::StateRef};
+
+/// Progress is told whenever so many bytes more are done.
+const TOLD_EVERY: u64 = 4 << 20;
+
+/// How far a [verification](Checkpoint::verify_with) is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// How many states are done.
+    pub states: usize,
+    /// Of how many.
+    pub all_states: usize,
+    /// How many bytes those have that are done.
+    pub bytes: u64,
+    /// Of how many.
+    pub all_bytes: u64,
+}
+
+impl Checkpoint {
+    /// Every state, whatever it is called, in the order in which they lie in their files: the fastest way to read all of
+    /// them. Each is looked at when its turn comes, as [`read`](Self::read) does, and fails as it does; the others go on.
+    /// Where several names have the same bytes each of them has its turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options, Scope, StateName};
+    /// # let store = Options::memory().open("state")?;
+    /// # let pending = store.begin_next()?;
+    /// # let handle = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # pending.commit(Manifest::builder().state("weights", handle))?;
+    /// let checkpoint = store.latest()?.expect("one was committed");
+    /// for (state, view) in checkpoint.views() {
+    ///     let StateName::Named(name) = state.name else { continue };
+    ///     println!("{name}: {} bytes", view?.len());
+    /// }
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn views(&self) -> impl Iterator<Item = (StateRef<'_>, Result<StateView>)> {
+        self.in_order().into_iter().map(|state| (state, self.read_named(state.handle)))
+    }
+
+    /// Compares every state with its checksum, and with its digest if it has one, in large steps. Once it has succeeded a
+    /// view of any of them costs nothing any more.
+    ///
+    /// It always reads the bytes, also of states that were verified before, and whatever [`Verify`](crate::Verify) says.
+    /// [`Store::validate`](crate::Store::validate) goes on where this fails, and says all that is wrong.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read), of the first state that fails.
+    pub fn verify(&self) -> Result<()> {
+        self.verify_with(|_| ())
+    }
+
+    /// The same, and tells now and then how far it is: after every 4 MiB, between two states, and at the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`verify`](Self::verify).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options, Scope};
+    /// # let store = Options::memory().open("state")?;
+    /// # let pending = store.begin_next()?;
+    /// # let handle = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # pending.commit(Manifest::builder().state("weights", handle))?;
+    /// let checkpoint = store.latest()?.expect("one was committed");
+    /// checkpoint.verify_with(|progress| println!("{} of {} bytes", progress.bytes, progress.all_bytes))?;
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn verify_with(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<()> {
+        let states = self.in_order();
+        let all_bytes = states.iter().fold(0, |sum: u64, state| sum.saturating_add(state.handle.len()));
+        let mut done = VerifyProgress { all_states: states.len(), all_bytes, ..VerifyProgress::default() };
+        let mut told = 0;
+        for state in &states {
+            self.verify_state(state)?;
+            done.states += 1;
+            done.bytes = done.bytes.saturating_add(state.handle.len());
+            if done.bytes - told >= TOLD_EVERY && done.states < states.len() {
+                told = done.bytes;
+                progress(done);
+            }
+        }
+        progress(done);
+        Ok(())
+    }
+
+    fn verify_state(&self, state: &StateRef<'_>) -> Result<()> {
+        if let Some(extent) = state.handle.extent() {
+            let check = |inner: &Inner, segment: &Arc<_>, extent: &_, _| inner.check(segment, extent);
+            self.look(state.handle, &extent, Named::ByManifest, check)?;
+        }
+        match state.digest {
+            Some(_) => self.check_digest(state.handle, state.digest, &self.read_named(state.handle)?),
+            None => Ok(()),
+        }
+    }
+
+    /// States that travel in the manifest come first.
+    fn in_order(&self) -> Vec<StateRef<'_>> {
+        let mut states: Vec<_> = self.manifest().all_states().collect();
+        let place = |handle: &StateHandle| handle.extent().map(|extent| (extent.file, extent.offset));
+        states.sort_by_cached_key(|state| place(state.handle));
+        states
+    }
+}

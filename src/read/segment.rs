@@ -1,0 +1,151 @@
+//! What an open checkpoint keeps of a data file: its mapping, and which of its states were found to be right.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    files::Permit,
+    once_map::{OnceMap, Place},
+    pin::Pin,
+    verify,
+};
+use crate::{
+    disk::Mapping,
+    error::Malformed,
+    format::segment::{FileTag, MIN_ALIGNMENT, entry_end},
+    handle::Extent,
+    id::FileId,
+    manifest::DataFile,
+};
+
+/// A mapping is read by at most so many bytes at a time.
+const MOST_AHEAD: usize = 4 << 20;
+/// While states are verified in the order in which they lie in the file, at least so many.
+const LEAST_AHEAD: usize = 64 << 10;
+
+/// Where a state begins.
+#[derive(Debug, PartialEq)]
+struct Offset(u64);
+
+impl Place for Offset {
+    fn place(&self) -> u64 {
+        self.0 / MIN_ALIGNMENT
+    }
+}
+
+impl Place for FileId {
+    fn place(&self) -> u64 {
+        self.sequence ^ self.generation.rotate_left(40) ^ u64::from(self.lane).rotate_left(48)
+    }
+}
+
+/// A data file of an open checkpoint. Its views have it, and with it what keeps the checkpoint readable.
+///
+/// Nothing of it shares a cache line with the count of those that have it, which changes with every view.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Segment {
+    data: DataFile,
+    tag: FileTag,
+    /// States that may be given out: how long they are, and their checksums.
+    known: OnceMap<Offset, (u64, u32)>,
+    mapping: OnceLock<(Mapping, Permit)>,
+    ahead: Mutex<Ahead>,
+    /// Goes after the mapping.
+    #[expect(dead_code, reason = "held for what it keeps")]
+    pin: Arc<Pin>,
+}
+
+/// Which part of a mapping was read last.
+#[derive(Debug, Default)]
+struct Ahead {
+    done: Range<usize>,
+    /// How much was read beyond what was asked for.
+    step: usize,
+}
+
+impl Segment {
+    pub(super) fn new(data: DataFile, pin: &Arc<Pin>) -> Self {
+        let (known, mapping, ahead) = (OnceMap::default(), OnceLock::new(), Mutex::default());
+        Self { tag: verify::tag_of(&data), data, known, mapping, ahead, pin: Arc::clone(pin) }
+    }
+
+    pub(super) fn data(&self) -> &DataFile {
+        &self.data
+    }
+
+    /// Whether a state may be given out without another look.
+    pub(super) fn knows(&self, extent: &Extent) -> bool {
+        self.known.get(&Offset(extent.offset)) == Some(&(extent.len, extent.crc))
+    }
+
+    pub(super) fn note(&self, extent: &Extent) {
+        self.known.add(Offset(extent.offset), (extent.len, extent.crc));
+    }
+
+    pub(super) fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.get().map(|(mapping, _)| mapping)
+    }
+
+    /// Keeps a mapping of the whole file, unless somebody has done so just now.
+    pub(super) fn keep(&self, mapping: Mapping, permit: Permit) -> &Mapping {
+        &self.mapping.get_or_init(|| (mapping, permit)).0
+    }
+
+    /// Where a state lies in the mapping; `None` if it does not.
+    pub(super) fn place(&self, extent: &Extent) -> Option<Range<usize>> {
+        let [start, end] = [extent.offset, extent.end()].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        (end <= self.mapping()?.len()).then_some(start..end)
+    }
+
+    /// A part of the mapping: that of a state which was found to lie in it.
+    pub(super) fn part(&self, part: &Range<usize>) -> &[u8] {
+        self.mapping().and_then(|mapping| mapping.get(part.clone())).unwrap_or_default()
+    }
+
+    /// Verifies a state where it is mapped, and what is behind it. `None` if the bytes cannot be had there without the
+    /// danger of a SIGBUS.
+    pub(super) fn verify(&self, mapping: &Mapping, extent: &Extent) -> Option<Result<(), Malformed>> {
+        let [start, end, behind] = [extent.offset, extent.end(), entry_end(extent.offset, extent.len)]
+            .map(|offset| usize::try_from(offset).unwrap_or(usize::MAX));
+        let mut crc = crc32fast::Hasher::new();
+        let mut at = start;
+        while at < behind {
+            let next = behind.min(at.saturating_add(MOST_AHEAD));
+            self.ahead.lock().read(mapping, at..next).ok()?;
+            crc.update(mapping.get(at.min(end)..next.min(end))?);
+            at = next;
+        }
+        let trailer = mapping.get(end..behind)?;
+        Some(
+            verify::trailer(trailer, extent, (self.tag, &self.data))
+                .and_then(|()| verify::checksum(extent, crc.finalize())),
+        )
+    }
+}
+
+impl Ahead {
+    /// Reads a part of a mapping, and more if it begins where the last one ended. What was read is there without a fault
+    /// of the medium, until memory gets short.
+    fn read(&mut self, mapping: &Mapping, part: Range<usize>) -> io::Result<()> {
+        if self.done.start <= part.start && part.end <= self.done.end {
+            return Ok(());
+        }
+        let reach = self.done.end.saturating_add(self.step.max(LEAST_AHEAD));
+        let follows = self.done.start <= part.start && part.start <= reach;
+        self.step = if follows { (self.step * 2).clamp(LEAST_AHEAD, MOST_AHEAD) } else { 0 };
+        let end = part.end.max(part.start.saturating_add(self.step).min(mapping.len()));
+        self.done = part.start..end;
+        // What is beyond may be somebody else's damage.
+        let done = mapping.read_ahead(self.done.clone()).or_else(|_| {
+            self.done = part.clone();
+            mapping.read_ahead(part)
+        });
+        done.inspect_err(|_| *self = Self::default())
+    }
+}
