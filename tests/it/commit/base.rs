@@ -10,9 +10,13 @@ use piton::{
     testing::SimDisk,
 };
 
-use crate::support::{ROOT, allocations, bytes, read_states};
+use crate::support::{
+    ROOT, allocations, bytes,
+    hooked::{HookedDisk, set},
+    read_states,
+};
 
-fn open(disk: &SimDisk) -> Store {
+fn open(disk: &(impl Disk + Clone)) -> Store {
     Options::new().disk(disk.clone()).inline_threshold(0).open(ROOT).unwrap()
 }
 
@@ -198,6 +202,50 @@ fn base_with_a_damaged_state_is_refused_until_that_is_written_anew() {
     drop(error);
     let second = commit(&store, Manifest::based_on(first.manifest()), &[("a", 3)]);
     assert_eq!(named(&second), content(&[("a", 3), ("b", 2)]));
+}
+
+/// Nobody knows what became of a name whose bytes are not there: the newest checkpoint cannot vouch for it.
+#[test]
+fn base_of_which_a_file_is_lost_is_refused_although_it_is_the_newest() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let first = commit(&store, Manifest::builder(), &[("a", 1)]);
+    let pending = store.begin_next().unwrap();
+    let lost = pending.write(Scope::Exclusive, &bytes(2, 3000)).unwrap();
+    let second = pending.commit(Manifest::based_on(first.manifest()).state("b", lost.clone())).unwrap();
+    let base = second.manifest().clone();
+    drop((first, second, store));
+    let exclusive = Path::new(ROOT).join("exclusive");
+    let segment = disk.list(At::new(&exclusive)).unwrap().remove(0).name;
+    disk.remove(At::new(&exclusive.join(segment))).unwrap();
+    let store = open(&disk);
+    assert_eq!(store.damaged().len(), 1);
+    let error = store.begin_next().unwrap().commit(Manifest::based_on(&base)).unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains(&lost.to_string()), "{error}");
+    let third = commit(&store, Manifest::based_on(&base), &[("b", 3)]);
+    assert_eq!(named(&third), content(&[("a", 1), ("b", 3)]));
+}
+
+/// Another checkpoint is published between the comparison with the newest one and the publication.
+#[test]
+fn checkpoint_that_is_overtaken_while_it_is_committed_keeps_what_its_base_named() {
+    let disk = HookedDisk::new();
+    let store = open(&disk);
+    let first = commit(&store, Manifest::builder(), &[("a", 1), ("b", 2)]);
+    let (second, third) = (store.begin_next().unwrap(), store.begin_next().unwrap());
+    let new = third.write(Scope::Shared, &bytes(3, 3000)).unwrap();
+    let other = second.write(Scope::Exclusive, &bytes(4, 3000)).unwrap();
+    let overtaking = Manifest::based_on(first.manifest()).remove_state("a").state("d", other);
+    set(&disk.before_data_sync, move || drop(second.commit(overtaking).unwrap()));
+    let third = third.commit(Manifest::based_on(first.manifest()).state("c", new)).unwrap();
+    assert_eq!(store.checkpoint_ids().len(), 3, "the second one was published meanwhile");
+    drop(first);
+    let _ = store.prune(1).unwrap();
+    assert_eq!(store.usage().logical_files, 3, "what the second one alone named is gone");
+    assert_eq!(named(&third), content(&[("a", 1), ("b", 2), ("c", 3)]));
+    drop((third, store));
+    let latest = open(&disk).latest().unwrap().unwrap();
+    assert_eq!(named(&latest), content(&[("a", 1), ("b", 2), ("c", 3)]));
 }
 
 #[test]

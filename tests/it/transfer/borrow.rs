@@ -76,6 +76,22 @@ fn handles_alone_go_on_borrowing_until_a_checkpoint_does_without() {
     assert_whole(&store);
 }
 
+/// The newest in the order of publication is another one than the newest that is valid.
+#[test]
+fn base_that_borrows_and_was_rolled_back_is_refused_before_anything_is_tried() {
+    let disk = SimDisk::new();
+    drop(source(&disk));
+    // Without relocation, which would look first.
+    let store = options(&disk).relocation(false).open(OURS).unwrap();
+    let first = store.begin_next().unwrap().commit(Manifest::builder()).unwrap();
+    let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
+    store.rollback_to(first.id()).unwrap();
+    let error = store.begin_next().unwrap().commit(Manifest::based_on(imported.manifest())).unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    let pending = error.into_pending().expect("nothing was tried");
+    pending.commit(Manifest::based_on(first.manifest())).unwrap();
+}
+
 #[test]
 fn lender_that_is_lost_is_damage_of_what_borrows_alone_and_opens_nothing_to_removal() {
     let disk = SimDisk::new();
