@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use piton::disk::{At, Dir, DirEntry, Disk, DiskFile, Lock, Mapping, Metadata, OsDisk};
+use piton::disk::{At, Dir, DirEntry, Disk, DiskFile, Lock, LockGuard, Mapping, Metadata, OsDisk};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The processor's time that this thread has had.
@@ -31,7 +31,8 @@ pub(crate) struct Spent {
     /// The processor's time for a manifest: from the end of the call before its file was made until it has its name and its
     /// bytes are given back.
     pub(crate) manifest: Duration,
-    /// The processor's time for removing files.
+    /// The processor's time for removing files: locks of their own, calls, what is given back when a lock of a removed
+    /// one ends, and syncs of directories.
     pub(crate) removing: Duration,
     /// The processor's time when the last call ended.
     last: Duration,
@@ -46,6 +47,24 @@ pub(crate) struct Stopwatch(Arc<Mutex<Spent>>);
 struct File {
     file: Box<dyn DiskFile>,
     watch: Stopwatch,
+}
+
+#[derive(Debug)]
+struct Guard {
+    guard: Option<Box<dyn LockGuard>>,
+    watch: Stopwatch,
+}
+
+impl LockGuard for Guard {
+    fn is_in_place(&self) -> io::Result<bool> {
+        self.guard.as_ref().map_or(Ok(true), |guard| guard.is_in_place())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.watch.removing(|| drop(self.guard.take()));
+    }
 }
 
 impl Stopwatch {
@@ -64,6 +83,13 @@ impl Stopwatch {
         let mut spent = self.spent();
         spent.waiting += start.elapsed().saturating_sub(now.saturating_sub(busy));
         spent.last = now;
+        done
+    }
+
+    fn removing<T>(&self, act: impl FnOnce() -> T) -> T {
+        let busy = processor();
+        let done = self.call(act);
+        self.spent().removing += processor_since(busy);
         done
     }
 
@@ -118,10 +144,7 @@ impl Disk for Stopwatch {
     }
 
     fn remove(&self, at: At<'_>) -> io::Result<()> {
-        let busy = processor();
-        let removed = self.call(|| OsDisk.remove(at));
-        self.spent().removing += processor_since(busy);
-        removed
+        self.removing(|| OsDisk.remove(at))
     }
 
     fn punch_holes(&self, at: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
@@ -139,7 +162,7 @@ impl Disk for Stopwatch {
                 spent.manifest += processor_since(begun);
             }
         }
-        self.call(|| OsDisk.sync_dir(at))
+        self.removing(|| OsDisk.sync_dir(at))
     }
 
     fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
@@ -151,7 +174,11 @@ impl Disk for Stopwatch {
     }
 
     fn claim(&self, at: At<'_>) -> io::Result<Lock> {
-        OsDisk.claim(at)
+        let lock = self.removing(|| OsDisk.claim(at))?;
+        Ok(match lock {
+            Lock::Taken(guard) => Lock::Taken(Box::new(Guard { guard: Some(guard), watch: self.clone() })),
+            other => other,
+        })
     }
 }
 

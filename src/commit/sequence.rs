@@ -69,7 +69,7 @@ pub(super) fn prepare(publisher: &Publisher, batch: &Arc<Batch>, mut manifest: M
     publisher.admit(id)?;
     batch.close_to_writers()?;
     kept::relocate_kept(publisher, batch, &mut manifest)
-        .and_then(|()| compare(publisher, batch, &manifest.content))
+        .and_then(|()| compare(publisher, batch, manifest))
         .and_then(|(content, compared)| Ok((publisher.name(id, content)?, compared)))
         .map(|(manifest, compared)| Prepared { manifest, compared, unsynced: batch.seal() })
         .inspect_err(|_| batch.reopen())
@@ -203,14 +203,20 @@ fn operation(what: &str, id: CheckpointId) -> String {
 
 /// Step 2: the pending checkpoint holds all that this content names from now on: the newest checkpoint, and what differs
 /// from it. Nothing else is looked at.
-fn compare(publisher: &Publisher, batch: &Batch, content: &ManifestContent) -> Result<(ManifestContent, Compared)> {
-    let compared = Compared::with(batch.hold().hold_newest(), content);
+fn compare(publisher: &Publisher, batch: &Batch, named: ManifestBuilder) -> Result<(ManifestContent, Compared)> {
+    let ManifestBuilder { content, base } = named;
+    let compared = Compared::with(batch.hold().hold_newest(), &content);
     if compared.base.whole {
         refer_to(publisher, batch, compared.changes.added.iter())?;
     } else {
-        refer_to_all(publisher, batch, content)?;
+        refer_to_all(publisher, batch, &content)?;
     }
-    Ok((content.sharing(&compared.base.content), compared))
+    let newest = &compared.base.content;
+    // What began as the newest one shares with it what was not touched.
+    let shares =
+        |base: &ManifestContent| base.states.is_same(&newest.states) && base.operators.is_same(&newest.operators);
+    let content = if base.as_ref().is_some_and(shares) { content } else { content.sharing(newest) };
+    Ok((content, compared))
 }
 
 /// Each state by itself.

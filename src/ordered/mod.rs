@@ -179,6 +179,14 @@ impl<K: Ord + Clone, V: Clone + PartialEq> OrdMap<K, V> {
         self.sharing_with(older, |new, _| new.clone())
     }
 
+    /// Whether both are one and the same in memory. If not they may still be equal.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (&self.root, &other.root) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+
     /// The same, where `both` makes values that differ share what is the same in them.
     #[must_use]
     pub(crate) fn sharing_with(&self, older: &Self, both: impl Fn(&V, &V) -> V) -> Self {
