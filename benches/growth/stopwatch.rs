@@ -177,7 +177,7 @@ impl Disk for Stopwatch {
         let lock = self.removing(|| OsDisk.claim(at))?;
         Ok(match lock {
             Lock::Taken(guard) => Lock::Taken(Box::new(Guard { guard: Some(guard), watch: self.clone() })),
-            other => other,
+            other @ Lock::Held(_) => other,
         })
     }
 }
