@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{handle::Extent, id::FileId, manifest::ManifestContent};
 
-use super::{changes::Changes, lives::ExtentRecord};
+use super::{
+    changes::{Between, Differences},
+    lives::ExtentRecord,
+};
 
 /// The place of a checkpoint in the line. It is never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,22 +76,20 @@ impl Line {
         &mut self,
         content: ManifestContent,
         whole: bool,
-        changes: &Changes,
+        changes: &impl Differences,
         extents: &mut impl Extents,
     ) -> Number {
         self.last = Number(self.last.0 + 1);
         let (number, mut dead) = (self.last, Dead::new());
         // What merely has another name now must not seem to die in between.
-        for extent in changes.added_extents() {
-            extents.with(&extent, |record| record.name(number));
-        }
-        for extent in &changes.removed {
+        changes.added(|extent| extents.with(extent, |record| record.name(number)));
+        changes.removed(|extent| {
             extents.with(extent, |record| {
                 if let Some(birth) = record.unname(number) {
                     dead.entry(birth).or_default().push((extent.file, extent.offset));
                 }
             });
-        }
+        });
         self.kept.insert(number, Kept { content, whole, holders: 1, dead });
         number
     }
@@ -124,16 +125,12 @@ impl Line {
     fn take_back(&self, content: &ManifestContent, dead: Dead, older: Number, extents: &mut impl Extents) {
         let empty = ManifestContent::default();
         let before = self.kept.get(&older).map_or(&empty, |kept| &kept.content);
-        let changes = Changes::between(before, content);
+        let changes = Between { older: before, newer: content };
         for (birth, at) in each(dead) {
             extents.at(at, |record| record.revive(birth));
         }
-        for extent in &changes.removed {
-            extents.with(extent, ExtentRecord::name_again);
-        }
-        for extent in changes.added_extents() {
-            extents.with(&extent, ExtentRecord::never_named);
-        }
+        changes.removed(|extent| extents.with(extent, ExtentRecord::name_again));
+        changes.added(|extent| extents.with(extent, ExtentRecord::never_named));
     }
 }
 

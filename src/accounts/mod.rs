@@ -49,6 +49,7 @@ mod lives;
 pub(crate) mod retention;
 pub(crate) mod space;
 
+use changes::Between;
 pub(crate) use changes::Changes;
 pub(crate) use extents::{Found, Kind};
 pub(crate) use file::FileRecord;
@@ -71,7 +72,7 @@ use crate::{
     format::identity::Identity,
     handle::Extent,
     id::{CheckpointId, FileId},
-    manifest::{Lender, ManifestContent},
+    manifest::{Lender, ManifestContent, StateChange},
 };
 
 /// All that is known of an open store.
@@ -200,18 +201,23 @@ impl Accounts {
         found: impl Fn(FileId) -> Option<Found<'a>>,
     ) -> Option<Extent> {
         let base = self.line.newest();
-        let content = content.sharing(&base.content);
-        let changes = Changes::between(&base.content, &content);
-        let mut contradicted = None;
-        for extent in changes.added_extents() {
-            if let Some(found) = found(extent.file)
+        let (mut contradicted, mut added) = (None, 0);
+        content.state_changes(&base.content, |change| {
+            let StateChange::Added(handle) = change else { return };
+            added += 1;
+            if let Some(extent) = handle.extent()
+                && let Some(found) = found(extent.file)
                 && !self.add_found(&extent, found)
             {
                 contradicted.get_or_insert(extent);
             }
-        }
+        });
         let whole = whole && contradicted.is_none();
-        let number = self.line.publish(content, whole, &changes, &mut self.files);
+        let changes = Between { older: &base.content, newer: &content };
+        // What has little in common with the one before would only be there twice.
+        let is_alike = added == 0 || content.handles().nth(2 * added).is_some();
+        let kept = if is_alike { content.sharing(&base.content) } else { content.clone() };
+        let number = self.line.publish(kept, whole, &changes, &mut self.files);
         self.catalog.publish(id, Some(number), facts);
         contradicted
     }

@@ -13,10 +13,10 @@ pub(super) enum Node<K, V> {
     Inner(Vec<(K, Arc<Node<K, V>>)>),
 }
 
-/// Room for one more, by doubling, but never for more than a node has.
+/// Room for one more, and half as many again, but never for more than a node has.
 fn make_room<T>(entries: &mut Vec<T>) {
     if entries.len() == entries.capacity() {
-        let more = entries.len().clamp(1, MAX.saturating_sub(entries.len()).max(1));
+        let more = (entries.len() / 2).clamp(1, MAX.saturating_sub(entries.len()).max(1));
         entries.reserve_exact(more);
     }
 }
@@ -44,7 +44,9 @@ fn split<T>(entries: &mut Vec<T>, at: usize, entry: T) -> Vec<T> {
         return vec![entry];
     }
     let mut right = entries.split_off(MAX / 2);
+    entries.shrink_to_fit();
     if at <= MAX / 2 {
+        make_room(entries);
         entries.insert(at, entry);
     } else {
         make_room(&mut right);
