@@ -10,7 +10,7 @@ use std::{
 };
 
 use piton::{
-    Checkpoint, CheckpointId, Maintenance, Manifest, Merging, Options, PendingCheckpoint, Scope, StateHandle,
+    Checkpoint, CheckpointId, Claim, Maintenance, Manifest, Merging, Options, PendingCheckpoint, Scope, StateHandle,
     StateWriter, Store,
     disk::{At, Disk, Metadata},
     testing::SimDisk,
@@ -105,7 +105,7 @@ impl World {
     /// One call or a few, chosen by three bytes.
     fn step(&mut self, [what, a, b]: [u8; 3]) {
         let (a, b) = (usize::from(a), usize::from(b));
-        match what % 16 {
+        match what % 18 {
             0 | 1 if self.pendings.len() < 3 => self.begin(),
             2 | 3 => (0..=b % 5).for_each(|n| self.write(a, b + n)),
             5 if b % 2 == 0 => self.open_writer(a, b),
@@ -123,6 +123,8 @@ impl World {
             14 => drop(remove(&mut self.readers, a)),
             15 if b % 4 == 0 => self.reopen(),
             15 => drop(self.store().maintain(b as u64 * 500).unwrap()),
+            16 if b % 3 == 0 => self.import(a),
+            16 | 17 => self.roll_back(a),
             _ => {}
         }
     }
@@ -250,6 +252,41 @@ impl World {
             self.committed.remove(&id);
             assert_eq!(self.store().forget(id).unwrap().checkpoints, [id]);
         }
+    }
+
+    /// What it was rolled back from is still there, and may be a base like any other.
+    fn roll_back(&mut self, a: usize) {
+        let mut ids: Vec<_> = self.committed.keys().copied().collect();
+        let Some(id) = remove(&mut ids, a) else { return };
+        match self.store().rollback_to(id) {
+            Ok(()) => assert_eq!(self.store().latest().unwrap().unwrap().id(), id),
+            Err(error) => assert!(error.is_invalid() && error.to_string().contains("four roll-backs"), "{error}"),
+        }
+    }
+
+    /// From a store that another engine has left behind.
+    fn import(&mut self, a: usize) {
+        self.seed += 1;
+        let root = format!("/theirs-{}", self.seed);
+        let theirs = self.options.clone().open(&root).unwrap();
+        let (mut manifest, mut named) = (Manifest::builder(), States::new());
+        let pending = theirs.begin_next().unwrap();
+        for n in 0..=a % 4 {
+            let (seed, len) = self.next_state(a + n);
+            let handle = pending.write(scope(seed), &bytes(seed, len)).unwrap();
+            // One that is written and not named is dead in the file that is taken over.
+            if n != 1 {
+                manifest = manifest.state(n.to_string(), handle.clone());
+                named.insert(n.to_string(), State { handle, seed, len });
+            }
+        }
+        pending.commit(manifest).unwrap();
+        drop(theirs);
+        let imported = self.store().import(&root, Claim::Copy).unwrap().checkpoint;
+        for (name, state) in &mut named {
+            state.handle = imported.manifest().state(name).unwrap().clone();
+        }
+        self.committed.insert(imported.id(), named);
     }
 
     fn open_reader(&mut self, a: usize) {
