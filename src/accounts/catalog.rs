@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    line::Number,
+    lives::Number,
     retention::{Candidate, Facts, Retention, Standing},
 };
 use crate::{

@@ -6,8 +6,8 @@ use super::{
     Accounts, Holder,
     file::FileRecord,
     files::Files,
-    line::{At, Extents, Number},
-    lives::ExtentRecord,
+    line::{At, Extents},
+    lives::{ExtentRecord, Number},
 };
 use crate::{error::Error, format::segment::entry_end, handle::Extent, id::FileId, manifest::FileOrigin};
 

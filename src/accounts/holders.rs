@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::id::FileId;
 
-use super::line::{At, Number};
+use super::{line::At, lives::Number};
 
 /// A pending checkpoint, or a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

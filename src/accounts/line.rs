@@ -6,12 +6,8 @@ use crate::{handle::Extent, id::FileId, manifest::ManifestContent};
 
 use super::{
     changes::{Between, Differences},
-    lives::ExtentRecord,
+    lives::{ExtentRecord, Number},
 };
-
-/// The place of a checkpoint in the line. It is never used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Number(pub(super) u64);
 
 /// Where an extent is.
 pub(super) type At = (FileId, u64);

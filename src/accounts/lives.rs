@@ -2,8 +2,11 @@
 
 use smallvec::SmallVec;
 
-use super::line::Number;
 use crate::handle::Extent;
+
+/// The place of a checkpoint in the line. It is never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Number(pub(super) u64);
 
 /// An extent that somebody needs.
 #[derive(Clone, Debug)]

@@ -55,7 +55,8 @@ pub(crate) use extents::{Found, Kind};
 pub(crate) use file::FileRecord;
 pub(crate) use files::Holes;
 pub(crate) use holders::Holder;
-pub(crate) use line::{Base, Number};
+pub(crate) use line::Base;
+pub(crate) use lives::Number;
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -114,7 +114,7 @@ impl Checkpoint {
     /// A state as a slice: mapped from its file, or held in the manifest.
     ///
     /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
-    /// `Verify::Never`. From then on a view of it costs some ten nanoseconds, in any number of threads: the file stays
+    /// `Verify::Never`. From then on a view of it costs some fifty nanoseconds, in any number of threads: the file stays
     /// mapped as a whole, without a descriptor, until the last clone of the checkpoint and the last view of its states are
     /// dropped. Whoever reads many states saves seeks and faults with [`views`](Self::views). On the real file system the
     /// bytes are aligned in memory as [`Options::alignment`](crate::Options::alignment) says, unless the state travels
@@ -205,7 +205,8 @@ impl Checkpoint {
         Err(Error::not_found(operation, "the checkpoint does not refer to it"))
     }
 
-    /// Reads a state in one of the ways below, which are told whether it was verified before. What is found to be damaged is looked at again, through a file that is opened anew: the second look counts.
+    /// Reads a state in one of the ways below, which are told whether it was verified before. What is found to be damaged
+    /// is looked at again, through a file that is opened anew: the second look counts.
     pub(super) fn look<T>(
         &self,
         handle: &StateHandle,
@@ -276,12 +277,15 @@ impl Inner {
             return Ok(Some(mapping));
         }
         let Some(permit) = self.settings.permit_mapping() else { return Ok(None) };
-        let file = self.settings.open(segment.data().clone())?;
+        let file = self.file(segment.data())?;
         if !file.maps_lazily() {
             return Ok(None);
         }
         file.check_reaches(entry_end(extent.offset, extent.len))?;
-        Ok(Some(segment.keep(file.map_whole()?, permit)))
+        let mapping = segment.keep(file.map_whole()?, permit);
+        // What is mapped need not stay open.
+        *self.recent.lock() = None;
+        Ok(Some(mapping))
     }
 
     fn view(&self, segment: &Arc<Segment>, extent: &Extent, is_verified: bool) -> Result<StateView> {
