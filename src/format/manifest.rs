@@ -190,7 +190,8 @@ fn take_operator(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<Opera
 fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<PartitionState> {
     let snapshot = take_option(reader, "snapshot", |reader| files.take_artifact(reader))?;
     let deltas = reader.take_count(LEAST_ARTIFACT_LEN, "deltas")?;
-    let deltas = (0..deltas).map(|_| files.take_artifact(reader)).collect::<Parsed<_>>()?;
+    let mut deltas = (0..deltas).map(|_| files.take_artifact(reader)).collect::<Parsed<Vec<_>>>()?;
+    deltas.shrink_to_fit();
     let states = take_map(reader, LEAST_HANDLE_LEN, "states of a partition", |reader| files.take_handle(reader))?;
     Ok(PartitionState { snapshot, deltas, states })
 }

@@ -30,6 +30,8 @@ struct PoolState<S: Segments> {
     leased: BTreeSet<S::Id>,
     /// Segments to be sealed, leased or not.
     unwanted: BTreeSet<S::Id>,
+    /// How many callers wait for a lane to be given back: to tell nobody is a call to the system all the same.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,8 @@ pub(crate) struct Lease<'a, S: Segments> {
 
 impl<S: Segments> Pool<S> {
     pub(crate) fn new() -> Self {
-        let state = PoolState { idle: Vec::new(), lanes: 0, leased: BTreeSet::new(), unwanted: BTreeSet::new() };
+        let (idle, leased, unwanted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let state = PoolState { idle, lanes: 0, leased, unwanted, waiting: 0 };
         Self { state: Mutex::new(state), freed: Condvar::new() }
     }
 
@@ -59,8 +62,11 @@ impl<S: Segments> Pool<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, PoolState<S>>) -> MutexGuard<'a, PoolState<S>> {
-        self.freed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&self, mut state: MutexGuard<'a, PoolState<S>>) -> MutexGuard<'a, PoolState<S>> {
+        state.waiting += 1;
+        let mut state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
     }
 
     /// Takes the idle lane with the lowest rank. If all are taken, opens another while there are fewer than `most`; else
@@ -122,13 +128,13 @@ impl<S: Segments> Drop for Lease<'_, S> {
             state.leased.remove(&taken);
         }
         state.idle.push(Lane { number: self.number, segment });
-        let awaited = !state.unwanted.is_empty();
+        let (waiting, sealing) = (state.waiting, !state.unwanted.is_empty());
         drop(state);
-        if awaited {
+        match waiting {
+            0 => {}
             // Not only writers wait then, and any of them may be woken by one notification.
-            self.pool.freed.notify_all();
-        } else {
-            self.pool.freed.notify_one();
+            _ if sealing => self.pool.freed.notify_all(),
+            _ => self.pool.freed.notify_one(),
         }
     }
 }
