@@ -23,8 +23,12 @@ pub(crate) fn keep(volume: &Volume) {
     if !volume.syncs() || volume.metadata(spare).is_ok_and(|found| found.is_some()) {
         return;
     }
+    // What was freed just now may be free only when the directory is synced.
+    let reserve = || volume.reserve(Path::new(""), SPARE);
+    let reserved = reserve()
+        .or_else(|error| if error.is_no_space() { volume.sync_dir("").and_then(|()| reserve()) } else { Err(error) });
     // Best effort: without it a full disk is a prison, and nothing worse.
-    if let Ok(name) = volume.reserve(Path::new(""), SPARE) {
+    if let Ok(name) = reserved {
         let _ = volume.rename_new(&name, spare).or_else(|_| volume.discard(&name));
     }
 }

@@ -103,6 +103,17 @@ fn room_that_was_given_up_is_kept_again_once_there_is_some() {
     assert!(has_spare());
 }
 
+/// Some file systems give blocks back only when the removal is durable.
+#[test]
+fn room_is_kept_again_although_what_was_freed_for_it_is_free_only_after_a_sync() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(64 << 20));
+    disk.fail_nth(Call::Reserve, 1, Fault::Error(28));
+    drop(open(&disk).unwrap());
+    let spare = std::path::Path::new(ROOT).join("piton.spare");
+    assert!(piton::disk::Disk::metadata(&disk, (&spare).into()).is_ok());
+}
+
 #[test]
 fn owner_that_cannot_be_written_into_the_lock_file_is_no_reason_not_to_lock() {
     // In memory the lock file takes a block like any other; there is none.
