@@ -32,9 +32,12 @@ impl Mapping {
         Ok(Self(Bytes::Mapped(options.offset(offset).len(len).map_raw_read_only(file)?)))
     }
 
-    /// Reads a part of it into memory, so that a look at it is no fault; an error where the medium has one. Bytes that are
-    /// held are there.
+    /// Reads a part of it into memory, so that a look at it is no fault; an error where the medium has one, or if the part
+    /// does not lie inside. Bytes that are held are there.
     pub(crate) fn read_ahead(&self, part: Range<usize>) -> io::Result<()> {
+        if part.start > part.end || part.end > self.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         match &self.0 {
             #[cfg(target_os = "linux")]
             Bytes::Mapped(map) => map.advise_range(memmap2::Advice::PopulateRead, part.start, part.len()),
