@@ -88,8 +88,8 @@ fn new_table<K, V>(number: usize) -> Table<K, V> {
 
 /// Those that a key may be in, from the first on until one is free.
 fn slots<K, V>(table: &[OnceLock<(K, V)>], place: u64) -> impl Iterator<Item = &OnceLock<(K, V)>> {
-    // The upper half of a product depends on all of a key. Tables have powers of two.
-    let first = (place.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
+    // Only the highest bits of a product depend on all of a key. Tables have powers of two.
+    let first = (place.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - table.len().trailing_zeros())) as usize;
     (first..first + PROBES).filter_map(|slot| table.get(slot & (table.len() - 1)))
 }
 
@@ -102,6 +102,7 @@ mod tests {
     use std::{sync::Barrier, thread};
 
     use super::*;
+    use crate::id::{FileId, Scope};
 
     impl Place for u64 {
         fn place(&self) -> u64 {
@@ -132,6 +133,18 @@ mod tests {
         }
         let slots: usize = map.tables.iter().filter_map(OnceLock::get).map(|table| table.len()).sum();
         assert!(slots < 1_000_000, "{slots} slots");
+    }
+
+    #[test]
+    fn files_of_every_generation_and_lane_are_found() {
+        let map = OnceMap::default();
+        let files = (1..300).flat_map(|generation| {
+            (0..4).map(move |n| FileId { scope: Scope::Shared, generation, lane: n % 2, sequence: u64::from(n / 2) })
+        });
+        for file in files.clone() {
+            assert_eq!(map.get_or_add(file, || file), Some(&file));
+        }
+        assert!(files.clone().all(|file| map.get(&file) == Some(&file)));
     }
 
     #[test]
