@@ -142,7 +142,7 @@ impl VolumeFile {
     }
 
     pub(crate) fn maps_lazily(&self) -> bool {
-        self.file.maps_lazily()
+        self.file.maps_lazily() && Mapping::can_read_ahead()
     }
 
     /// Maps a range; a file that ends before is damaged.

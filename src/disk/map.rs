@@ -47,6 +47,20 @@ impl Mapping {
         }
     }
 
+    /// Whether this system can do that (Linux since 5.14). Asked once.
+    pub(super) fn can_read_ahead() -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            static CAN: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+                let page = memmap2::MmapOptions::new().len(1).map_anon();
+                page.is_ok_and(|page| page.advise(memmap2::Advice::PopulateRead).is_ok())
+            });
+            *CAN
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// How many bytes are mapped.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -205,29 +205,32 @@ impl Checkpoint {
         Err(Error::not_found(operation, "the checkpoint does not refer to it"))
     }
 
-    /// Reads a state in one of the ways below, which are told whether it was verified before. What is found to be damaged
-    /// is looked at again, through a file that is opened anew: the second look counts.
+    /// Reads a state in one of the ways below, which are told whether it was verified before, and say whether that need not
+    /// be done again. What is found to be damaged is looked at again, through a file that is opened anew: the second look
+    /// counts.
     pub(super) fn look<T>(
         &self,
         handle: &StateHandle,
         extent: &Extent,
         named: Named,
-        read: impl Fn(&Inner, &Arc<Segment>, &Extent, bool) -> Result<T>,
+        read: impl Fn(&Inner, &Arc<Segment>, &Extent, bool) -> Result<(T, bool)>,
     ) -> Result<T> {
         let inner = &*self.0;
         let known = inner.segments.get(&extent.file);
         if let Some(segment) = known.filter(|segment| self.is_ours(handle) && segment.knows(extent)) {
             match read(inner, segment, extent, true) {
                 Err(error) if error.is_damage() => {}
-                done => return done,
+                done => return done.map(|(done, _)| done),
             }
         }
         if named == Named::ByCaller {
             self.check_refers(handle, extent)?;
         }
         let first_look = |segment: &Arc<Segment>| {
-            let done = read(inner, segment, extent, inner.settings.verify == Verify::Never)?;
-            segment.note(extent);
+            let (done, stays) = read(inner, segment, extent, inner.settings.verify == Verify::Never)?;
+            if stays {
+                segment.note(extent);
+            }
             Ok(done)
         };
         known
@@ -282,43 +285,55 @@ impl Inner {
             return Ok(None);
         }
         file.check_reaches(entry_end(extent.offset, extent.len))?;
-        let mapping = segment.keep(file.map_whole()?, permit);
+        // Where memory has no room for the whole file it may have some for the state.
+        let Ok(mapping) = file.map_whole() else { return Ok(None) };
+        let mapping = segment.keep(mapping, permit);
         // What is mapped need not stay open.
         *self.recent.lock() = None;
         Ok(Some(mapping))
     }
 
-    fn view(&self, segment: &Arc<Segment>, extent: &Extent, is_verified: bool) -> Result<StateView> {
+    fn view(&self, segment: &Arc<Segment>, extent: &Extent, is_verified: bool) -> Result<(StateView, bool)> {
         let Some(mapping) = self.mapping(segment, extent)? else {
-            let file = self.file(segment.data())?;
-            if !is_verified {
-                file.verify_state(extent, |_| ())?;
-            }
-            return Ok(StateView::own(file.map(extent)?, &self.pin));
+            return Ok((self.view_alone(segment, extent, is_verified)?, true));
         };
         let Some(place) = segment.place(extent) else {
             return Err(self.blame(segment, Malformed::new(extent.offset, "the file ends before the state does")));
         };
+        if is_verified || self.verify(segment, mapping, extent)? {
+            return Ok((StateView::shared(segment, place), true));
+        }
+        Ok((self.view_alone(segment, extent, false)?, false))
+    }
+
+    /// A view with a mapping of its own, of the very file that was verified.
+    fn view_alone(&self, segment: &Segment, extent: &Extent, is_verified: bool) -> Result<StateView> {
+        let file = self.file(segment.data())?;
         if !is_verified {
-            self.verify(segment, mapping, extent)?;
+            file.verify_state(extent, |_| ())?;
         }
-        Ok(StateView::shared(segment, place))
+        Ok(StateView::own(file.map(extent)?, &self.pin))
     }
 
-    /// Verifies a state, whatever is known of it.
-    pub(super) fn check(&self, segment: &Segment, extent: &Extent) -> Result<()> {
-        match self.mapping(segment, extent)? {
-            Some(mapping) => self.verify(segment, mapping, extent),
-            None => self.file(segment.data())?.verify_state(extent, |_| ()),
+    /// Verifies a state, whatever is known of it. The first one of a file says that nothing was read ahead yet.
+    pub(super) fn check(&self, segment: &Segment, extent: &Extent, is_first: bool) -> Result<((), bool)> {
+        if let Some(mapping) = self.mapping(segment, extent)? {
+            if is_first {
+                segment.read_anew();
+            }
+            if self.verify(segment, mapping, extent)? {
+                return Ok(((), true));
+            }
         }
+        self.file(segment.data())?.verify_state(extent, |_| ())?;
+        Ok(((), segment.mapping().is_none()))
     }
 
-    /// A bad sector is an error, and not a SIGBUS: what cannot be read ahead of the look at it is read from the file.
-    fn verify(&self, segment: &Segment, mapping: &Mapping, extent: &Extent) -> Result<()> {
-        match segment.verify(mapping, extent) {
-            Some(found) => found.map_err(|wrong| self.blame(segment, wrong)),
-            None => self.file(segment.data())?.verify_state(extent, |_| ()),
-        }
+    /// Whether a state is what it should be where it is mapped. False if it cannot be looked at there: a bad sector is an
+    /// error of whoever reads it from the file then, and not a SIGBUS.
+    fn verify(&self, segment: &Segment, mapping: &Mapping, extent: &Extent) -> Result<bool> {
+        let Some(found) = segment.verify(mapping, extent) else { return Ok(false) };
+        found.map_err(|wrong| self.blame(segment, wrong)).map(|()| true)
     }
 
     fn blame(&self, segment: &Segment, wrong: Malformed) -> Error {
@@ -327,11 +342,11 @@ impl Inner {
         data.blame(wrong.at(OPERATION, &path))
     }
 
-    fn reader(&self, segment: &Arc<Segment>, extent: &Extent, is_verified: bool) -> Result<StateReader> {
+    fn reader(&self, segment: &Arc<Segment>, extent: &Extent, is_verified: bool) -> Result<(StateReader, bool)> {
         let file = self.file(segment.data())?;
         if !is_verified {
             file.verify_state(extent, |_| ())?;
         }
-        Ok(StateReader::file(file, extent, &self.pin))
+        Ok((StateReader::file(file, extent, &self.pin), true))
     }
 }

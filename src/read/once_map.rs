@@ -89,7 +89,8 @@ fn new_table<K, V>(number: usize) -> Table<K, V> {
 /// Those that a key may be in, from the first on until one is free.
 fn slots<K, V>(table: &[OnceLock<(K, V)>], place: u64) -> impl Iterator<Item = &OnceLock<(K, V)>> {
     // Only the highest bits of a product depend on all of a key. Tables have powers of two.
-    let first = (place.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - table.len().trailing_zeros())) as usize;
+    let spread = (place.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
+    let first = spread >> (u32::BITS - table.len().trailing_zeros());
     (first..first + PROBES).filter_map(|slot| table.get(slot & (table.len() - 1)))
 }
 

@@ -84,9 +84,11 @@ impl Checkpoint {
         let states = self.in_order();
         let all_bytes = states.iter().fold(0, |sum: u64, state| sum.saturating_add(state.handle.len()));
         let mut done = VerifyProgress { all_states: states.len(), all_bytes, ..VerifyProgress::default() };
-        let mut told = 0;
+        let (mut told, mut last) = (0, None);
         for state in &states {
-            self.verify_state(state)?;
+            let file = state.handle.extent().map(|extent| extent.file);
+            self.verify_state(state, last != file)?;
+            last = file;
             done.states += 1;
             done.bytes = done.bytes.saturating_add(state.handle.len());
             if done.bytes - told >= TOLD_EVERY && done.states < states.len() {
@@ -98,9 +100,9 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn verify_state(&self, state: &StateRef<'_>) -> Result<()> {
+    fn verify_state(&self, state: &StateRef<'_>, is_first: bool) -> Result<()> {
         if let Some(extent) = state.handle.extent() {
-            let check = |inner: &Inner, segment: &Arc<_>, extent: &_, _| inner.check(segment, extent);
+            let check = |inner: &Inner, segment: &Arc<_>, extent: &_, _| inner.check(segment, extent, is_first);
             self.look(state.handle, &extent, Named::ByManifest, check)?;
         }
         match state.digest {

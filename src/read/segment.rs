@@ -4,6 +4,7 @@ use std::{
     io,
     ops::Range,
     sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -27,6 +28,9 @@ use crate::{
 const MOST_AHEAD: usize = 4 << 20;
 /// While states are verified in the order in which they lie in the file, at least so many.
 const LEAST_AHEAD: usize = 64 << 10;
+
+/// What was read ahead is believed to be in memory for so long.
+const BELIEVED: Duration = Duration::from_millis(10);
 
 /// Where a state begins.
 #[derive(Debug, PartialEq)]
@@ -65,6 +69,7 @@ pub(super) struct Segment {
 #[derive(Debug, Default)]
 struct Ahead {
     done: Range<usize>,
+    when: Option<Instant>,
     /// How much was read beyond what was asked for.
     step: usize,
 }
@@ -108,6 +113,11 @@ impl Segment {
         self.mapping().and_then(|mapping| mapping.get(part.clone())).unwrap_or_default()
     }
 
+    /// What was read ahead is to be read again.
+    pub(super) fn read_anew(&self) {
+        *self.ahead.lock() = Ahead::default();
+    }
+
     /// Verifies a state where it is mapped, and what is behind it. `None` if the bytes cannot be had there without the
     /// danger of a SIGBUS.
     pub(super) fn verify(&self, mapping: &Mapping, extent: &Extent) -> Option<Result<(), Malformed>> {
@@ -131,9 +141,10 @@ impl Segment {
 
 impl Ahead {
     /// Reads a part of a mapping, and more if it begins where the last one ended. What was read is there without a fault
-    /// of the medium, until memory gets short.
+    /// of the medium, until memory gets short or somebody cuts the file: so it is not believed for long.
     fn read(&mut self, mapping: &Mapping, part: Range<usize>) -> io::Result<()> {
-        if self.done.start <= part.start && part.end <= self.done.end {
+        let is_there = self.done.start <= part.start && part.end <= self.done.end;
+        if is_there && self.when.is_some_and(|when| when.elapsed() < BELIEVED) {
             return Ok(());
         }
         let reach = self.done.end.saturating_add(self.step.max(LEAST_AHEAD));
@@ -146,6 +157,7 @@ impl Ahead {
             self.done = part.clone();
             mapping.read_ahead(part)
         });
+        self.when = Some(Instant::now());
         done.inspect_err(|_| *self = Self::default())
     }
 }

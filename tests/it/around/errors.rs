@@ -142,6 +142,20 @@ fn length_that_a_file_system_remembers_wrongly_is_no_damage() {
     }
 }
 
+#[test]
+fn where_memory_has_no_room_for_a_whole_file_its_states_are_mapped_each_by_itself() {
+    let disk = HookedDisk { maps_lazily: true, most_mapped: 6000, ..HookedDisk::new() };
+    let store = disk.open();
+    let checkpoint = commit_states(&store, &[bytes(1, 5000), bytes(2, 5000), bytes(3, 6001)]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(*checkpoint.get("0").unwrap(), *bytes(1, 5000));
+        assert_eq!(*checkpoint.get("1").unwrap(), *bytes(2, 5000));
+        let error = checkpoint.get("2").unwrap_err();
+        assert!(!error.is_corrupt(), "{error}");
+    }
+    assert!(store.damaged().is_empty());
+}
+
 fn is_read_although_lengths_are_short(disk: &HookedDisk) {
     let store = disk.open();
     for seed in 1..=3 {

@@ -1,7 +1,7 @@
 //! Views of many states: what is kept of a file, in which order all states come, and what `verify` finds. What is fenced off
 //! here: bytes that were never compared, a verified state that costs a call, and an order that jumps on the medium.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path, thread};
+use std::{collections::BTreeMap, fs, io::Read, path::Path, thread, time::Duration};
 
 use piton::{
     Artifact, Checkpoint, Digest, Durability, Manifest, Merging, OperatorState, Options, PartitionState, Scope,
@@ -111,6 +111,55 @@ fn second_look_is_at_the_file_that_has_the_name_now() {
         fs::rename(&restored, &file).unwrap();
         assert_eq!(read("1").unwrap(), bytes(2, 5000), "mapped: {mapped}");
         assert!(store.damaged().is_empty());
+    }
+}
+
+/// Somebody cuts a file that is mapped: a look behind its end would end the process.
+#[test]
+fn what_was_read_ahead_some_time_ago_is_read_again_before_a_look_at_it() {
+    let cut = |dir: &Path| {
+        let file = segments(dir).remove(0);
+        fs::OpenOptions::new().write(true).open(file).unwrap().set_len(5200).unwrap();
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let states: Vec<_> = (0..10).map(|n| bytes(n, 5000)).collect();
+    let checkpoint = commit_states(&store, &states).unwrap();
+    checkpoint.verify().unwrap();
+    cut(dir.path());
+    assert!(checkpoint.verify().unwrap_err().is_corrupt());
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let checkpoint = commit_states(&store, &states).unwrap();
+    for name in ["0", "1"] {
+        checkpoint.get(name).unwrap();
+    }
+    cut(dir.path());
+    thread::sleep(Duration::from_millis(20));
+    assert!(checkpoint.get("2").unwrap_err().is_corrupt());
+    assert_eq!(*checkpoint.get("0").unwrap(), *states[0]);
+}
+
+#[test]
+fn bytes_that_are_given_out_are_those_of_the_file_that_was_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let states: Vec<_> = (0..3).map(|n| bytes(n, 5000)).collect();
+    let checkpoint = commit_states(&store, &states).unwrap();
+    assert_eq!(*checkpoint.get("0").unwrap(), *states[0]);
+    // Somebody restores the file from a copy, and the one that was there, which is mapped, is cut.
+    let file = segments(dir.path()).remove(0);
+    let (old, restored) = (fs::OpenOptions::new().write(true).open(&file).unwrap(), dir.path().join("restored"));
+    fs::copy(&file, &restored).unwrap();
+    fs::rename(&restored, &file).unwrap();
+    old.set_len(5200).unwrap();
+    thread::sleep(Duration::from_millis(20));
+    for _ in 0..2 {
+        for name in ["1", "2"] {
+            assert!(*checkpoint.get(name).unwrap() == *states[name.parse::<usize>().unwrap()]);
+        }
+        checkpoint.verify().unwrap();
     }
 }
 

@@ -44,10 +44,13 @@ pub(crate) struct HookedDisk {
     pub(crate) short_by: Arc<Mutex<u64>>,
     /// Whether it claims that to map a whole file costs no more than to map a part of it.
     pub(crate) maps_lazily: bool,
+    /// No more can be mapped at once: memory has no room.
+    pub(crate) most_mapped: usize,
 }
 
 struct HookedFile {
     maps_lazily: bool,
+    most_mapped: usize,
     file: Box<dyn DiskFile>,
     before_sync: Hook,
     after_sync: Hook,
@@ -87,6 +90,7 @@ impl HookedDisk {
             garble_a_read: Hook::default(),
             short_by: Arc::default(),
             maps_lazily: false,
+            most_mapped: usize::MAX,
         }
     }
 
@@ -102,8 +106,18 @@ impl HookedDisk {
         let garble = Arc::clone(&self.garble_a_read);
         let (before_sync, after_sync) = (Arc::clone(&self.before_data_sync), Arc::clone(&self.after_data_sync));
         let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
-        let maps_lazily = self.maps_lazily;
-        Box::new(HookedFile { maps_lazily, file, before_sync, after_sync, before_write, hinted, garble, short_by })
+        let Self { maps_lazily, most_mapped, .. } = *self;
+        Box::new(HookedFile {
+            maps_lazily,
+            most_mapped,
+            file,
+            before_sync,
+            after_sync,
+            before_write,
+            hinted,
+            garble,
+            short_by,
+        })
     }
 }
 
@@ -260,7 +274,7 @@ impl DiskFile for HookedFile {
     }
 
     fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
-        self.file.map(offset, len)
+        if len > self.most_mapped { Err(io::ErrorKind::OutOfMemory.into()) } else { self.file.map(offset, len) }
     }
 }
 
