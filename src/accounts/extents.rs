@@ -67,7 +67,7 @@ impl Accounts {
 
     /// Whether no other state is known to be there.
     fn agrees(&self, extent: &Extent) -> bool {
-        let there = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
+        let there = self.files.record((extent.file, extent.offset));
         there.is_none_or(|there| there.is(extent))
     }
 
@@ -166,7 +166,7 @@ impl Accounts {
 
     /// Whether a reader or a pending checkpoint holds exactly this extent.
     pub(crate) fn refers(&self, holder: Holder, extent: &Extent) -> bool {
-        let record = self.files.get(extent.file).and_then(|file| file.extent(extent.offset));
+        let record = self.files.record((extent.file, extent.offset));
         let (Some(record), Some(held)) = (record, self.held.get(&holder)) else { return false };
         let named = |number: &Number| record.is_named_by(*number);
         record.is(extent)
@@ -181,17 +181,15 @@ impl Accounts {
             found = Some(record.clone());
         });
         if let Some(record) = found {
-            self.bad.insert((extent.file, extent.offset));
+            self.bad.insert((extent.file, extent.offset), error.clone());
             self.catalog.mark_numbers_damaged(|number| record.is_named_by(number), error);
         }
     }
 
     /// Whether some extent that anybody needs is known to be damaged.
     pub(super) fn has_bad(&mut self) -> bool {
-        let is_bad = |(file, offset): &At| {
-            self.files.get(*file).and_then(|file| file.extent(*offset)).is_some_and(|record| record.bad)
-        };
-        self.bad.retain(is_bad);
+        let files = &self.files;
+        self.bad.retain(|at, _| files.record(*at).is_some_and(|record| record.bad));
         !self.bad.is_empty()
     }
 

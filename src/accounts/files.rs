@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use super::{file::FileRecord, gauges::Gauges, lives::ExtentRecord, space::SpacePolicy};
+use super::{file::FileRecord, gauges::Gauges, line::At, lives::ExtentRecord, space::SpacePolicy};
 use crate::{handle::Extent, id::FileId, manifest::Lender};
 
 #[derive(Debug)]
@@ -76,17 +76,20 @@ impl Files {
         self.records.get(&file)
     }
 
+    /// What is known of the extent at a place.
+    pub(super) fn record(&self, (file, offset): At) -> Option<&ExtentRecord> {
+        self.get(file)?.extent(offset)
+    }
+
     /// Whether every file was written under its name.
     pub(crate) fn all_written_here(&self) -> bool {
         self.came.is_empty()
     }
 
-    /// Whose files anybody here refers to, in order.
-    pub(crate) fn lenders(&self) -> Vec<Lender> {
+    /// Whose files anybody here refers to.
+    pub(super) fn lenders(&self) -> impl Iterator<Item = &Lender> {
         let records = self.came.iter().filter_map(|file| self.get(*file));
-        let origins = records.filter_map(FileRecord::origin);
-        let lenders: BTreeSet<_> = origins.filter_map(|origin| Some(&*origin.lent.as_ref()?.by)).collect();
-        lenders.into_iter().cloned().collect()
+        records.filter_map(|record| Some(&*record.origin()?.lent.as_ref()?.by))
     }
 
     /// Adds an extent, unless there is one at its place, to a file that has at least this length.

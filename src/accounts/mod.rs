@@ -58,7 +58,7 @@ pub(crate) use holders::Holder;
 pub(crate) use line::Base;
 pub(crate) use lives::Number;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::{
     catalog::{Catalog, Retired},
@@ -71,7 +71,7 @@ use self::{
 use crate::{
     error::{Error, Result},
     format::identity::Identity,
-    handle::Extent,
+    handle::{Extent, StateHandle},
     id::{CheckpointId, FileId},
     manifest::{Lender, ManifestContent, StateChange},
 };
@@ -85,14 +85,22 @@ pub(crate) struct Accounts {
     pub(crate) catalog: Catalog,
     line: Line,
     held: HashMap<Holder, Held>,
-    /// Extents that were found to be damaged; some of them may be gone.
-    bad: BTreeSet<At>,
+    /// Extents that were found to be damaged, and how; some of them may be gone.
+    bad: BTreeMap<At, Error>,
     /// Of the checkpoints that were found on disk.
-    lenders: Vec<(CheckpointId, Lender)>,
+    lenders: Vec<Lending>,
     holders: u64,
     /// Bytes of states, since the store was opened.
     written: u64,
     relocated: u64,
+}
+
+/// A checkpoint that was found on disk refers to a file of somebody else.
+#[derive(Debug)]
+struct Lending {
+    id: CheckpointId,
+    lender: Lender,
+    may_be_there: bool,
 }
 
 /// Contents of checkpoints that are gone: to be dropped where no lock is held.
@@ -107,7 +115,7 @@ impl Accounts {
             catalog: Catalog::new(identity),
             line: Line::default(),
             held: HashMap::new(),
-            bad: BTreeSet::new(),
+            bad: BTreeMap::new(),
             lenders: Vec::new(),
             holders: 0,
             written: 0,
@@ -190,29 +198,44 @@ impl Accounts {
     pub(crate) fn publish(&mut self, id: CheckpointId, facts: Facts, content: ManifestContent, changes: &Changes) {
         let number = self.line.publish(content, true, changes, &mut self.files);
         self.catalog.publish(id, Some(number), facts);
+        // What was found since it was compared.
+        let named =
+            self.bad.iter().find(|(at, _)| self.files.record(**at).is_some_and(|record| record.is_named_by(number)));
+        if let Some((_, error)) = named {
+            self.catalog.mark_damaged(id, error.clone());
+        }
     }
 
-    /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in. Returns the first
-    /// state that contradicts what others say.
+    /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in, and whether some
+    /// of them came from elsewhere. Returns the first state that contradicts what others say.
     pub(crate) fn enter<'a>(
         &mut self,
         id: CheckpointId,
         facts: Facts,
         (content, whole): (ManifestContent, bool),
+        some_came: bool,
         found: impl Fn(FileId) -> Option<Found<'a>>,
     ) -> Option<Extent> {
         let base = self.line.newest();
+        // Of what is as it was nothing need be looked at again, unless something was wrong with that.
+        let all = !base.whole || some_came || !self.files.all_written_here();
         let (mut contradicted, mut added) = (None, 0);
-        content.state_changes(&base.content, |change| {
-            let StateChange::Added(handle) = change else { return };
-            added += 1;
+        let mut look = |handle: &StateHandle| {
             if let Some(extent) = handle.extent()
                 && let Some(found) = found(extent.file)
                 && !self.add_found(&extent, found)
             {
                 contradicted.get_or_insert(extent);
             }
+        };
+        content.state_changes(&base.content, |change| {
+            let StateChange::Added(handle) = change else { return };
+            added += 1;
+            look(handle);
         });
+        if all {
+            content.handles().for_each(look);
+        }
         let whole = whole && contradicted.is_none();
         let changes = Between { older: &base.content, newer: &content };
         // What has little in common with the one before would only be there twice.
@@ -229,16 +252,24 @@ impl Accounts {
         self.catalog.mark_damaged(id, damage);
     }
 
-    /// Remembers whose files a checkpoint refers to.
-    pub(crate) fn note_lenders<'a>(&mut self, id: CheckpointId, lenders: impl Iterator<Item = &'a Lender>) {
-        self.lenders.extend(lenders.map(|lender| (id, lender.clone())));
+    /// Remembers whose file a checkpoint refers to, and whether that may still be there.
+    pub(crate) fn note_lender(&mut self, id: CheckpointId, lender: &Lender, may_be_there: bool) {
+        self.lenders.push(Lending { id, lender: lender.clone(), may_be_there });
     }
 
     /// Whose files anybody here refers to, whether they can be had or not.
-    pub(crate) fn lenders(&self) -> Vec<Lender> {
-        let found = self.lenders.iter().filter(|(id, _)| self.catalog.is_published(*id)).map(|(_, lender)| lender);
-        let all: BTreeSet<_> = found.cloned().chain(self.files.lenders()).collect();
-        all.into_iter().collect()
+    pub(crate) fn lenders(&self) -> BTreeSet<Lender> {
+        self.lenders_if(|_| true)
+    }
+
+    /// Whose files anybody here refers to, as far as they are not known to be gone.
+    pub(crate) fn needed_lenders(&self) -> BTreeSet<Lender> {
+        self.lenders_if(|lending| lending.may_be_there)
+    }
+
+    fn lenders_if(&self, is_meant: impl Fn(&Lending) -> bool) -> BTreeSet<Lender> {
+        let found = self.lenders.iter().filter(|lending| self.catalog.is_published(lending.id) && is_meant(lending));
+        found.map(|lending| &lending.lender).chain(self.files.lenders()).cloned().collect()
     }
 
     /// These checkpoints are gone for good: what nobody else refers to is dead.

@@ -48,8 +48,11 @@ impl VolumeFile {
         Err(Malformed::new(len, "the file ends here").at("check", &self.path))
     }
 
-    /// Reads some bytes; 0 at the end of the file.
+    /// Reads some bytes; 0 at the end of the file, and where no file can have any.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        if i64::try_from(offset).is_err() {
+            return Ok(0);
+        }
         loop {
             match self.file.read_at(buffer, offset) {
                 Ok(n) => return Ok(n),

@@ -47,7 +47,7 @@ impl Registry {
     /// the next call.
     pub(crate) fn unpin_lenders(&self) {
         let Some(mut pins) = self.pins.try_lock().filter(|pins| !pins.is_empty()) else { return };
-        let needed: BTreeSet<_> = self.accounts.lock().files.lenders().into_iter().collect();
+        let needed = self.accounts.lock().needed_lenders();
         let is_idle = |lender: &Lender, pin: &mut SharedGuard| !needed.contains(lender) && Arc::strong_count(pin) == 1;
         let idle: Pins = pins.extract_if(|lender, pin| is_idle(lender, pin)).collect();
         // To let go may be a call to the disk.
@@ -57,7 +57,7 @@ impl Registry {
 
     /// Whose files anybody here refers to, whether they can be had or not.
     pub(crate) fn lenders(&self) -> Vec<Lender> {
-        self.accounts.lock().lenders()
+        self.accounts.lock().lenders().into_iter().collect()
     }
 }
 

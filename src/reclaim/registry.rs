@@ -131,25 +131,32 @@ impl Registry {
         self.accounts.lock().enter_alone(id, facts, damage);
     }
 
-    /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in.
+    /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in. Some files of
+    /// others cannot be looked at just now.
     pub(crate) fn enter(
         &self,
         manifest: &Manifest,
         facts: Facts,
         file: impl Fn(FileId) -> Option<Metadata>,
+        unseen: &BTreeSet<FileId>,
         damage: Option<Error>,
     ) -> Result<()> {
         let (id, origins) = (manifest.id(), &manifest.origins);
         let (pins, denied) = self.pin_lenders(origins)?;
-        let lenders = origins.values().filter_map(|origin| Some(&*origin.lent.as_ref()?.by));
-        let missing = || lenders.clone().find(|lender| !pins.contains_key(*lender)).map(super::lenders::not_lent);
+        let missing = || manifest.lenders().find(|lender| !pins.contains_key(*lender)).map(super::lenders::not_lent);
         let damage = damage.or(denied).or_else(missing);
         let found = |id: FileId| {
             file(id).map(|found| Found { len: found.len, allocated: found.allocated, origin: origins.get(&id) })
         };
         let mut accounts = self.accounts.lock();
-        let contradicted = accounts.enter(id, facts, (manifest.content.clone(), damage.is_none()), found);
-        accounts.note_lenders(id, lenders.clone());
+        let content = (manifest.content.clone(), damage.is_none());
+        let contradicted = accounts.enter(id, facts, content, !origins.is_empty(), found);
+        for lender in manifest.lenders() {
+            let is_of = |file: &FileId| {
+                origins.get(file).is_some_and(|origin| origin.lent.as_ref().is_some_and(|lent| *lent.by == *lender))
+            };
+            accounts.note_lender(id, lender, unseen.iter().any(is_of));
+        }
         let disputed = contradicted.map(|extent| {
             let what = "two manifests say that different states are here, or of different origins";
             Malformed::new(extent.offset, what).at("check", &self.volume.path(layout::segment(extent.file)))

@@ -1,6 +1,9 @@
 //! Which checkpoints are whole, and what each of them refers to.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
 
 use super::scan::Found;
 use crate::{
@@ -51,17 +54,13 @@ pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, reg
                 let stale = stale(volume, &manifest, &identity.take_over, published_under);
                 learned.stale |= identity.take_over.outdates(*id, manifest.generation);
                 let damage = stale.or(bad_update).or_else(|| without_epoch(volume, &manifest));
-                let lent = lent_files(volume, &manifest);
-                let file = |file: FileId| match lent.get(&file) {
-                    Some(lent) => *lent,
-                    None => found.segments.get(&file).copied(),
-                };
+                let mut files = Files::of(volume, &manifest, &found.segments);
                 let damage = match damage {
                     Some(damage) => Some(damage),
-                    None => missing_data(volume, &manifest, file)?,
+                    None => files.find_missing(volume, &manifest)?,
                 };
                 let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
-                registry.enter(&manifest, facts, file, damage)?;
+                registry.enter(&manifest, facts, |file| files.get(file), &files.unseen, damage)?;
                 learned.published_under.push((*id, manifest.generation));
                 published_under = published_under.max(manifest.generation);
             }
@@ -104,39 +103,60 @@ fn extents(manifest: &Manifest) -> impl Iterator<Item = Extent> + use<'_> {
     manifest.content.handles().filter_map(StateHandle::extent)
 }
 
-/// What is there of each file that is not ours. What cannot be looked at is not there for us, and no reason not to open
-/// the store.
-fn lent_files(volume: &Volume, manifest: &Manifest) -> HashMap<FileId, Option<Metadata>> {
-    let lent = manifest.origins.iter().filter(|(_, origin)| origin.lent.is_some());
-    let look = |file: FileId| {
-        let found = volume.metadata(data_file(manifest, file)).ok().flatten();
-        (file, found.filter(|found| found.kind == FileKind::File))
-    };
-    lent.map(|(file, _)| look(*file)).collect()
-}
-
 fn data_file(manifest: &Manifest, file: FileId) -> PathBuf {
     layout::data_file(file, manifest.data_file(file).lent())
 }
 
-/// The first file that is missing or too short for what the manifest says of it. What a list of a directory says is not
-/// believed at once: the second look opens the file.
-fn missing_data(
-    volume: &Volume,
-    manifest: &Manifest,
-    file: impl Fn(FileId) -> Option<Metadata>,
-) -> Result<Option<Error>> {
-    let is_short =
-        |extent: &Extent| file(extent.file).is_none_or(|file| file.len < entry_end(extent.offset, extent.len));
-    for extent in extents(manifest).filter(is_short) {
-        let data = manifest.data_file(extent.file);
-        let name = data_file(manifest, extent.file);
-        let reaches = volume.open(&name).and_then(|file| file.check_reaches(entry_end(extent.offset, extent.len)));
-        let Err(error) = reaches else { continue };
-        let missing = || Malformed::new(0, "the data file is missing").at("check", &volume.path(&name));
-        let error = data.blame(if error.is_not_found() { missing() } else { error });
-        // No error of a borrowed file is a reason not to open the store.
-        return if error.is_damage() || data.lent.is_some() { Ok(Some(error)) } else { Err(error) };
+/// What is known of the files that a manifest names.
+struct Files<'a> {
+    ours: &'a HashMap<FileId, Metadata>,
+    /// What was looked at one by one.
+    looked_at: HashMap<FileId, Option<Metadata>>,
+    /// Files of others that cannot be looked at just now: they are not there for us, and no reason not to open the store.
+    unseen: BTreeSet<FileId>,
+}
+
+impl<'a> Files<'a> {
+    fn of(volume: &Volume, manifest: &Manifest, ours: &'a HashMap<FileId, Metadata>) -> Self {
+        let mut files = Self { ours, looked_at: HashMap::new(), unseen: BTreeSet::new() };
+        for (file, _) in manifest.origins.iter().filter(|(_, origin)| origin.lent.is_some()) {
+            let found = volume.metadata(data_file(manifest, *file));
+            if found.is_err() {
+                files.unseen.insert(*file);
+            }
+            files.looked_at.insert(*file, found.ok().flatten().filter(|found| found.kind == FileKind::File));
+        }
+        files
     }
-    Ok(None)
+
+    fn get(&self, file: FileId) -> Option<Metadata> {
+        self.looked_at.get(&file).copied().unwrap_or_else(|| self.ours.get(&file).copied())
+    }
+
+    /// The first file that is missing or too short for what the manifest says of it. What a list of a directory says is not
+    /// believed at once: the second look opens the file, and what it finds counts.
+    fn find_missing(&mut self, volume: &Volume, manifest: &Manifest) -> Result<Option<Error>> {
+        for extent in extents(manifest) {
+            let end = entry_end(extent.offset, extent.len);
+            if self.get(extent.file).is_some_and(|file| file.len >= end) {
+                continue;
+            }
+            let data = manifest.data_file(extent.file);
+            let name = data_file(manifest, extent.file);
+            let reaches = volume.open(&name).and_then(|file| file.check_reaches(end));
+            let Err(error) = reaches.and_then(|()| self.look_again(volume, &name, extent.file, end)) else { continue };
+            let missing = || Malformed::new(0, "the data file is missing").at("check", &volume.path(&name));
+            let error = data.blame(if error.is_not_found() { missing() } else { error });
+            // No error of a borrowed file is a reason not to open the store.
+            return if error.is_damage() || data.lent.is_some() { Ok(Some(error)) } else { Err(error) };
+        }
+        Ok(None)
+    }
+
+    /// Of a file that reaches so far, whatever is remembered of it.
+    fn look_again(&mut self, volume: &Volume, name: &Path, file: FileId, end: u64) -> Result<()> {
+        let found = volume.metadata(name)?.filter(|found| found.kind == FileKind::File);
+        self.looked_at.insert(file, found.map(|found| Metadata { len: found.len.max(end), ..found }));
+        Ok(())
+    }
 }

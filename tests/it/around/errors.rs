@@ -1,8 +1,10 @@
 //! "Cannot be read now" is not "is damaged". What is fenced off here: out of descriptors, or without the right to read the
 //! newest segment, recovery chose an older checkpoint or none, and the job began anew.
 
+use std::sync::atomic::Ordering;
+
 use piton::{
-    CheckpointId, Options, Result, Store, Validation,
+    CheckpointId, Manifest, Options, Result, Store, Validation,
     contract::CheckpointStore,
     testing::{Call, Fault, SimDisk},
 };
@@ -140,6 +142,27 @@ fn length_that_a_file_system_remembers_wrongly_is_no_damage() {
         let disk = HookedDisk { maps_lazily, ..HookedDisk::new() };
         is_read_although_lengths_are_short(&disk);
     }
+}
+
+/// A list of a directory may lack a file that is there, while others change it.
+#[test]
+fn file_that_only_the_second_look_of_an_open_finds_is_known_as_well() {
+    let disk = HookedDisk::new();
+    commit_states(&disk.open(), &[bytes(1, 5000)]).unwrap();
+    disk.unlisted.store(true, Ordering::Relaxed);
+    let store = disk.open();
+    disk.unlisted.store(false, Ordering::Relaxed);
+    assert!(store.damaged().is_empty());
+    assert_eq!((store.usage().logical_files, store.usage().logical_bytes), (1, 5000));
+    let first = store.latest().unwrap().unwrap();
+    let second = store.begin_next().unwrap().commit(Manifest::based_on(first.manifest())).unwrap();
+    drop(first);
+    assert_eq!(store.prune(1).unwrap().checkpoints, [id(1)]);
+    assert_eq!(*second.get("0").unwrap(), *bytes(1, 5000));
+    drop(second);
+    commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    let _ = store.prune(1).unwrap();
+    assert_eq!((store.usage().logical_files, store.usage().physical_files), (1, 1));
 }
 
 #[test]

@@ -249,6 +249,27 @@ fn checkpoint_that_is_overtaken_while_it_is_committed_keeps_what_its_base_named(
 }
 
 #[test]
+fn damage_that_is_found_while_a_checkpoint_is_committed_is_found_in_that_one_too() {
+    let disk = HookedDisk::new();
+    let store = open(&disk);
+    let first = commit(&store, Manifest::builder(), &[("a", 1)]);
+    let segments = Path::new(ROOT).join("shared");
+    let [segment] = &Disk::list(&disk.disk, (&*segments).into()).unwrap()[..] else { panic!() };
+    let (segment, medium) = (segments.join(&segment.name), disk.disk.clone());
+    let pending = store.begin_next().unwrap();
+    let new = pending.write(Scope::Exclusive, &bytes(2, 3000)).unwrap();
+    let manifest = Manifest::based_on(first.manifest()).state("b", new);
+    set(&disk.before_data_sync, move || {
+        medium.damage(&segment, |bytes| bytes[1000] ^= 1).unwrap();
+        assert!(first.get("a").unwrap_err().is_corrupt());
+    });
+    let second = pending.commit(manifest).unwrap();
+    let damaged: Vec<_> = store.damaged().into_iter().map(|(id, _)| id.get()).collect();
+    assert_eq!(damaged, [1, 2]);
+    assert!(second.get("a").unwrap_err().is_corrupt() && store.latest().is_err());
+}
+
+#[test]
 fn state_of_another_store_in_a_base_is_refused() {
     let disk = SimDisk::new();
     let theirs = Options::new().disk(disk.clone()).inline_threshold(0).open("/theirs").unwrap();

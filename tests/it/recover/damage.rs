@@ -180,22 +180,51 @@ fn manifest_that_contradicts_another_one_is_damage_of_its_checkpoint() {
     let first = commit_states(&store, &[bytes(1, 5003)]).unwrap();
     let pending = store.begin_next().unwrap();
     let shared = first.manifest().state("0").unwrap().clone();
-    drop(pending.commit(Manifest::builder().state("0", shared)).unwrap());
-    drop((first, store));
-    // Right in itself: the second says that the state at the same place is shorter.
-    let second = dir.path().join("manifests/00000000000000000002.manifest");
-    change(&second, |bytes| {
-        let mut body = bytes[28..bytes.len() - 4].to_vec();
-        let len = body.windows(8).position(|field| field == 5003_u64.to_le_bytes()).unwrap();
-        body[len..len + 8].copy_from_slice(&4000_u64.to_le_bytes());
-        *bytes = piton::testing::manifest_around(&body);
-    });
+    let second = pending.commit(Manifest::builder().state("0", shared)).unwrap();
+    drop(store.begin_next().unwrap().commit(Manifest::based_on(second.manifest())).unwrap());
+    drop((first, second, store));
+    // Right in themselves: the others say, alike, that the state at the same place is shorter.
+    for id in [2, 3] {
+        change(&dir.path().join(format!("manifests/{id:020}.manifest")), |bytes| {
+            let mut body = bytes[28..bytes.len() - 4].to_vec();
+            let len = body.windows(8).position(|field| field == 5003_u64.to_le_bytes()).unwrap();
+            body[len..len + 8].copy_from_slice(&4000_u64.to_le_bytes());
+            *bytes = piton::testing::manifest_around(&body);
+        });
+    }
     let store = Store::open(dir.path()).unwrap();
     let damaged = store.damaged();
-    assert_eq!((damaged.len(), damaged[0].0.get()), (1, 2));
-    assert!(damaged[0].1.to_string().contains("two manifests"), "{}", damaged[0].1);
+    assert_eq!(damaged.iter().map(|(id, _)| id.get()).collect::<Vec<_>>(), [2, 3]);
+    for (_, error) in damaged {
+        assert!(error.to_string().contains("two manifests"), "{error}");
+    }
     let read = read_states(&store.latest().unwrap().unwrap()).unwrap();
     assert_eq!(read[0].1, bytes(1, 5003));
+}
+
+#[test]
+fn state_at_an_offset_that_no_file_has_is_damage_of_its_checkpoint() {
+    for offset in [1 << 63, u64::MAX - 60_000, i64::MAX as u64, 1 << 62] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        commit_states(&store, &[bytes(1, 5000)]).unwrap();
+        commit_states(&store, &[bytes(2, 5003)]).unwrap();
+        drop(store);
+        change(&dir.path().join("manifests/00000000000000000002.manifest"), |bytes| {
+            let mut body = bytes[28..bytes.len() - 4].to_vec();
+            let len = body.windows(8).position(|field| field == 5003_u64.to_le_bytes()).unwrap();
+            body[len - 8..len].copy_from_slice(&u64::to_le_bytes(offset));
+            *bytes = piton::testing::manifest_around(&body);
+        });
+        let store = Store::open(dir.path()).unwrap();
+        let damaged = store.damaged();
+        assert_eq!((damaged.len(), damaged[0].0.get()), (1, 2), "{offset}");
+        let latest = store.latest().unwrap().unwrap();
+        assert_eq!(latest.id().get(), 1);
+        let reader = Options::new().open_read_only(dir.path()).unwrap();
+        assert!(reader.checkpoint(latest.id().next().unwrap()).unwrap_err().is_corrupt());
+        assert_eq!(reader.latest().unwrap().unwrap().id(), latest.id());
+    }
 }
 
 #[test]

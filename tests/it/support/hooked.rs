@@ -3,7 +3,11 @@
 use std::{
     ffi::OsString,
     io,
-    sync::{Arc, Mutex},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use piton::{
@@ -46,6 +50,10 @@ pub(crate) struct HookedDisk {
     pub(crate) maps_lazily: bool,
     /// No more can be mapped at once: memory has no room.
     pub(crate) most_mapped: usize,
+    /// Lists lack data files.
+    pub(crate) unlisted: Arc<AtomicBool>,
+    /// No data file can be looked at or opened.
+    pub(crate) denied: Arc<AtomicBool>,
 }
 
 struct HookedFile {
@@ -70,7 +78,16 @@ fn run(hook: &Hook) {
     }
 }
 
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "seg")
+}
+
 impl HookedDisk {
+    fn permit(&self, path: At<'_>) -> io::Result<()> {
+        let denied = self.denied.load(Ordering::Relaxed) && is_segment(path.path());
+        if denied { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+    }
+
     pub(crate) fn new() -> Self {
         Self {
             disk: SimDisk::new(),
@@ -91,6 +108,8 @@ impl HookedDisk {
             short_by: Arc::default(),
             maps_lazily: false,
             most_mapped: usize::MAX,
+            unlisted: Arc::default(),
+            denied: Arc::default(),
         }
     }
 
@@ -154,7 +173,9 @@ impl Disk for HookedDisk {
                 entry.metadata.len = entry.metadata.len.saturating_sub(short_by);
                 entry
             };
-            return Ok(before.into_iter().map(shorten).collect());
+            let is_listed =
+                |entry: &DirEntry| !(self.unlisted.load(Ordering::Relaxed) && is_segment(entry.name.as_ref()));
+            return Ok(before.into_iter().filter(is_listed).map(shorten).collect());
         }
         run(&self.during_list_of_manifests);
         let after = self.disk.list(path)?;
@@ -162,6 +183,7 @@ impl Disk for HookedDisk {
     }
 
     fn metadata(&self, path: At<'_>) -> io::Result<Metadata> {
+        self.permit(path)?;
         self.disk.metadata(path)
     }
 
@@ -173,9 +195,10 @@ impl Disk for HookedDisk {
         if path.path().extension().is_some_and(|extension| extension == "manifest") {
             run(&self.before_open_of_a_manifest);
         }
-        if path.path().extension().is_some_and(|extension| extension == "seg") {
+        if is_segment(path.path()) {
             run(&self.before_open_of_a_segment);
         }
+        self.permit(path)?;
         if path.path().extension().is_some_and(|extension| extension == "update") {
             run(&self.before_open_of_an_update);
         }
@@ -188,8 +211,7 @@ impl Disk for HookedDisk {
             run(&self.after_open_of_the_identity);
         }
         // Each open file has to find out by itself.
-        let is_segment = path.path().extension().is_some_and(|extension| extension == "seg");
-        let short_by = if is_segment { *self.short_by.lock().unwrap() } else { 0 };
+        let short_by = if is_segment(path.path()) { *self.short_by.lock().unwrap() } else { 0 };
         Ok(self.file_short_by(file, Arc::new(Mutex::new(short_by))))
     }
 

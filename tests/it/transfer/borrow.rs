@@ -1,6 +1,6 @@
 //! Files of others, referred to where they are.
 
-use std::fs;
+use std::{fs, sync::atomic::Ordering};
 
 use piton::{Claim, Manifest, Options, Scope, Store, Validation, testing::SimDisk};
 
@@ -132,6 +132,26 @@ fn lender_of_which_no_file_is_left_is_not_kept_from_forgetting_its_checkpoint() 
     let lender = options(&disk).open(ROOT).unwrap();
     let lent = *lender.checkpoint_ids().last().unwrap();
     assert_eq!(lender.forget(lent).unwrap().checkpoints, [lent]);
+}
+
+#[test]
+fn lender_whose_files_cannot_be_looked_at_for_a_while_is_kept() {
+    let disk = HookedDisk::new();
+    let expected = source(&disk.disk).1;
+    let options = || Options::new().disk(disk.clone());
+    let _ = options().open(OURS).unwrap().import(ROOT, Claim::Borrow).unwrap();
+    disk.denied.store(true, Ordering::Relaxed);
+    let store = options().open(OURS).unwrap();
+    assert!(store.latest().is_err() && !store.damaged()[0].1.is_corrupt(), "{:?}", store.damaged());
+    disk.denied.store(false, Ordering::Relaxed);
+    let lender = options().open(ROOT).unwrap();
+    assert_eq!(lender.prune(1).unwrap().in_use.len(), 0, "that is the newest");
+    let lent = *lender.checkpoint_ids().last().unwrap();
+    assert!(lender.forget(lent).unwrap_err().is_in_use());
+    let _ = store.prune(1).unwrap();
+    assert!(lender.forget(lent).unwrap_err().is_in_use());
+    drop(store);
+    assert_eq!(content(&options().open(OURS).unwrap().latest().unwrap().unwrap()), expected);
 }
 
 #[test]
