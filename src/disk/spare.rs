@@ -8,29 +8,43 @@
 //! synced in between, because some file systems give blocks back only with that. A crash leaves the store without the file,
 //! and the next open makes it again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{layout, volume::Volume};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A full XFS takes 256 KiB to make a few small files, ext4 less. A full btrfs takes some 2 MiB to rename one; there the disk
 /// reserves more.
 const SPARE: u64 = 1 << 20;
+/// Less than that is better than nothing, in steps of this: what was done in the room may have kept a block of it.
+const STEP: u64 = SPARE / 8;
 
-/// Keeps the room, if it is not kept yet and can be had. Where blocks cannot be reserved there is none to keep.
+/// Keeps the room, as much of it as can be had. Where blocks cannot be reserved there is none to keep.
 pub(crate) fn keep(volume: &Volume) {
     let spare = Path::new(layout::SPARE);
-    if !volume.syncs() || volume.metadata(spare).is_ok_and(|found| found.is_some()) {
+    if !volume.syncs() {
         return;
     }
-    // What was freed just now may be free only when the directory is synced.
-    let reserve = || volume.reserve(Path::new(""), SPARE);
-    let reserved = reserve()
-        .or_else(|error| if error.is_no_space() { volume.sync_dir("").and_then(|()| reserve()) } else { Err(error) });
+    let reserve = |len| volume.reserve(Path::new(""), len);
+    let reserved = match volume.metadata(spare) {
+        Ok(None) => reserve(SPARE).or_else(|error| reserve_after_sync(volume, error)),
+        Ok(Some(found)) if found.len < SPARE => reserve(SPARE),
+        Ok(Some(_)) | Err(_) => return,
+    };
     // Best effort: without it a full disk is a prison, and nothing worse.
     if let Ok(name) = reserved {
-        let _ = volume.rename_new(&name, spare).or_else(|_| volume.discard(&name));
+        let _ = volume.rename(&name, spare).or_else(|_| volume.discard(&name));
     }
+}
+
+/// What was freed just now may be free only when the directory is synced.
+fn reserve_after_sync(volume: &Volume, error: Error) -> Result<PathBuf> {
+    if !error.is_no_space() {
+        return Err(error);
+    }
+    volume.sync_dir("")?;
+    let mut sizes = (1..=SPARE / STEP).rev().map(|steps| steps * STEP);
+    sizes.find_map(|len| volume.reserve(Path::new(""), len).ok()).ok_or(error)
 }
 
 /// Does something small that a full disk must not prevent: what fails for want of space is tried again in the room that was

@@ -114,6 +114,28 @@ fn room_is_kept_again_although_what_was_freed_for_it_is_free_only_after_a_sync()
     assert!(piton::disk::Disk::metadata(&disk, (&spare).into()).is_ok());
 }
 
+/// What is done in the room may take a block of it for good.
+#[test]
+fn less_room_is_kept_where_there_is_not_enough_for_all_of_it_and_all_once_there_is() {
+    let disk = full();
+    drop(open(&disk).unwrap());
+    let spare = std::path::Path::new(ROOT).join("piton.spare");
+    let kept = || piton::disk::Disk::metadata(&disk, (&spare).into()).map_or(0, |found| found.len);
+    assert_eq!(kept(), 1 << 20);
+    for _ in 0..3 {
+        // Somebody took a block.
+        disk.set_capacity(Some(disk.used() - 4096));
+        drop(open(&disk).unwrap());
+        assert!((1 << 18..1 << 20).contains(&kept()), "{}", kept());
+        // The rest goes to somebody else as well.
+        disk.set_capacity(Some(disk.used()));
+        drop(open(&disk).unwrap());
+    }
+    disk.set_capacity(Some(disk.used() + (4 << 20)));
+    drop(open(&disk).unwrap());
+    assert_eq!(kept(), 1 << 20);
+}
+
 #[test]
 fn owner_that_cannot_be_written_into_the_lock_file_is_no_reason_not_to_lock() {
     // In memory the lock file takes a block like any other; there is none.
