@@ -10,16 +10,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{layout, volume::Volume};
+use super::{FileKind, layout, volume::Volume};
 use crate::error::{Error, Result};
 
 /// A full XFS takes 256 KiB to make a few small files, ext4 less. A full btrfs takes some 2 MiB to rename one; there the disk
 /// reserves more.
 const SPARE: u64 = 1 << 20;
-/// Less than that is better than nothing, in steps of this: what was done in the room may have kept a block of it.
+/// On a disk without room for all of it the store keeps less, in steps of this. The write that used the room may have kept a
+/// block of it.
 const STEP: u64 = SPARE / 8;
 
-/// Keeps the room, as much of it as can be had. Where blocks cannot be reserved there is none to keep.
+/// Keeps the room, or as much of it as the disk has. A smaller file is replaced once there is room for the whole. Does nothing
+/// where blocks cannot be reserved.
 pub(crate) fn keep(volume: &Volume) {
     let spare = Path::new(layout::SPARE);
     if !volume.syncs() {
@@ -28,7 +30,7 @@ pub(crate) fn keep(volume: &Volume) {
     let reserve = |len| volume.reserve(Path::new(""), len);
     let reserved = match volume.metadata(spare) {
         Ok(None) => reserve(SPARE).or_else(|error| reserve_after_sync(volume, error)),
-        Ok(Some(found)) if found.len < SPARE => reserve(SPARE),
+        Ok(Some(found)) if found.kind == FileKind::File && found.len < SPARE => reserve(SPARE),
         Ok(Some(_)) | Err(_) => return,
     };
     // Best effort: without it a full disk is a prison, and nothing worse.

@@ -114,7 +114,7 @@ fn room_is_kept_again_although_what_was_freed_for_it_is_free_only_after_a_sync()
     assert!(piton::disk::Disk::metadata(&disk, (&spare).into()).is_ok());
 }
 
-/// What is done in the room may take a block of it for good.
+/// The write that uses the room may keep a block of it.
 #[test]
 fn less_room_is_kept_where_there_is_not_enough_for_all_of_it_and_all_once_there_is() {
     let disk = full();
@@ -123,11 +123,11 @@ fn less_room_is_kept_where_there_is_not_enough_for_all_of_it_and_all_once_there_
     let kept = || piton::disk::Disk::metadata(&disk, (&spare).into()).map_or(0, |found| found.len);
     assert_eq!(kept(), 1 << 20);
     for _ in 0..3 {
-        // Somebody took a block.
+        // Another process takes a block.
         disk.set_capacity(Some(disk.used() - 4096));
         drop(open(&disk).unwrap());
         assert!((1 << 18..1 << 20).contains(&kept()), "{}", kept());
-        // The rest goes to somebody else as well.
+        // It takes the rest as well.
         disk.set_capacity(Some(disk.used()));
         drop(open(&disk).unwrap());
     }
@@ -221,6 +221,13 @@ fn store_on_a_full_file_system_opens_gives_space_back_and_closes() {
         assert!(store.next_id().unwrap() > id(5), "{what}");
         std::fs::remove_file(mount.join("fill")).unwrap();
         commit_states(&store, &[bytes(9, 200_000)]).unwrap_or_else(|error| panic!("{what}: {error}"));
+        drop(store);
+        // There is room for all of the spare again.
+        drop(open());
+        let spare = std::fs::metadata(root.join("piton.spare")).unwrap();
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&spare) * 512;
+        let kept = if what.to_string().contains("btrfs") { 4 << 20 } else { 1 << 20 };
+        assert!(spare.len() == 1 << 20 && blocks >= kept, "{what}: {} bytes in {blocks}", spare.len());
     }
 }
 
