@@ -47,7 +47,7 @@ impl Mapping {
         }
     }
 
-    /// Whether this system can do that (Linux since 5.14). Asked once.
+    /// Whether this system has [`read_ahead`](Self::read_ahead): Linux since 5.14. The kernel is asked once.
     pub(super) fn can_read_ahead() -> bool {
         #[cfg(target_os = "linux")]
         {

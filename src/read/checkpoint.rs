@@ -116,7 +116,7 @@ impl Checkpoint {
     /// The first use of a state reads all of it, to compare its checksum, unless the store was opened with
     /// `Verify::Never`. From then on a view of it costs some fifty nanoseconds, in any number of threads: the file stays
     /// mapped as a whole, without a descriptor, until the last clone of the checkpoint and the last view of its states are
-    /// dropped. Whoever reads many states saves seeks and faults with [`views`](Self::views). On the real file system the
+    /// dropped. (Only Linux 5.14 and later can do that safely. Elsewhere each view maps its state by itself.) Whoever reads many states saves seeks and faults with [`views`](Self::views). On the real file system the
     /// bytes are aligned in memory as [`Options::alignment`](crate::Options::alignment) says, unless the state travels
     /// inside its handle.
     ///
@@ -205,9 +205,9 @@ impl Checkpoint {
         Err(Error::not_found(operation, "the checkpoint does not refer to it"))
     }
 
-    /// Reads a state in one of the ways below, which are told whether it was verified before, and say whether that need not
-    /// be done again. What is found to be damaged is looked at again, through a file that is opened anew: the second look
-    /// counts.
+    /// Reads a state by one of the functions below. `read` is told whether the state was verified before, and returns whether
+    /// the segment may remember it as verified. A state that seems damaged is read a second time, through a file that is
+    /// opened anew. The second look counts.
     pub(super) fn look<T>(
         &self,
         handle: &StateHandle,
@@ -227,8 +227,8 @@ impl Checkpoint {
             self.check_refers(handle, extent)?;
         }
         let first_look = |segment: &Arc<Segment>| {
-            let (done, stays) = read(inner, segment, extent, inner.settings.verify == Verify::Never)?;
-            if stays {
+            let (done, remember) = read(inner, segment, extent, inner.settings.verify == Verify::Never)?;
+            if remember {
                 segment.note(extent);
             }
             Ok(done)
@@ -285,7 +285,7 @@ impl Inner {
             return Ok(None);
         }
         file.check_reaches(entry_end(extent.offset, extent.len))?;
-        // Where memory has no room for the whole file it may have some for the state.
+        // Memory may have room for the state where it has none for the whole file.
         let Ok(mapping) = file.map_whole() else { return Ok(None) };
         let mapping = segment.keep(mapping, permit);
         // What is mapped need not stay open.
@@ -306,7 +306,7 @@ impl Inner {
         Ok((self.view_alone(segment, extent, false)?, false))
     }
 
-    /// A view with a mapping of its own, of the very file that was verified.
+    /// A view with its own mapping, of the same open file that was verified.
     fn view_alone(&self, segment: &Segment, extent: &Extent, is_verified: bool) -> Result<StateView> {
         let file = self.file(segment.data())?;
         if !is_verified {
@@ -315,7 +315,8 @@ impl Inner {
         Ok(StateView::own(file.map(extent)?, &self.pin))
     }
 
-    /// Verifies a state, whatever is known of it. The first one of a file says that nothing was read ahead yet.
+    /// Verifies a state, also if it was verified before. For the first state of a file the segment forgets what it has read
+    /// ahead.
     pub(super) fn check(&self, segment: &Segment, extent: &Extent, is_first: bool) -> Result<((), bool)> {
         if let Some(mapping) = self.mapping(segment, extent)? {
             if is_first {
@@ -329,8 +330,8 @@ impl Inner {
         Ok(((), segment.mapping().is_none()))
     }
 
-    /// Whether a state is what it should be where it is mapped. False if it cannot be looked at there: a bad sector is an
-    /// error of whoever reads it from the file then, and not a SIGBUS.
+    /// Verifies a state in the mapping. Returns false if the mapping cannot be read without the danger of a SIGBUS, as over a
+    /// bad sector: the caller reads the file instead, and gets an error.
     fn verify(&self, segment: &Segment, mapping: &Mapping, extent: &Extent) -> Result<bool> {
         let Some(found) = segment.verify(mapping, extent) else { return Ok(false) };
         found.map_err(|wrong| self.blame(segment, wrong)).map(|()| true)
@@ -347,6 +348,7 @@ impl Inner {
         if !is_verified {
             file.verify_state(extent, |_| ())?;
         }
-        Ok((StateReader::file(file, extent, &self.pin), true))
+        // A mapping that is kept may be of a file that had the name before.
+        Ok((StateReader::file(file, extent, &self.pin), segment.mapping().is_none()))
     }
 }

@@ -29,7 +29,7 @@ const MOST_AHEAD: usize = 4 << 20;
 /// While states are verified in the order in which they lie in the file, at least so many.
 const LEAST_AHEAD: usize = 64 << 10;
 
-/// What was read ahead is believed to be in memory for so long.
+/// Bytes that were read ahead are taken to be in memory for this long.
 const BELIEVED: Duration = Duration::from_millis(10);
 
 /// Where a state begins.
@@ -69,6 +69,7 @@ pub(super) struct Segment {
 #[derive(Debug, Default)]
 struct Ahead {
     done: Range<usize>,
+    /// When that was.
     when: Option<Instant>,
     /// How much was read beyond what was asked for.
     step: usize,
@@ -113,7 +114,7 @@ impl Segment {
         self.mapping().and_then(|mapping| mapping.get(part.clone())).unwrap_or_default()
     }
 
-    /// What was read ahead is to be read again.
+    /// Forgets what was read ahead: the next verification reads it again.
     pub(super) fn read_anew(&self) {
         *self.ahead.lock() = Ahead::default();
     }
@@ -140,8 +141,8 @@ impl Segment {
 }
 
 impl Ahead {
-    /// Reads a part of a mapping, and more if it begins where the last one ended. What was read is there without a fault
-    /// of the medium, until memory gets short or somebody cuts the file: so it is not believed for long.
+    /// Reads a part of a mapping, and more if it begins where the last one ended. Bytes that were read stay in memory until
+    /// memory runs short or another process cuts the file. So they are trusted for a short time only.
     fn read(&mut self, mapping: &Mapping, part: Range<usize>) -> io::Result<()> {
         let is_there = self.done.start <= part.start && part.end <= self.done.end;
         if is_there && self.when.is_some_and(|when| when.elapsed() < BELIEVED) {

@@ -114,7 +114,7 @@ fn second_look_is_at_the_file_that_has_the_name_now() {
     }
 }
 
-/// Somebody cuts a file that is mapped: a look behind its end would end the process.
+/// Another process cuts a mapped file. An access behind the end would raise SIGBUS.
 #[test]
 fn what_was_read_ahead_some_time_ago_is_read_again_before_a_look_at_it() {
     let cut = |dir: &Path| {
@@ -148,13 +148,16 @@ fn bytes_that_are_given_out_are_those_of_the_file_that_was_verified() {
     let states: Vec<_> = (0..3).map(|n| bytes(n, 5000)).collect();
     let checkpoint = commit_states(&store, &states).unwrap();
     assert_eq!(*checkpoint.get("0").unwrap(), *states[0]);
-    // Somebody restores the file from a copy, and the one that was there, which is mapped, is cut.
+    // An administrator restores the file from a copy. The old file, which is mapped, is cut.
     let file = segments(dir.path()).remove(0);
     let (old, restored) = (fs::OpenOptions::new().write(true).open(&file).unwrap(), dir.path().join("restored"));
     fs::copy(&file, &restored).unwrap();
     fs::rename(&restored, &file).unwrap();
     old.set_len(5200).unwrap();
     thread::sleep(Duration::from_millis(20));
+    let mut read = Vec::new();
+    checkpoint.reader(checkpoint.manifest().state("1").unwrap()).unwrap().read_to_end(&mut read).unwrap();
+    assert!(read == states[1]);
     for _ in 0..2 {
         for name in ["1", "2"] {
             assert!(*checkpoint.get(name).unwrap() == *states[name.parse::<usize>().unwrap()]);
