@@ -86,7 +86,7 @@ impl Files {
         self.came.is_empty()
     }
 
-    /// Whose files anybody here refers to.
+    /// The lender of each borrowed file.
     pub(super) fn lenders(&self) -> impl Iterator<Item = &Lender> {
         let records = self.came.iter().filter_map(|file| self.get(*file));
         records.filter_map(|record| Some(&*record.origin()?.lent.as_ref()?.by))

@@ -87,7 +87,6 @@ pub(crate) struct Accounts {
     held: HashMap<Holder, Held>,
     /// Extents that were found to be damaged, and how; some of them may be gone.
     bad: BTreeMap<At, Error>,
-    /// Of the checkpoints that were found on disk.
     lenders: Vec<Lending>,
     holders: u64,
     /// Bytes of states, since the store was opened.
@@ -95,11 +94,12 @@ pub(crate) struct Accounts {
     relocated: u64,
 }
 
-/// A checkpoint that was found on disk refers to a file of somebody else.
+/// A lender of a checkpoint that was found on disk.
 #[derive(Debug)]
 struct Lending {
     id: CheckpointId,
     lender: Lender,
+    /// Some borrowed file could not be looked at, so it may be there.
     may_be_there: bool,
 }
 
@@ -198,7 +198,7 @@ impl Accounts {
     pub(crate) fn publish(&mut self, id: CheckpointId, facts: Facts, content: ManifestContent, changes: &Changes) {
         let number = self.line.publish(content, true, changes, &mut self.files);
         self.catalog.publish(id, Some(number), facts);
-        // What was found since it was compared.
+        // Damage that was found after the comparison.
         let named =
             self.bad.iter().find(|(at, _)| self.files.record(**at).is_some_and(|record| record.is_named_by(number)));
         if let Some((_, error)) = named {
@@ -206,8 +206,8 @@ impl Accounts {
         }
     }
 
-    /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in, and whether some
-    /// of them came from elsewhere. Returns the first state that contradicts what others say.
+    /// Enters a checkpoint that was found on disk. `found` answers what is known of a data file, `some_came` whether the
+    /// manifest has origins. Returns the first state that contradicts an older manifest.
     pub(crate) fn enter<'a>(
         &mut self,
         id: CheckpointId,
@@ -217,7 +217,7 @@ impl Accounts {
         found: impl Fn(FileId) -> Option<Found<'a>>,
     ) -> Option<Extent> {
         let base = self.line.newest();
-        // Of what is as it was nothing need be looked at again, unless something was wrong with that.
+        // Unchanged states need no check if the older checkpoint is whole and no file has an origin that may differ.
         let all = !base.whole || some_came || !self.files.all_written_here();
         let (mut contradicted, mut added) = (None, 0);
         let mut look = |handle: &StateHandle| {
@@ -252,17 +252,17 @@ impl Accounts {
         self.catalog.mark_damaged(id, damage);
     }
 
-    /// Remembers whose file a checkpoint refers to, and whether that may still be there.
+    /// Remembers a lender of a checkpoint, and whether one of its files may be there although it cannot be looked at.
     pub(crate) fn note_lender(&mut self, id: CheckpointId, lender: &Lender, may_be_there: bool) {
         self.lenders.push(Lending { id, lender: lender.clone(), may_be_there });
     }
 
-    /// Whose files anybody here refers to, whether they can be had or not.
+    /// Every lender that a checkpoint names, also if its files are gone.
     pub(crate) fn lenders(&self) -> BTreeSet<Lender> {
         self.lenders_if(|_| true)
     }
 
-    /// Whose files anybody here refers to, as far as they are not known to be gone.
+    /// The lenders whose files are there, or may be.
     pub(crate) fn needed_lenders(&self) -> BTreeSet<Lender> {
         self.lenders_if(|lending| lending.may_be_there)
     }

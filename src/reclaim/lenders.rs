@@ -55,7 +55,7 @@ impl Registry {
         drop(idle);
     }
 
-    /// Whose files anybody here refers to, whether they can be had or not.
+    /// Every lender that a checkpoint names, also if its files are gone.
     pub(crate) fn lenders(&self) -> Vec<Lender> {
         self.accounts.lock().lenders().into_iter().collect()
     }

@@ -131,14 +131,14 @@ impl Registry {
         self.accounts.lock().enter_alone(id, facts, damage);
     }
 
-    /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in. Some files of
-    /// others cannot be looked at just now.
+    /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in. `unseen` are the
+    /// lenders with a file that cannot be looked at now.
     pub(crate) fn enter(
         &self,
         manifest: &Manifest,
         facts: Facts,
         file: impl Fn(FileId) -> Option<Metadata>,
-        unseen: &BTreeSet<FileId>,
+        unseen: &BTreeSet<Lender>,
         damage: Option<Error>,
     ) -> Result<()> {
         let (id, origins) = (manifest.id(), &manifest.origins);
@@ -152,10 +152,7 @@ impl Registry {
         let content = (manifest.content.clone(), damage.is_none());
         let contradicted = accounts.enter(id, facts, content, !origins.is_empty(), found);
         for lender in manifest.lenders() {
-            let is_of = |file: &FileId| {
-                origins.get(file).is_some_and(|origin| origin.lent.as_ref().is_some_and(|lent| *lent.by == *lender))
-            };
-            accounts.note_lender(id, lender, unseen.iter().any(is_of));
+            accounts.note_lender(id, lender, unseen.contains(lender));
         }
         let disputed = contradicted.map(|extent| {
             let what = "two manifests say that different states are here, or of different origins";

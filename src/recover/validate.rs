@@ -16,7 +16,7 @@ use crate::{
     },
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId, LAST},
-    manifest::Manifest,
+    manifest::{Lender, Manifest},
     manifests::{self, Loaded},
     reclaim::registry::Registry,
 };
@@ -110,19 +110,20 @@ fn data_file(manifest: &Manifest, file: FileId) -> PathBuf {
 /// What is known of the files that a manifest names.
 struct Files<'a> {
     ours: &'a HashMap<FileId, Metadata>,
-    /// What was looked at one by one.
+    /// Files that were looked at one by one: borrowed ones, and those that needed a second look.
     looked_at: HashMap<FileId, Option<Metadata>>,
-    /// Files of others that cannot be looked at just now: they are not there for us, and no reason not to open the store.
-    unseen: BTreeSet<FileId>,
+    /// Lenders with a borrowed file that cannot be looked at now. The file counts as missing, and the open goes on.
+    unseen: BTreeSet<Lender>,
 }
 
 impl<'a> Files<'a> {
     fn of(volume: &Volume, manifest: &Manifest, ours: &'a HashMap<FileId, Metadata>) -> Self {
         let mut files = Self { ours, looked_at: HashMap::new(), unseen: BTreeSet::new() };
-        for (file, _) in manifest.origins.iter().filter(|(_, origin)| origin.lent.is_some()) {
+        for (file, origin) in &manifest.origins {
+            let Some(lent) = &origin.lent else { continue };
             let found = volume.metadata(data_file(manifest, *file));
             if found.is_err() {
-                files.unseen.insert(*file);
+                files.unseen.insert((*lent.by).clone());
             }
             files.looked_at.insert(*file, found.ok().flatten().filter(|found| found.kind == FileKind::File));
         }
@@ -133,8 +134,8 @@ impl<'a> Files<'a> {
         self.looked_at.get(&file).copied().unwrap_or_else(|| self.ours.get(&file).copied())
     }
 
-    /// The first file that is missing or too short for what the manifest says of it. What a list of a directory says is not
-    /// believed at once: the second look opens the file, and what it finds counts.
+    /// Finds the first file that is missing, or too short for the states that the manifest has in it. A directory listing is
+    /// not trusted alone: a second look opens the file, and its length counts.
     fn find_missing(&mut self, volume: &Volume, manifest: &Manifest) -> Result<Option<Error>> {
         for extent in extents(manifest) {
             let end = entry_end(extent.offset, extent.len);
@@ -153,7 +154,7 @@ impl<'a> Files<'a> {
         Ok(None)
     }
 
-    /// Of a file that reaches so far, whatever is remembered of it.
+    /// Replaces what the listing said of a file that reaches at least to `end`.
     fn look_again(&mut self, volume: &Volume, name: &Path, file: FileId, end: u64) -> Result<()> {
         let found = volume.metadata(name)?.filter(|found| found.kind == FileKind::File);
         self.looked_at.insert(file, found.map(|found| Metadata { len: found.len.max(end), ..found }));

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use piton::{Error, Manifest, Merging, Options, Result, Store, disk::OsDisk};
+use piton::{Claim, Error, Manifest, Merging, Options, Result, Store, disk::OsDisk};
 
 use crate::support::{bytes, commit_states, read_states};
 
@@ -200,6 +200,31 @@ fn manifest_that_contradicts_another_one_is_damage_of_its_checkpoint() {
     }
     let read = read_states(&store.latest().unwrap().unwrap()).unwrap();
     assert_eq!(read[0].1, bytes(1, 5003));
+}
+
+#[test]
+fn manifest_that_gives_a_file_another_origin_than_an_older_one_is_damage_although_its_states_are_the_same() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let theirs = Store::open(other.path()).unwrap();
+    drop(commit_states(&theirs, &[bytes(1, 5003)]).unwrap());
+    let origin = theirs.id().to_string();
+    let origin: Vec<_> = (0..16).map(|n| u8::from_str_radix(&origin[2 * n..2 * n + 2], 16).unwrap()).collect();
+    drop(theirs);
+    let store = Store::open(dir.path()).unwrap();
+    let first = store.import(other.path(), Claim::Copy).unwrap().checkpoint;
+    drop(store.begin_next().unwrap().commit(Manifest::based_on(first.manifest())).unwrap());
+    let ids = store.checkpoint_ids();
+    drop((first, store));
+    change(&dir.path().join(format!("manifests/{:020}.manifest", ids[1])), |bytes| {
+        let mut body = bytes[28..bytes.len() - 4].to_vec();
+        let at = body.windows(16).position(|field| field == origin).unwrap();
+        body[at] ^= 1;
+        *bytes = piton::testing::manifest_around(&body);
+    });
+    let store = Store::open(dir.path()).unwrap();
+    let [(id, error)] = &store.damaged()[..] else { panic!("{:?}", store.damaged()) };
+    assert!(*id == ids[1] && error.to_string().contains("different origins"), "{error}");
+    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(1, 5003));
 }
 
 #[test]
