@@ -8,6 +8,8 @@ mod stopwatch;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    fs::File,
+    io::{IoSlice, Write},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -16,6 +18,9 @@ use piton::{Checkpoint, Manifest, Options, PendingCheckpoint, Scope, Store};
 use stopwatch::{Stopwatch, processor, processor_since};
 
 struct Counting;
+
+/// How many checkpoints are kept.
+const KEPT: usize = 10;
 
 /// Bytes that are allocated.
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
@@ -46,6 +51,7 @@ struct Row {
     commit: Vec<f64>,
     manifest: Vec<f64>,
     waiting: Vec<f64>,
+    floor: Vec<f64>,
     all: Vec<f64>,
     forget: Vec<f64>,
     restore: Vec<f64>,
@@ -95,11 +101,11 @@ fn measure((states, len, changed): (usize, usize, usize), rounds: usize) -> Row 
     let manifest =
         (0..states).fold(Manifest::builder(), |manifest, n| manifest.state(name(n), write(&pending, len, n)));
     let mut newest = pending.commit(manifest).unwrap();
-    let size = (states, len, changed);
+    let (size, mut plain) = ((states, len, changed), File::create(dir.path().join("plain")).unwrap());
     row.first = (ALLOCATED.load(Ordering::Relaxed) - before) as f64 / states as f64;
     newest = go_on(&store, &newest, 1, size);
     let before = ALLOCATED.load(Ordering::Relaxed);
-    for round in 0..rounds {
+    for round in 0..rounds + KEPT {
         watch.take();
         let (start, busy) = (Instant::now(), processor());
         let pending = store.begin_next().unwrap();
@@ -110,23 +116,26 @@ fn measure((states, len, changed): (usize, usize, usize), rounds: usize) -> Row 
         }
         let engine = processor_since(busy);
         newest = pending.commit(manifest).unwrap();
-        let (all, spent) = (processor_since(busy), watch.take());
+        let (all, spent, elapsed) = (processor_since(busy), watch.take(), start.elapsed());
+        if round < KEPT {
+            // Nothing is measured before memory that was given back is used again.
+            let kept = ALLOCATED.load(Ordering::Relaxed).saturating_sub(before);
+            row.further = kept as f64 / ((round + 1) * changed) as f64;
+            continue;
+        }
         row.engine.push(millis(engine));
         row.commit.push(millis(all.saturating_sub(engine).saturating_sub(spent.manifest)));
         row.manifest.push(millis(spent.manifest));
         row.waiting.push(millis(spent.waiting));
-        row.all.push(millis(start.elapsed()));
-    }
-    let kept = ALLOCATED.load(Ordering::Relaxed).saturating_sub(before);
-    row.further = kept as f64 / (rounds * changed) as f64;
-    drop(newest);
-    for _ in 0..rounds / 2 {
+        row.all.push(millis(elapsed));
+        row.floor.push(floor(&mut plain, size));
         let oldest = store.checkpoint_ids()[1];
         watch.take();
         let busy = processor();
         assert_eq!(store.forget(oldest).unwrap().checkpoints.len(), 1);
         row.forget.push(millis(processor_since(busy).saturating_sub(watch.take().removing)));
     }
+    drop(newest);
     let start = Instant::now();
     assert!(!store.prune(1).unwrap().checkpoints.is_empty());
     row.prune = millis(start.elapsed());
@@ -141,6 +150,19 @@ fn measure((states, len, changed): (usize, usize, usize), rounds: usize) -> Row 
         row.restore.push(millis(start.elapsed()));
     }
     row
+}
+
+/// The processor's time that the file system alone takes for the same: as many appends of as many bytes and 48 more, as
+/// an entry has, and one sync.
+fn floor(file: &mut File, (_, len, changed): (usize, usize, usize)) -> f64 {
+    let bytes = vec![7; len];
+    let busy = processor();
+    for _ in 0..changed {
+        let parts = [IoSlice::new(&bytes), IoSlice::new(&bytes[..48])];
+        assert_eq!(file.write_vectored(&parts).unwrap(), len + 48);
+    }
+    file.sync_data().unwrap();
+    millis(processor_since(busy))
 }
 
 /// Every state mapped and verified, and every byte read.
@@ -165,17 +187,24 @@ fn main() {
     let (changed, rounds) = (argument("--changed", 100), argument("--rounds", 9));
     println!("Milliseconds, medians; of each checkpoint {changed} states are new.\n");
     println!(
-        "| states | engine, processor | commit, processor | manifest, processor | waiting | checkpoint | forget | prune | open | restore | B per state, first | B per change, kept |"
+        "| states | engine, processor | commit, processor | floor, processor | manifest, processor | waiting | checkpoint | forget | prune | open | restore | B per state, first | B per change, kept |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for len in [64, 4096] {
         for states in [1_000, 10_000, 20_000, 100_000, 1_000_000] {
             if states > most || states < least {
                 continue;
             }
             let mut row = measure((states, len, changed), rounds);
-            let figures =
-                [&mut row.engine, &mut row.commit, &mut row.manifest, &mut row.waiting, &mut row.all, &mut row.forget];
+            let figures = [
+                &mut row.engine,
+                &mut row.commit,
+                &mut row.floor,
+                &mut row.manifest,
+                &mut row.waiting,
+                &mut row.all,
+                &mut row.forget,
+            ];
             let figures = figures.map(|figures| format!("{:.3}", median(figures))).join(" | ");
             let restore = median(&mut row.restore);
             println!(

@@ -49,8 +49,8 @@ impl<K: Ord, V: PartialEq> OrdMap<K, V> {
                     old.skip();
                     new.skip();
                 }
-                (Some(Head::Node(low, one)), Some(Head::Node(other_low, other))) if low == other_low => {
-                    let (height, other_height) = (one.height(), other.height());
+                (Some(Head::Node(low, _)), Some(Head::Node(other_low, _))) if low == other_low => {
+                    let (height, other_height) = (old.height(), new.height());
                     if height >= other_height {
                         old.open();
                     }
@@ -84,6 +84,8 @@ struct Cursor<'a, K, V> {
     /// What is left of each inner node on the way down.
     inner: Vec<Children<'a, K, V>>,
     leaf: slice::Iter<'a, (K, V)>,
+    /// The height of the root: leaves are all equally deep.
+    height: usize,
 }
 
 enum Head<'a, K, V> {
@@ -112,7 +114,13 @@ impl<K: Ord, V> Head<'_, K, V> {
 
 impl<'a, K, V> Cursor<'a, K, V> {
     fn new(map: &'a OrdMap<K, V>) -> Self {
-        Self { root: map.root.as_ref(), inner: Vec::new(), leaf: [].iter() }
+        let root = map.root.as_ref();
+        Self { root, inner: Vec::new(), leaf: [].iter(), height: root.map_or(0, |root| root.height()) }
+    }
+
+    /// The height of the node that is the head. A look at the node itself would wait for memory.
+    fn height(&self) -> usize {
+        self.height.saturating_sub(self.inner.len())
     }
 
     fn head(&mut self) -> Option<Head<'a, K, V>> {
@@ -206,7 +214,7 @@ impl<'a, K, V> Entries<'a, K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        let Self(Cursor { root, inner, leaf }) = self;
+        let Self(Cursor { root, inner, leaf, .. }) = self;
         let mut node = root.take();
         while let Some(next) = node {
             node = match &**next {
