@@ -101,7 +101,7 @@ fn measure((states, len, changed): (usize, usize, usize), rounds: usize) -> Row 
     let manifest =
         (0..states).fold(Manifest::builder(), |manifest, n| manifest.state(name(n), write(&pending, len, n)));
     let mut newest = pending.commit(manifest).unwrap();
-    let (size, mut plain) = ((states, len, changed), File::create(dir.path().join("plain")).unwrap());
+    let (size, mut plain) = ((states, len, changed), tempfile::tempfile_in(dir.path()).unwrap());
     row.first = (ALLOCATED.load(Ordering::Relaxed) - before) as f64 / states as f64;
     newest = go_on(&store, &newest, 1, size);
     let before = ALLOCATED.load(Ordering::Relaxed);
@@ -161,7 +161,7 @@ fn floor(file: &mut File, (_, len, changed): (usize, usize, usize)) -> f64 {
         let parts = [IoSlice::new(&bytes), IoSlice::new(&bytes[..48])];
         assert_eq!(file.write_vectored(&parts).unwrap(), len + 48);
     }
-    file.sync_data().unwrap();
+    rustix::fs::fdatasync(&*file).unwrap();
     millis(processor_since(busy))
 }
 
