@@ -116,6 +116,10 @@ impl<D: Disk> Disk for EncryptedDisk<D> {
         self.disk.open(path).map(|file| self.file(file))
     }
 
+    fn open_writable(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open_writable(path).map(|file| self.file(file))
+    }
+
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.disk.rename(from, to)
     }

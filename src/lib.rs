@@ -81,6 +81,8 @@ pub mod policy;
 mod read;
 mod read_only;
 mod reclaim;
+#[allow(dead_code, reason = "the log is being built beside the manifests")]
+mod records;
 mod recover;
 pub mod snapshot;
 mod store;

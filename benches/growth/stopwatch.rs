@@ -135,6 +135,10 @@ impl Disk for Stopwatch {
         self.call(|| OsDisk.open(at)).map(|file| self.wrap(file))
     }
 
+    fn open_writable(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        self.call(|| OsDisk.open_writable(at)).map(|file| self.wrap(file))
+    }
+
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.call(|| OsDisk.rename(from, to))
     }
@@ -193,6 +197,10 @@ impl DiskFile for File {
 
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         self.file.write_vectored_at(parts, offset)
+    }
+
+    fn fill(&self, len: u64) -> io::Result<()> {
+        self.watch.call(|| self.file.fill(len))
     }
 
     fn start_writeback(&self, offset: u64, len: u64) {

@@ -1,6 +1,6 @@
 //! What a simulated disk has made durable, and what is left of the rest when the power is cut.
 
-use std::{ffi::OsString, io};
+use std::{ffi::OsString, io, ops::Range};
 
 use super::tree::{Names, NodeId, write_into};
 
@@ -11,7 +11,8 @@ pub enum Survival {
     Nothing,
     /// Everything unsynced survives.
     Everything,
-    /// Each unsynced write is lost, kept or torn, each unsynced name lost or kept, as this seed has it.
+    /// Each unsynced write is lost, kept or torn, each sector of it for itself; each unsynced name is lost or kept, as this
+    /// seed has it.
     Random(u64),
 }
 
@@ -100,9 +101,11 @@ impl DurableFile {
     pub(super) fn survivor(&self, chance: &mut Chance) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         for (offset, written) in self.doomed.iter().chain(&self.unsynced) {
-            let kept = chance.prefix(written.len());
-            // In memory a write into a run of bytes that was written before cannot fail.
-            let _ = write_into(&mut bytes, written.get(..kept).unwrap_or_default(), *offset);
+            for kept in chance.pieces(*offset, written.len()) {
+                let at = *offset + kept.start as u64;
+                // In memory a write into a run of bytes that was written before cannot fail.
+                let _ = write_into(&mut bytes, written.get(kept).unwrap_or_default(), at);
+            }
         }
         bytes
     }
@@ -152,6 +155,21 @@ fn set(names: &mut Names, name: OsString, now: Option<NodeId>) {
     };
 }
 
+/// A medium writes as much at once or not at all.
+const SECTOR: u64 = 512;
+
+/// The parts of a write that are in different sectors.
+fn sectors(offset: u64, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let first = usize::try_from(SECTOR - offset % SECTOR).unwrap_or(len);
+    let sector = usize::try_from(SECTOR).unwrap_or(len);
+    let ends = (0..).map(move |n: usize| first.saturating_add(n.saturating_mul(sector)));
+    ends.scan(0, move |start, end| {
+        let piece = *start..end.min(len);
+        *start = end;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// What is kept and what is lost.
 #[derive(Debug)]
 pub(super) struct Chance {
@@ -182,15 +200,17 @@ impl Chance {
         }
     }
 
-    /// How many bytes of a write survive.
-    fn prefix(&mut self, len: usize) -> usize {
+    /// Which bytes of a write at an offset survive: none, all, the first few, or any of the sectors that it touches.
+    fn pieces(&mut self, offset: u64, len: usize) -> Vec<Range<usize>> {
+        let first = |len| std::iter::once(0..len).collect();
         match self.survival {
-            Survival::Nothing => 0,
-            Survival::Everything => len,
-            Survival::Random(_) => match self.next() % 3 {
-                0 => 0,
-                1 => len,
-                _ => usize::try_from(self.next() % (len as u64 + 1)).unwrap_or(len),
+            Survival::Nothing => Vec::new(),
+            Survival::Everything => first(len),
+            Survival::Random(_) => match self.next() % 4 {
+                0 => Vec::new(),
+                1 => first(len),
+                2 => first(usize::try_from(self.next() % (len as u64 + 1)).unwrap_or(len)),
+                _ => sectors(offset, len).filter(|_| self.next().is_multiple_of(2)).collect(),
             },
         }
     }

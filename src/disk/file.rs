@@ -128,6 +128,15 @@ impl VolumeFile {
         Ok(())
     }
 
+    /// Fills an empty file with zeros up to this length, if that makes later writes cheaper; else leaves it as it is.
+    pub(crate) fn fill(&self, len: u64) -> Result<()> {
+        self.opener.check("fill", &self.path)?;
+        match self.file.fill(len) {
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(Error::io("fill", &self.path, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Hints that these bytes are complete, so that the sync of them is short.
     pub(crate) fn start_writeback(&self, offset: u64, len: u64) {
         if self.syncs {

@@ -26,6 +26,9 @@ pub(crate) const DIRS: [&str; 3] = ["shared", "exclusive", MANIFESTS];
 const MANIFEST_SUFFIX: &str = ".manifest";
 const UPDATE_SUFFIX: &str = ".update";
 const SOURCE_SUFFIX: &str = ".source";
+const LOG_SUFFIX: &str = ".log";
+const BASE_SUFFIX: &str = ".base";
+const COPY_SUFFIX: &str = ".copy";
 const SEGMENT_SUFFIX: &str = ".seg";
 
 /// The directory of the data files of a scope.
@@ -58,6 +61,25 @@ pub(crate) fn source(id: CheckpointId) -> PathBuf {
 
 fn of_checkpoint(id: CheckpointId, suffix: &str) -> PathBuf {
     Path::new(MANIFESTS).join(format!("{:020}{suffix}", id.get()))
+}
+
+/// Path of a log, by its generation and its number there.
+pub(crate) fn log(generation: u64, sequence: u64) -> PathBuf {
+    of_generation(generation, sequence, LOG_SUFFIX)
+}
+
+/// Path of a base, by its generation and its number there.
+pub(crate) fn base(generation: u64, sequence: u64) -> PathBuf {
+    of_generation(generation, sequence, BASE_SUFFIX)
+}
+
+/// Path of the copy of a base.
+pub(crate) fn base_copy(generation: u64, sequence: u64) -> PathBuf {
+    of_generation(generation, sequence, COPY_SUFFIX)
+}
+
+fn of_generation(generation: u64, sequence: u64, suffix: &str) -> PathBuf {
+    Path::new(MANIFESTS).join(format!("{generation:08}-{sequence:010}{suffix}"))
 }
 
 /// Where a data file is that may be in somebody else's store, under this root and with this name there.
@@ -96,6 +118,28 @@ fn parse_checkpoint(name: &OsStr, suffix: &str) -> Option<CheckpointId> {
     (of_checkpoint(id, suffix).file_name() == Some(name)).then_some(id)
 }
 
+/// The generation and the number of the log that has this name.
+pub(crate) fn parse_log(name: &OsStr) -> Option<(u64, u64)> {
+    parse_of_generation(name, LOG_SUFFIX)
+}
+
+/// The generation and the number of the base that has this name.
+pub(crate) fn parse_base(name: &OsStr) -> Option<(u64, u64)> {
+    parse_of_generation(name, BASE_SUFFIX)
+}
+
+/// The generation and the number of the base whose copy has this name.
+pub(crate) fn parse_base_copy(name: &OsStr) -> Option<(u64, u64)> {
+    parse_of_generation(name, COPY_SUFFIX)
+}
+
+fn parse_of_generation(name: &OsStr, suffix: &str) -> Option<(u64, u64)> {
+    let (generation, sequence) = name.to_str()?.strip_suffix(suffix)?.split_once('-')?;
+    let number = |digits: &str| digits.parse().ok().filter(|number| (1..=LAST).contains(number));
+    let (generation, sequence) = (number(generation)?, number(sequence)?);
+    (of_generation(generation, sequence, suffix).file_name() == Some(name)).then_some((generation, sequence))
+}
+
 /// The data file that has this name in the directory of this scope.
 pub(crate) fn parse_segment(scope: Scope, name: &OsStr) -> Option<FileId> {
     let name = name.to_str()?;
@@ -115,7 +159,8 @@ pub(crate) fn is_segment(path: &Path) -> bool {
 /// Whether a store makes such a name in one of its directories.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
     let of_checkpoint = [parse_manifest, parse_update, parse_source].iter().any(|parse| parse(name).is_some());
-    of_checkpoint || is_temp(name) || parse_segment(Scope::Shared, name).is_some()
+    let of_generation = [parse_log, parse_base, parse_base_copy].iter().any(|parse| parse(name).is_some());
+    of_checkpoint || of_generation || is_temp(name) || parse_segment(Scope::Shared, name).is_some()
 }
 
 /// Whether a disk gives out this name for temporary files.
@@ -137,6 +182,14 @@ mod tests {
             assert_eq!(parse_update(update(id).file_name().unwrap()), Some(id));
             assert_eq!(parse_source(source(id).file_name().unwrap()), Some(id));
             assert_eq!(parse_update(manifest(id).file_name().unwrap()), None);
+            for (name, parse) in [
+                (log(number, number), parse_log as fn(&OsStr) -> _),
+                (base(number, number), parse_base),
+                (base_copy(number, number), parse_base_copy),
+            ] {
+                assert_eq!(parse(name.file_name().unwrap()), Some((number, number)));
+                assert!(is_ours(name.file_name().unwrap()));
+            }
             let file = FileId { scope: Scope::Shared, generation: number, lane: u16::MAX, sequence: number };
             assert_eq!(parse_segment(Scope::Shared, segment(file).file_name().unwrap()), Some(file));
         }
@@ -148,6 +201,9 @@ mod tests {
             "x.manifest",
         ] {
             assert_eq!(parse_manifest(OsStr::new(foreign)), None, "{foreign}");
+        }
+        for foreign in ["1-1.log", "00000000-0000000001.log", "00000001-0000000000.log", "00000001-0000000001.base"] {
+            assert_eq!(parse_log(OsStr::new(foreign)), None, "{foreign}");
         }
         for foreign in ["1-0-1.seg", "00000001-000-0000000001", "00000001-000-+000000001.seg", "a-b-c.seg", ".seg"] {
             assert_eq!(parse_segment(Scope::Shared, OsStr::new(foreign)), None, "{foreign}");

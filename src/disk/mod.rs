@@ -149,6 +149,19 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// device; and those of the operating system.
     fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>>;
 
+    /// Opens a regular file for reading and for writing over the bytes that it has, without waiting for anything. A symbolic
+    /// link is not followed.
+    ///
+    /// By default it is what [`open`](Disk::open) returns: right for a disk whose files can all be written. A disk that wraps
+    /// another one passes the call on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Disk::open).
+    fn open_writable(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        self.open(at)
+    }
+
     /// Gives a file another name in the same file system, replacing what has that name. At every moment, and after a
     /// crash at any moment, the new name is either what it was or the whole file. Open files stay open.
     ///
@@ -311,6 +324,18 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Those of [`write_at`](DiskFile::write_at).
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         self.write_at(parts.iter().find(|part| !part.is_empty()).map_or(&[], |part| part), offset)
+    }
+
+    /// Fills a file that is empty with zeros, up to this length. They are written and not only reserved, so that later
+    /// writes into the file change nothing but its bytes: a sync of such a write is the cheapest there is.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where this is of no use, which is the default: the file grows as it is written. A disk that encrypts by
+    /// position leaves it at that, so that no position ever has two contents. Else those of the operating system.
+    fn fill(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Hints that these bytes will not change and will be synced soon: the operating system may begin to write them.

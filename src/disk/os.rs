@@ -171,6 +171,10 @@ impl Disk for OsDisk {
         Ok(Box::new(OsFile(open_file(at, OFlags::RDONLY)?)))
     }
 
+    fn open_writable(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OsFile(open_file(at, OFlags::RDWR)?)))
+    }
+
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         let ((from_dir, from), (to_dir, to)) = (place(from), place(to));
         Ok(rustix::fs::renameat(from_dir, from, to_dir, to)?)
@@ -310,6 +314,17 @@ impl DiskFile for OsFile {
 
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(&self.0, parts, offset)?)
+    }
+
+    fn fill(&self, len: u64) -> io::Result<()> {
+        let zeros = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < len {
+            let piece = zeros.get(..usize::try_from(len - at).unwrap_or(zeros.len())).unwrap_or(&zeros);
+            self.0.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// On Linux this begins to write the dirty pages of the range, and drops none of them.

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    At, DirEntry, Disk, Lock, LockGuard, Metadata,
+    At, DirEntry, Disk, DiskFile, Lock, LockGuard, Metadata,
     anchor::{Anchor, Opener},
     file::VolumeFile,
 };
@@ -144,9 +144,21 @@ impl Volume {
         }
     }
 
+    /// Opens a file for reading.
     pub(crate) fn open(&self, name: impl AsRef<Path>) -> Result<VolumeFile> {
         let path = self.path(&name);
-        match self.disk.open(self.at(&path, name.as_ref())) {
+        self.opened(self.disk.open(self.at(&path, name.as_ref())), path)
+    }
+
+    /// Opens a file for writing over the bytes that it has.
+    pub(crate) fn open_writable(&self, name: impl AsRef<Path>) -> Result<VolumeFile> {
+        let path = self.path(&name);
+        self.opener.check("write", &path)?;
+        self.opened(self.disk.open_writable(self.at(&path, name.as_ref())), path)
+    }
+
+    fn opened(&self, file: io::Result<Box<dyn DiskFile>>, path: PathBuf) -> Result<VolumeFile> {
+        match file {
             Ok(file) => Ok(VolumeFile::new(file, path, self.syncs, self.opener)),
             // The bytes that the caller needs are not there.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory) => {

@@ -53,19 +53,36 @@ pub(super) fn take_file(reader: &mut Reader<'_>) -> Result<FileId, Malformed> {
     Ok(FileId { scope, generation, lane, sequence })
 }
 
+/// Collects the files that states are in, for a table.
+#[derive(Default)]
+pub(super) struct FileSet {
+    files: BTreeMap<FileId, u32>,
+    last: Option<FileId>,
+}
+
+impl FileSet {
+    pub(super) fn add(&mut self, handle: &StateHandle) {
+        let Some(file) = handle.extent().map(|extent| extent.file) else { return };
+        // Mostly they come file by file.
+        if self.last.replace(file) != Some(file) {
+            self.files.insert(file, 0);
+        }
+    }
+}
+
 /// The files of a manifest that is being written, by their places in its table.
 pub(super) struct FileIndex(BTreeMap<FileId, u32>);
 
 impl FileIndex {
     /// Writes the table; `None` if there are more files than can be counted in 32 bits.
     pub(super) fn put(writer: &mut Writer, content: &ManifestContent) -> Option<Self> {
-        // Mostly they come file by file.
-        let (mut index, mut last) = (BTreeMap::new(), None);
-        for file in content.handles().filter_map(StateHandle::extent).map(|extent| extent.file) {
-            if last.replace(file) != Some(file) {
-                index.insert(file, 0_u32);
-            }
-        }
+        let mut files = FileSet::default();
+        content.handles().for_each(|handle| files.add(handle));
+        Self::put_set(writer, files)
+    }
+
+    /// Writes the table of these files; `None` if there are more than can be counted in 32 bits.
+    pub(super) fn put_set(writer: &mut Writer, FileSet { files: mut index, .. }: FileSet) -> Option<Self> {
         u32::try_from(index.len()).ok()?;
         writer.put(index.len() as u64);
         for ((file, place), n) in index.iter_mut().zip(0..) {

@@ -48,9 +48,9 @@ struct Fixed {
 /// Parallelism twice, no coordinator, no partition.
 const LEAST_OPERATOR_LEN: usize = 4 + 4 + 1 + 8;
 /// Number, no snapshot, no delta, no state.
-const LEAST_PARTITION_LEN: usize = 4 + 1 + 8 + 8;
+pub(super) const LEAST_PARTITION_LEN: usize = 4 + 1 + 8 + 8;
 /// No offset, the epoch, no metadata.
-const LEAST_CONNECTOR_LEN: usize = 8 + 8 + 8;
+pub(super) const LEAST_CONNECTOR_LEN: usize = 8 + 8 + 8;
 
 /// The bytes of a manifest; `None` if its states are in more files than can be counted in 32 bits.
 pub(crate) fn encode(manifest: &Manifest) -> Option<Vec<u8>> {
@@ -169,13 +169,17 @@ fn put_operator(writer: &mut Writer, files: &FileIndex, operator: &OperatorState
     writer.put(operator.partitions.len() as u64);
     for (number, partition) in &operator.partitions {
         writer.put(*number);
-        put_option(writer, partition.snapshot.as_ref(), |writer, artifact| files.put_artifact(writer, artifact));
-        writer.put(partition.deltas.len() as u64);
-        partition.deltas.iter().for_each(|artifact| files.put_artifact(writer, artifact));
-        put_map(writer, partition.states.len(), partition.states.iter(), |writer, handle| {
-            files.put_handle(writer, handle);
-        });
+        put_partition(writer, files, partition);
     }
+}
+
+pub(super) fn put_partition(writer: &mut Writer, files: &FileIndex, partition: &PartitionState) {
+    put_option(writer, partition.snapshot.as_ref(), |writer, artifact| files.put_artifact(writer, artifact));
+    writer.put(partition.deltas.len() as u64);
+    partition.deltas.iter().for_each(|artifact| files.put_artifact(writer, artifact));
+    put_map(writer, partition.states.len(), partition.states.iter(), |writer, handle| {
+        files.put_handle(writer, handle);
+    });
 }
 
 fn take_operator(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<OperatorState> {
@@ -187,7 +191,7 @@ fn take_operator(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<Opera
     Ok(OperatorState { parallelism, max_parallelism, coordinator, partitions })
 }
 
-fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<PartitionState> {
+pub(super) fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<PartitionState> {
     let snapshot = take_option(reader, "snapshot", |reader| files.take_artifact(reader))?;
     let deltas = reader.take_count(LEAST_ARTIFACT_LEN, "deltas")?;
     let mut deltas = (0..deltas).map(|_| files.take_artifact(reader)).collect::<Parsed<Vec<_>>>()?;
@@ -196,13 +200,13 @@ fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<Part
     Ok(PartitionState { snapshot, deltas, states })
 }
 
-fn put_connector(writer: &mut Writer, connector: &ConnectorOffset) {
+pub(super) fn put_connector(writer: &mut Writer, connector: &ConnectorOffset) {
     put_map(writer, connector.offsets.len(), connector.offsets.iter(), |writer, offset| put_text(writer, offset));
     writer.put(connector.epoch);
     put_map(writer, connector.metadata.len(), connector.metadata.iter(), |writer, text| put_text(writer, text));
 }
 
-fn take_connector(reader: &mut Reader<'_>) -> Parsed<ConnectorOffset> {
+pub(super) fn take_connector(reader: &mut Reader<'_>) -> Parsed<ConnectorOffset> {
     let offsets = take_map(reader, LEAST_NAME_LEN, "offsets", |reader| reader.take_text("offset").map(str::to_owned))?;
     let epoch = reader.take("epoch of a connector")?;
     let metadata = take_map(reader, LEAST_NAME_LEN, "metadata", |reader| reader.take_text("text").map(str::to_owned))?;
@@ -210,23 +214,31 @@ fn take_connector(reader: &mut Reader<'_>) -> Parsed<ConnectorOffset> {
 }
 
 pub(super) fn put_sink_status(writer: &mut Writer, status: &OrdMap<Name, SinkCommitStatus>) {
-    put_map(writer, status.len(), status.iter(), |writer, status| match status {
+    put_map(writer, status.len(), status.iter(), put_status);
+}
+
+pub(super) fn put_status(writer: &mut Writer, status: &SinkCommitStatus) {
+    match status {
         SinkCommitStatus::Pending => writer.put(1_u8),
         SinkCommitStatus::Committed => writer.put(2_u8),
         SinkCommitStatus::Failed(why) => {
             writer.put(3_u8);
             put_text(writer, why);
         }
-    });
+    }
 }
 
 pub(super) fn take_sink_status(reader: &mut Reader<'_>) -> Parsed<OrdMap<Name, SinkCommitStatus>> {
-    take_map(reader, 1, "sink commit status", |reader| match reader.take::<u8>("sink commit status")? {
+    take_map(reader, 1, "sink commit status", take_status)
+}
+
+pub(super) fn take_status(reader: &mut Reader<'_>) -> Parsed<SinkCommitStatus> {
+    match reader.take::<u8>("sink commit status")? {
         1 => Ok(SinkCommitStatus::Pending),
         2 => Ok(SinkCommitStatus::Committed),
         3 => reader.take_text("why a sink failed").map(|why| SinkCommitStatus::Failed(why.to_owned())),
         status => Err(reader.malformed(format!("unknown sink commit status {status}"))),
-    })
+    }
 }
 
 pub(super) fn put_metadata(writer: &mut Writer, metadata: &OrdMap<Name, Arc<[u8]>>) {
@@ -238,7 +250,7 @@ pub(super) fn take_metadata(reader: &mut Reader<'_>) -> Parsed<OrdMap<Name, Arc<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         format::VERSION,
@@ -253,7 +265,7 @@ mod tests {
     }
 
     /// Everything that a manifest can have.
-    fn sample() -> Manifest {
+    pub(in crate::format) fn sample() -> Manifest {
         let artifact = |handle| Artifact { handle, digest: Some(Digest::of(b"x")) };
         let partition = PartitionState {
             snapshot: Some(artifact(extent(4))),

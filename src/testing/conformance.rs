@@ -30,6 +30,11 @@ pub const TESTS: &[(&str, Test)] = &[
     ("list_has_every_name_with_kind_and_length", list_has_every_name_with_kind_and_length),
     ("temporary_names_are_new_and_of_the_promised_form", temporary_names_are_new_and_of_the_promised_form),
     ("written_bytes_are_read_back_and_gaps_are_zeros", written_bytes_are_read_back_and_gaps_are_zeros),
+    (
+        "file_that_is_there_is_written_over_and_what_is_not_written_stays",
+        file_that_is_there_is_written_over_and_what_is_not_written_stays,
+    ),
+    ("file_is_filled_with_zeros_or_left_empty", file_is_filled_with_zeros_or_left_empty),
     ("reads_end_where_the_file_ends", reads_end_where_the_file_ends),
     ("mapping_is_exactly_the_range_and_never_beyond_the_file", mapping_is_exactly_the_range_and_never_beyond_the_file),
     ("vectored_write_is_that_of_its_parts_in_order", vectored_write_is_that_of_its_parts_in_order),
@@ -120,6 +125,29 @@ fn written_bytes_are_read_back_and_gaps_are_zeros(disk: &dyn Disk, dir: &Path) {
     expected[100..].copy_from_slice(b"tail");
     assert_eq!(read_all(&*file), expected);
     assert_eq!(read_all(&*disk.open(At::new(&path)).unwrap()), expected);
+}
+
+fn file_that_is_there_is_written_over_and_what_is_not_written_stays(disk: &dyn Disk, dir: &Path) {
+    let (path, file) = make_file(disk, dir, &[1; 9000]);
+    drop(file);
+    let missing = disk.open_writable(At::new(&dir.join("none"))).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let file = disk.open_writable(At::new(&path)).unwrap();
+    write_all(&*file, &[2; 100], 4000);
+    file.sync_data().unwrap();
+    let bytes = read_all(&*disk.open(At::new(&path)).unwrap());
+    assert_eq!(bytes, [&[1; 4000][..], &[2; 100], &[1; 4900]].concat());
+}
+
+fn file_is_filled_with_zeros_or_left_empty(disk: &dyn Disk, dir: &Path) {
+    let (_, file) = make_file(disk, dir, b"");
+    let len = 3 << 20;
+    match file.fill(len) {
+        Ok(()) => assert_eq!((file.len().unwrap(), read_all(&*file).iter().all(|byte| *byte == 0)), (len, true)),
+        Err(error) => assert_eq!((error.kind(), file.len().unwrap()), (ErrorKind::Unsupported, 0)),
+    }
+    write_all(&*file, b"12345", 4096);
+    assert_eq!(&read_all(&*file)[4090..4101], [&[0; 6], &b"12345"[..]].concat());
 }
 
 fn reads_end_where_the_file_ends(disk: &dyn Disk, dir: &Path) {

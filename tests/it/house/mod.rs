@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("id", &[]),
     ("ordered", &[]),
     ("error", &["id"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("disk", &["error", "id"]),
     ("outcome", &["manifest"]),
     ("options", &["disk", "id", "manifest"]),
+    ("records", &["disk", "error", "format", "handle", "id", "manifest"]),
     ("identity", &["disk", "error", "format", "id"]),
     ("manifests", &["disk", "error", "format", "id", "identity", "manifest", "ordered"]),
     ("accounts", &["error", "format", "handle", "id", "manifest", "options", "ordered", "outcome"]),

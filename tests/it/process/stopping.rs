@@ -63,6 +63,10 @@ impl Disk for StoppingDisk {
         OsDisk.open(path)
     }
 
+    fn open_writable(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        OsDisk.open_writable(path)
+    }
+
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         OsDisk.rename(from, to)
     }

@@ -191,6 +191,11 @@ impl Disk for HookedDisk {
         self.disk.create_temp(dir).map(|(name, file)| (name, self.file(file)))
     }
 
+    fn open_writable(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
+        self.permit(path)?;
+        self.disk.open_writable(path).map(|file| self.file(file))
+    }
+
     fn open(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
         if path.path().extension().is_some_and(|extension| extension == "manifest") {
             run(&self.before_open_of_a_manifest);
@@ -273,6 +278,10 @@ impl DiskFile for HookedFile {
     fn write_vectored_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize> {
         run(&self.before_write);
         self.file.write_vectored_at(parts, offset)
+    }
+
+    fn fill(&self, len: u64) -> io::Result<()> {
+        self.file.fill(len)
     }
 
     fn start_writeback(&self, offset: u64, len: u64) {

@@ -1,0 +1,366 @@
+//! Records: what happens to the checkpoints of a store, one after the other.
+//!
+//! The manifest log is made of them, and so is a base, which has those that lead to the same checkpoints in fewer steps. A
+//! checkpoint is recorded as its differences from another one, which it names.
+
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+
+use super::{
+    changes,
+    codec::{Reader, Writer},
+    frame::LEAST_NAME_LEN,
+    manifest::{put_status, take_status},
+};
+use crate::{
+    error::Malformed,
+    id::{CheckpointId, LAST, StoreId},
+    manifest::{CheckpointKind, Manifest, ManifestContent, Origins},
+};
+
+type Parsed<T> = Result<T, Malformed>;
+
+const CHECKPOINT: u8 = 1;
+const FORGOTTEN: u8 = 2;
+const UPDATED: u8 = 3;
+const ROLLED_BACK: u8 = 4;
+const LOST: u8 = 5;
+const NOTHING: u8 = 6;
+
+/// In the flags of a checkpoint.
+const PINNED: u8 = 1;
+
+/// The checkpoints above the first id, up to the second, were rolled back.
+pub(crate) type RolledBack = Vec<(u64, u64)>;
+
+/// A record, as far as it can be read without what it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record<'a> {
+    /// A checkpoint was published, and these were given up with it.
+    Checkpoint(Published<'a>),
+    Forgotten(Vec<CheckpointId>),
+    /// Sinks, metadata or the pin of a checkpoint were changed.
+    Updated(Updated<'a>),
+    /// All roll-backs that count from now on, ascending.
+    RolledBack(RolledBack),
+    /// There is a checkpoint of this id of which nothing else is known. In bases alone.
+    Lost(CheckpointId),
+    /// A log begins: it has to have a record.
+    Nothing,
+}
+
+/// A checkpoint that was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published<'a> {
+    pub(crate) id: CheckpointId,
+    /// The checkpoint that the differences are from; none for an empty content.
+    pub(crate) against: Option<CheckpointId>,
+    pub(crate) pinned: bool,
+    pub(crate) forgotten: Vec<CheckpointId>,
+    fixed: Fixed,
+    changes: &'a [u8],
+}
+
+/// A checkpoint that was changed after it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Updated<'a> {
+    pub(crate) id: CheckpointId,
+    pub(crate) pinned: bool,
+    changes: &'a [u8],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct Fixed {
+    id: u64,
+    /// 0 for none.
+    against: u64,
+    generation: u64,
+    epoch: u64,
+    timestamp_ms: u64,
+    kind: u8,
+    /// 0 for none.
+    parent: u64,
+    vnode_count: u16,
+    flags: u8,
+}
+
+/// The checkpoint that another one is recorded by its differences from, with its content. The default is an empty content.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Against<'a>(pub(crate) Option<(CheckpointId, &'a ManifestContent)>);
+
+/// A checkpoint as its differences from another one; `None` if the states that came are in more files than can be counted
+/// in 32 bits.
+pub(crate) fn checkpoint(
+    manifest: &Manifest,
+    pinned: bool,
+    Against(against): Against<'_>,
+    forgotten: &[CheckpointId],
+) -> Option<Vec<u8>> {
+    let empty = ManifestContent::default();
+    let before = against.map_or(&empty, |(_, content)| content);
+    let Manifest { id, generation, origins, content, .. } = manifest;
+    let mut writer = Writer::default();
+    writer.put(CHECKPOINT);
+    writer.put(Fixed {
+        id: id.get(),
+        against: against.map_or(0, |(id, _)| id.get()),
+        generation: *generation,
+        epoch: manifest.epoch(),
+        timestamp_ms: content.timestamp_ms,
+        kind: match content.kind {
+            CheckpointKind::Checkpoint => 1,
+            CheckpointKind::Savepoint => 2,
+        },
+        parent: content.parent.map_or(0, CheckpointId::get),
+        vnode_count: manifest.vnode_count(),
+        flags: if pinned { PINNED } else { 0 },
+    });
+    put_ids(&mut writer, forgotten);
+    changes::put(&mut writer, before, content, origins)?;
+    Some(writer.finish())
+}
+
+pub(crate) fn forgotten(ids: &[CheckpointId]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.put(FORGOTTEN);
+    put_ids(&mut writer, ids);
+    writer.finish()
+}
+
+/// What of a checkpoint changed after it was published. All else of both contents is the same.
+pub(crate) fn updated(id: CheckpointId, pinned: bool, before: &ManifestContent, after: &ManifestContent) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.put((UPDATED, id.get(), u8::from(pinned)));
+    changes::put_map(&mut writer, &before.sink_status, &after.sink_status, |writer, _, status| {
+        put_status(writer, status);
+    });
+    changes::put_map(&mut writer, &before.metadata, &after.metadata, |writer, _, bytes| writer.put_bytes(bytes));
+    writer.finish()
+}
+
+pub(crate) fn rolled_back(ranges: &RolledBack) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.put((ROLLED_BACK, ranges.len() as u64));
+    for range in ranges {
+        writer.put(*range);
+    }
+    writer.finish()
+}
+
+pub(crate) fn lost(id: CheckpointId) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.put((LOST, id.get()));
+    writer.finish()
+}
+
+pub(crate) fn nothing() -> Vec<u8> {
+    vec![NOTHING]
+}
+
+/// Reads a record: all of these bytes.
+pub(crate) fn decode(bytes: &[u8]) -> Parsed<Record<'_>> {
+    let mut reader = Reader::new(bytes);
+    let record = match reader.take::<u8>("kind of record")? {
+        CHECKPOINT => {
+            let fixed: Fixed = reader.take("checkpoint")?;
+            let id = id_of(&reader, fixed.id)?;
+            let kind_is_known = matches!(fixed.kind, 1 | 2);
+            if fixed.generation.max(fixed.parent).max(fixed.against) > LAST
+                || !kind_is_known
+                || fixed.flags & !PINNED != 0
+            {
+                return Err(reader.malformed("a field has a value that this version never writes"));
+            }
+            let (against, pinned) = (CheckpointId::new(fixed.against), fixed.flags & PINNED != 0);
+            let forgotten = take_ids(&mut reader)?;
+            return Ok(Record::Checkpoint(Published { id, against, pinned, forgotten, fixed, changes: reader.rest() }));
+        }
+        UPDATED => {
+            let id: u64 = reader.take("updated checkpoint")?;
+            let id = id_of(&reader, id)?;
+            let pinned = match reader.take::<u8>("pin")? {
+                0 => false,
+                1 => true,
+                other => return Err(reader.malformed(format!("pin: {other} is neither on nor off"))),
+            };
+            return Ok(Record::Updated(Updated { id, pinned, changes: reader.rest() }));
+        }
+        FORGOTTEN => Record::Forgotten(take_ids(&mut reader)?),
+        ROLLED_BACK => Record::RolledBack(take_ranges(&mut reader)?),
+        LOST => {
+            let id: u64 = reader.take("lost checkpoint")?;
+            Record::Lost(id_of(&reader, id)?)
+        }
+        NOTHING => Record::Nothing,
+        kind => return Err(reader.malformed(format!("unknown kind of record {kind}"))),
+    };
+    reader.end()?;
+    Ok(record)
+}
+
+impl Published<'_> {
+    /// The generation that published the checkpoint.
+    pub(crate) fn generation(&self) -> u64 {
+        self.fixed.generation
+    }
+
+    /// The content, given the one that the differences are from, and the origins of the files of the states that came.
+    pub(crate) fn content(&self, store: StoreId, before: &ManifestContent) -> Parsed<(ManifestContent, Origins)> {
+        let mut reader = Reader::new(self.changes);
+        let (content, origins) = changes::take(&mut reader, store, before)?;
+        reader.end()?;
+        let Fixed { epoch, timestamp_ms, kind, parent, vnode_count, .. } = self.fixed;
+        let content = ManifestContent {
+            epoch: Some(epoch),
+            timestamp_ms,
+            kind: if kind == 1 { CheckpointKind::Checkpoint } else { CheckpointKind::Savepoint },
+            parent: CheckpointId::new(parent),
+            vnode_count: Some(vnode_count),
+            ..content
+        };
+        Ok((content, origins))
+    }
+}
+
+impl Updated<'_> {
+    /// Applies the update to the content of its checkpoint.
+    pub(crate) fn apply(&self, content: &mut ManifestContent) -> Parsed<()> {
+        let mut reader = Reader::new(self.changes);
+        let status = changes::take_map(&mut reader, &content.sink_status, 1, "sink commit status", |reader, _| {
+            take_status(reader)
+        })?;
+        let metadata = changes::take_map(&mut reader, &content.metadata, LEAST_NAME_LEN, "metadata", |reader, _| {
+            reader.take_bytes("metadata").map(Arc::from)
+        })?;
+        reader.end()?;
+        (content.sink_status, content.metadata) = (status, metadata);
+        Ok(())
+    }
+}
+
+fn id_of(reader: &Reader<'_>, id: u64) -> Parsed<CheckpointId> {
+    CheckpointId::new(id).ok_or_else(|| reader.malformed(format!("{id} is no id of a checkpoint")))
+}
+
+fn put_ids(writer: &mut Writer, ids: &[CheckpointId]) {
+    writer.put(ids.len() as u64);
+    for id in ids {
+        writer.put(id.get());
+    }
+}
+
+fn take_ids(reader: &mut Reader<'_>) -> Parsed<Vec<CheckpointId>> {
+    let count = reader.take_count(8, "forgotten checkpoints")?;
+    let mut ids = Vec::with_capacity(count);
+    for _ in 0..count {
+        let id: u64 = reader.take("forgotten checkpoint")?;
+        ids.push(id_of(reader, id)?);
+    }
+    Ok(ids)
+}
+
+fn take_ranges(reader: &mut Reader<'_>) -> Parsed<RolledBack> {
+    let count = reader.take_count(16, "roll-backs")?;
+    let mut ranges = RolledBack::with_capacity(count);
+    for _ in 0..count {
+        let range: (u64, u64) = reader.take("roll-back")?;
+        if range.0 >= range.1 || ranges.last().is_some_and(|last| *last >= range) {
+            return Err(reader.malformed("roll-backs that are empty, or not in order"));
+        }
+        ranges.push(range);
+    }
+    Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::manifest::tests::sample;
+
+    fn id(n: u64) -> CheckpointId {
+        CheckpointId::new(n).unwrap()
+    }
+
+    fn all() -> Vec<Vec<u8>> {
+        let Manifest { content, .. } = sample();
+        let mut after = content.clone();
+        after.metadata.insert("k2".into(), Arc::from(&b"v2"[..]));
+        vec![
+            checkpoint(&sample(), true, Against::default(), &[id(3), id(5)]).unwrap(),
+            checkpoint(&sample(), false, Against(Some((id(7), &content))), &[]).unwrap(),
+            forgotten(&[id(1), id(9)]),
+            updated(id(4), true, &content, &after),
+            rolled_back(&vec![(1, 4), (6, 9)]),
+            lost(id(8)),
+            nothing(),
+        ]
+    }
+
+    #[test]
+    fn checkpoint_comes_back_by_what_it_differs_from() {
+        for before in [ManifestContent::default(), sample().content] {
+            let bytes = checkpoint(&sample(), true, Against(Some((id(7), &before))), &[id(3)]).unwrap();
+            let Record::Checkpoint(published) = decode(&bytes).unwrap() else { panic!("another kind") };
+            let (content, origins) = published.content(sample().store, &before).unwrap();
+            assert_eq!(content, sample().content);
+            let expected = if before == content { Origins::new() } else { sample().origins };
+            assert_eq!(origins, expected, "those of the files in which states came");
+            assert_eq!((published.id, published.generation()), (sample().id, sample().generation));
+            assert_eq!((published.pinned, published.forgotten), (true, vec![id(3)]));
+            assert_eq!(published.against, Some(id(7)));
+        }
+    }
+
+    #[test]
+    fn update_applies_to_the_content_that_it_was_made_for() {
+        let before = sample().content;
+        let mut after = before.clone();
+        after.metadata.remove("k");
+        after.sink_status.insert("new".into(), crate::manifest::SinkCommitStatus::Committed);
+        let bytes = updated(id(4), false, &before, &after);
+        let Record::Updated(update) = decode(&bytes).unwrap() else { panic!("another kind") };
+        let mut content = before.clone();
+        update.apply(&mut content).unwrap();
+        assert_eq!((content, update.id, update.pinned), (after, id(4), false));
+        let mut other = ManifestContent::default();
+        assert!(update.apply(&mut other).is_err());
+        assert_eq!(other, ManifestContent::default(), "a failed update changes nothing");
+    }
+
+    #[test]
+    fn other_records_come_back_and_each_kind_is_another_one() {
+        assert_eq!(decode(&forgotten(&[id(1), id(9)])).unwrap(), Record::Forgotten(vec![id(1), id(9)]));
+        assert_eq!(decode(&rolled_back(&vec![(1, 4), (6, 9)])).unwrap(), Record::RolledBack(vec![(1, 4), (6, 9)]));
+        assert_eq!(decode(&lost(id(8))).unwrap(), Record::Lost(id(8)));
+        assert_eq!(decode(&nothing()).unwrap(), Record::Nothing);
+        assert!(decode(&rolled_back(&vec![(4, 4)])).is_err());
+        assert!(decode(&rolled_back(&vec![(6, 9), (1, 4)])).is_err());
+        assert!(decode(&[77]).unwrap_err().what.contains("unknown kind"));
+    }
+
+    #[test]
+    fn hostile_record_is_refused_or_read_without_panic() {
+        let before = sample().content;
+        for good in all() {
+            for len in 0..good.len() {
+                // What is cut off may be in the differences, which are read later.
+                if let Ok(Record::Checkpoint(published)) = decode(&good[..len]) {
+                    assert!(published.content(sample().store, &before).is_err(), "cut at {len}");
+                }
+            }
+            for at in 0..good.len() {
+                for value in [0, 1, 2, 7, 0x80, 0xff] {
+                    let mut hostile = good.clone();
+                    let end = good.len().min(at + 8);
+                    hostile[at..end].fill(value);
+                    match decode(&hostile) {
+                        Ok(Record::Checkpoint(published)) => drop(published.content(sample().store, &before)),
+                        Ok(Record::Updated(update)) => drop(update.apply(&mut before.clone())),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}

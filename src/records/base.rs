@@ -1,0 +1,215 @@
+//! Bases: all that is known at one place of the log, so that what comes before it need not be read, nor kept.
+//!
+//! # Writing one, step by step
+//!
+//! The caller has a history and the place in the log behind the last record in it. Commits go on meanwhile.
+//!
+//! 1. base and copy under temporary names, a megabyte at a time, each synced. A crash leaves the temporary names;
+//! 2. the owner looks whether the store is still his; both get their names, which no other file ever had; the directory
+//!    is synced. A crash leaves one of them, or both: either is enough;
+//! 3. the owner looks again. Then the logs before the one with the place go, and older bases: those that were there before
+//!    the first look. A crash leaves some of them to the next base.
+
+use std::{cmp::Reverse, collections::BTreeSet, path::Path, sync::Arc};
+
+use super::{history::History, log::Owner};
+use crate::{
+    disk::{DirEntry, file::VolumeFile, layout, publish::TempFile, volume::Volume},
+    error::{Error, Malformed, Result},
+    format::{
+        base::{self, BLOCK, Blocks, Header, decode_block, decode_header, encode_header, place},
+        log::{LogId, Position},
+    },
+    id::StoreId,
+};
+
+/// After this many bytes they are synced, so that a commit never waits for more.
+const PIECE: u64 = 1 << 20;
+/// A header and more: that of a newer version may be longer.
+const HEAD: u64 = 512;
+
+/// A base that was found, and its copy.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) header: Header,
+    headers_are_twice: bool,
+    base: Option<VolumeFile>,
+    copy: Option<VolumeFile>,
+}
+
+/// What a base said.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) history: History,
+    /// How many blocks, the header among them, are whole in one of two files alone.
+    pub(super) once: usize,
+}
+
+/// Writes a base and its copy, durably; then removes what it makes superfluous: the logs before the one in which it
+/// stands, and older bases. What cannot be removed is remembered by the volume.
+///
+/// # Errors
+///
+/// Those of the owner and of the file system. What was there before is still there.
+pub(super) fn write(volume: &Arc<Volume>, header: &Header, history: &History, owner: &impl Owner) -> Result<()> {
+    let (base, copy) = (write_one(volume, header, history)?, write_one(volume, header, history)?);
+    // Nothing goes that was made after the last look at the owner: it may be of a later one.
+    let there = volume.list(layout::MANIFESTS)?;
+    owner.check()?;
+    base.publish(&layout::base(header.generation, header.sequence))?;
+    copy.publish(&layout::base_copy(header.generation, header.sequence))?;
+    volume.sync_dir(layout::MANIFESTS)?;
+    owner.check()?;
+    for entry in there.iter().filter(|entry| is_superseded(entry, header)) {
+        let _ = volume.discard(&Path::new(layout::MANIFESTS).join(&entry.name));
+    }
+    Ok(())
+}
+
+fn is_superseded(entry: &DirEntry, header: &Header) -> bool {
+    let log = layout::parse_log(&entry.name).map(|(generation, sequence)| LogId { generation, sequence });
+    let base = layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name));
+    log.is_some_and(|log| log < header.position.log)
+        || base.is_some_and(|base| base < (header.generation, header.sequence))
+}
+
+fn write_one(volume: &Arc<Volume>, header: &Header, history: &History) -> Result<TempFile> {
+    let temp = TempFile::create(volume, layout::MANIFESTS.as_ref())?;
+    let file = temp.file();
+    file.write_all_at(&encode_header(header), 0)?;
+    let mut since = 0;
+    let mut write = |block: u32, bytes: &[u8]| {
+        file.write_all_at(bytes, place(block))?;
+        since += bytes.len() as u64;
+        if since >= PIECE {
+            since = 0;
+            file.sync()?;
+        }
+        Ok::<_, Error>(())
+    };
+    let mut blocks = Blocks::new(header);
+    for record in history.records() {
+        let record = record.ok_or_else(|| Error::invalid("write a base", "a checkpoint is in more than 2^32 files"))?;
+        blocks.add(&record, &mut write)?;
+    }
+    blocks.finish(&mut write)?;
+    file.sync()?;
+    Ok(temp)
+}
+
+/// Finds every base that has a header, or whose copy has one; and whether there is a base without one.
+///
+/// # Errors
+///
+/// `is_newer_format` if a newer version wrote one of them. Errors that say nothing of a file.
+pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, bool)> {
+    let entries = volume.list(layout::MANIFESTS)?;
+    let name = |entry: &DirEntry| layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name));
+    let names: BTreeSet<_> = entries.iter().filter_map(name).collect();
+    let (mut all, mut some_are_bad) = (Vec::new(), false);
+    for (generation, sequence) in names {
+        let base = open(volume, &layout::base(generation, sequence))?;
+        let copy = open(volume, &layout::base_copy(generation, sequence))?;
+        let (base_header, copy_header) = (base.header(), copy.header());
+        let is_this =
+            |header: &Header| (header.store, header.generation, header.sequence) == (store, generation, sequence);
+        match base_header.filter(is_this).or(copy_header.filter(is_this)) {
+            Some(header) => {
+                let headers_are_twice = base_header == copy_header;
+                all.push(Found { header, headers_are_twice, base: base.file(), copy: copy.file() });
+            }
+            None => some_are_bad = true,
+        }
+    }
+    all.sort_by_key(|found| {
+        let Header { position, generation, sequence, .. } = found.header;
+        Reverse((position.log, position.number, generation, sequence))
+    });
+    Ok((all, some_are_bad))
+}
+
+/// A file, and its header if it has one.
+struct Opened(Option<(VolumeFile, Option<Header>)>);
+
+impl Opened {
+    fn header(&self) -> Option<Header> {
+        self.0.as_ref().and_then(|(_, header)| *header)
+    }
+
+    fn file(self) -> Option<VolumeFile> {
+        self.0.map(|(file, _)| file)
+    }
+}
+
+fn open(volume: &Volume, path: &Path) -> Result<Opened> {
+    let read = || -> Result<_> {
+        let file = volume.open(path)?;
+        let bytes = file.read(0, file.len()?.min(HEAD))?;
+        match decode_header(&bytes) {
+            Err(error) if error.newer.is_some() => Err(error.at("read base", file.path())),
+            header => Ok((file, header.ok())),
+        }
+    };
+    // A verdict takes a second look.
+    match read().or_else(|error| if error.is_newer_format() { Err(error) } else { read() }) {
+        Err(error) if error.is_newer_format() || error.is_of_this_process() => Err(error),
+        read => Ok(Opened(read.ok())),
+    }
+}
+
+impl Found {
+    /// Whether base and copy are both there. A crash may leave one of them.
+    pub(super) fn has_copy(&self) -> bool {
+        self.base.is_some() && self.copy.is_some()
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.header.position
+    }
+
+    /// Reads all of it, each block from the base or from the copy.
+    ///
+    /// # Errors
+    ///
+    /// What is damaged in both.
+    pub(super) fn load(&self) -> Result<std::result::Result<Loaded, Malformed>> {
+        let both = self.has_copy();
+        let (mut contents, mut once) = (Vec::new(), usize::from(both && !self.headers_are_twice));
+        for block in 0.. {
+            let read = [&self.base, &self.copy].map(|file| self.read_block(file.as_ref(), block));
+            let [base, copy] = read;
+            let (base, copy) = (base?, copy?);
+            once += usize::from(both && base != copy);
+            let Some((content, is_last)) = base.or(copy) else {
+                return Ok(Err(Malformed::new(
+                    place(block),
+                    format!("block {block} is damaged, and in the copy as well"),
+                )));
+            };
+            contents.extend_from_slice(&content);
+            if is_last {
+                break;
+            }
+        }
+        let mut history = History::new(self.header.store);
+        let applied = base::records(&contents).try_for_each(|record| history.apply(record?));
+        history.raise_floor(self.header.id_floor);
+        Ok(applied.map(|()| Loaded { history, once }))
+    }
+
+    fn read_block(&self, file: Option<&VolumeFile>, block: u32) -> Result<Option<(Vec<u8>, bool)>> {
+        let Some(file) = file else { return Ok(None) };
+        let read = || {
+            let len = file.len()?.saturating_sub(place(block)).min(BLOCK as u64);
+            file.read(place(block), len)
+        };
+        match read().or_else(|_| read()) {
+            Ok(bytes) => {
+                let content = decode_block(self.header.tag(), block, &bytes).ok();
+                Ok(content.map(|(content, is_last)| (content.to_vec(), is_last)))
+            }
+            Err(error) if error.is_of_this_process() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+}

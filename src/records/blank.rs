@@ -1,0 +1,153 @@
+//! A log that this process made, while it is blank and while it takes records.
+
+use std::{io::IoSlice, sync::Arc};
+
+use crate::{
+    disk::{file::VolumeFile, layout, publish::TempFile, volume::Volume},
+    error::{Cause, Error, Malformed, Result},
+    format::log::{BLOCK, Header, Link, LogId, LogTag, Position, encode_head, encode_header, place, room},
+    id::StoreId,
+};
+
+/// What is appended to a log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) record: &'a [u8],
+    /// Bytes of segments that are not synced.
+    pub(crate) redo: &'a [u8],
+    pub(crate) urgency: Urgency,
+}
+
+/// Whether a record may use the room that is kept for when the disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    Ordinary,
+    /// It gives room back.
+    GivesRoom,
+}
+
+impl Entry<'_> {
+    /// How many bytes of each half it takes.
+    fn room(&self, is_first: bool) -> u64 {
+        room(is_first, self.record.len(), self.redo.len() as u64)
+    }
+}
+
+/// A log, open for appending.
+#[derive(Debug)]
+pub(super) struct OpenLog {
+    file: VolumeFile,
+    header: Header,
+    tag: LogTag,
+    /// Where the next record begins, in each half.
+    end: u64,
+}
+
+/// What a log that is to be made says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) store: StoreId,
+    pub(super) id: LogId,
+    pub(super) half: u64,
+    pub(super) reserved_ids: u64,
+}
+
+/// At most this much of a half is kept for records that give room back.
+const MOST_KEPT: u64 = 64 * 1024;
+
+/// How much of a half of this length is kept for records that give room back.
+fn kept(half: u64) -> u64 {
+    (half / 4).min(MOST_KEPT) / BLOCK * BLOCK
+}
+
+/// The length of a half that takes this record as its first one, and whatever is kept behind it.
+pub(super) fn half_for(entry: &Entry<'_>, least: u64) -> u64 {
+    entry.room(true).saturating_add(MOST_KEPT).max(least)
+}
+
+/// Makes a log with a first record, or a blank one: durably, under its name, which no other file has. A crash leaves a
+/// temporary name, or the whole log.
+///
+/// # Errors
+///
+/// `is_fenced` if there is a file of this name: another opener made it. Those of the file system. After a failed sync of
+/// the directory the store is poisoned: the name may come and go.
+pub(super) fn make(volume: &Arc<Volume>, plan: Plan, first: Option<(u64, &Link, &Entry<'_>)>) -> Result<OpenLog> {
+    let Plan { store, id, half, reserved_ids } = plan;
+    let salt = getrandom::u64().map_err(|e| Error::invalid("make a log", e.to_string()))?;
+    let header = Header { store, id, salt, half, reserved_ids };
+    let temp = TempFile::create(volume, layout::MANIFESTS.as_ref())?;
+    temp.file().fill(place(half, 2, 0))?;
+    let bytes = encode_header(&header);
+    [0, BLOCK].iter().try_for_each(|at| temp.file().write_all_at(&bytes, *at))?;
+    let mut end = 0;
+    if let Some((number, link, entry)) = first {
+        end = write_record(temp.file(), (&header, header.tag()), (0, number), Some(link), entry)?;
+    }
+    temp.file().sync()?;
+    let name = layout::log(id.generation, id.sequence);
+    let file = temp.publish(&name).map_err(|error| match volume.metadata(&name) {
+        Ok(None) => error,
+        // Another opener has made a log of this generation; or the name is ours, and the call failed all the same.
+        _ => volume.in_doubt(fenced(volume, id.generation, error)),
+    })?;
+    volume.settle_dir(layout::MANIFESTS)?;
+    Ok(OpenLog { file, header, tag: header.tag(), end })
+}
+
+impl OpenLog {
+    pub(super) fn id(&self) -> LogId {
+        self.header.id
+    }
+
+    pub(super) fn reserved_ids(&self) -> u64 {
+        self.header.reserved_ids
+    }
+
+    /// Behind its last record; `number` is that of the next one.
+    pub(super) fn position(&self, number: u64) -> Position {
+        let Header { id, salt, .. } = self.header;
+        Position { log: id, salt, offset: self.end, number }
+    }
+
+    /// Whether it takes a record.
+    pub(super) fn takes(&self, entry: &Entry<'_>) -> bool {
+        let kept = if entry.urgency == Urgency::Ordinary { kept(self.header.half) } else { 0 };
+        let need = entry.room(self.end == 0).saturating_add(self.end);
+        need <= self.header.half.saturating_sub(kept)
+    }
+
+    /// Appends a record: both halves, one sync. After a failure nothing is known of the record, and nothing more may be
+    /// written to this log.
+    pub(super) fn append(&mut self, number: u64, link: Option<&Link>, entry: &Entry<'_>) -> Result<()> {
+        let end = write_record(&self.file, (&self.header, self.tag), (self.end, number), link, entry)?;
+        self.file.sync()?;
+        self.end = end;
+        Ok(())
+    }
+}
+
+fn fenced(volume: &Volume, generation: u64, error: Error) -> Error {
+    let taken = Cause::Fenced { ours: generation, found: generation };
+    let exists = error.io_kind() == Some(std::io::ErrorKind::AlreadyExists);
+    if exists { Error::at("make a log", volume.root(), taken) } else { error }
+}
+
+/// Writes a record to both halves. Returns where the next one begins.
+fn write_record(
+    file: &VolumeFile,
+    (header, tag): (&Header, LogTag),
+    (offset, number): (u64, u64),
+    link: Option<&Link>,
+    entry: &Entry<'_>,
+) -> Result<u64> {
+    let Entry { record, redo, .. } = *entry;
+    let head = encode_head(tag, (offset, number), link, record, redo.len() as u64);
+    let head = head.ok_or_else(|| Malformed::new(offset, "a record of 4 GiB or more").at("append to", file.path()))?;
+    let (first, second) = redo.split_at(redo.len().div_ceil(2));
+    for (which, redo) in [(0, first), (1, second)] {
+        let mut parts = [IoSlice::new(&head), IoSlice::new(redo)];
+        file.write_parts_at(&mut parts, place(header.half, which, offset))?;
+    }
+    Ok(offset.saturating_add(entry.room(link.is_some())))
+}

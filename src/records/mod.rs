@@ -1,0 +1,56 @@
+//! What the store writes about itself: the manifest log. It is being built beside the manifests, and nothing uses it yet.
+//!
+//! # Who owns what
+//!
+//! `manifests/<generation>-<sequence>.log` are the logs. Each belongs to the process that made it, of that generation: no
+//! other one appends to it, and no name is ever made twice. A log is *blank* until it has its first record; then it is
+//! *begun*. The first record says where the log before it ended. An opener writes one file of an older generation: the last
+//! record that it found, again, with the same bytes.
+//!
+//! # Which records count
+//!
+//! Those that the last begun log leads to, back to the first. A generation has one writer, which begins its logs in the
+//! order of their names. So the last one of the highest generation is the truth, and what a writer that was stalled appends
+//! behind the end that its successor names counts for nothing. The last log ends where no whole record follows.
+//!
+//! A record without a whole head in either half is damage if a record follows it, there or in the next log; else its writer never finished
+//! it. A begun log that is lost leaves a gap in the names: a later name was durable before it was begun.
+//!
+//! # Publishing, step by step
+//!
+//! See [`log`]: one write to each half, one sync, a look at the owner. No name is created, renamed or removed for it, except
+//! that blank logs must be made now and then, which anybody may do between two records.
+//!
+//! # Taking over, step by step
+//!
+//! 1. the generation was raised, durably, so that the writer before finds out;
+//! 2. [`find`], [`chain`], [`replay`]: what is there, what counts, what it says;
+//! 3. [`adopt`]: the last record is written again and synced. A writer appends nothing behind a record of which the sync
+//!    failed, so no other record can be in the page cache alone;
+//! 4. [`Log::begin`](log::Log::begin): the first log of the generation gets its name, with a record that says where the one before ended. From
+//!    here on nothing counts that the writer before appends. A crash before leaves its log as the last one;
+//! 5. blank logs are made. Nothing is deleted before 4.
+//!
+//! | file | is |
+//! |---|---|
+//! | `image` | the bytes of one log, and the records in it |
+//! | `chain` | which logs count, and where each ends; which base they go on from |
+//! | `history` | what the records say: the checkpoints |
+//! | `replay` | going over the records |
+//! | `find` | reading the files |
+//! | `survey` | all of these taken together: what the files say |
+//! | `adopt` | making sure of the last record |
+//! | `base` | all that is known at one place of the log, in two files |
+//! | `blank` | making a log, and writing a record to it |
+//! | `log` | the writer: appending, going on to the next log, what becomes of a record that failed |
+
+mod adopt;
+mod base;
+mod blank;
+mod chain;
+mod find;
+mod history;
+mod image;
+mod log;
+mod replay;
+mod survey;

@@ -1,0 +1,478 @@
+//! All that the files in `manifests/` say, taken together.
+
+use super::{
+    base,
+    chain::{self, Chain, Logs},
+    find,
+    history::History,
+    replay::{Last, Redo, Replayed, replay},
+};
+use crate::{
+    disk::{layout, volume::Volume},
+    error::{Error, Malformed, Result},
+    format::log::{LogId, Position},
+    id::StoreId,
+};
+
+const OPERATION: &str = "read the manifest log";
+
+/// The files, read.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    store: StoreId,
+    logs: Logs,
+    chain: Chain,
+    bases: Vec<base::Found>,
+    some_base_is_bad: bool,
+}
+
+/// What they say.
+#[derive(Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) history: History,
+    /// Behind the last record; `None` if there are neither records nor a base.
+    pub(crate) end: Option<Position>,
+    pub(super) last: Option<Last<'a>>,
+    pub(super) redo: Vec<Redo<'a>>,
+    /// What is gone for good, in words: files and records.
+    pub(crate) lost: Vec<Error>,
+    /// What is damaged and there once more.
+    pub(crate) healed: Vec<Error>,
+    /// Whether something is there once that should be there twice: a new base mends that.
+    pub(crate) needs_base: bool,
+}
+
+impl Survey {
+    /// Reads everything.
+    ///
+    /// # Errors
+    ///
+    /// `is_newer_format` if a newer version wrote a file. Errors that say nothing of the files.
+    pub(crate) fn read(volume: &Volume, store: StoreId) -> Result<Self> {
+        let logs = find::logs(volume, store)?;
+        let (bases, some_base_is_bad) = base::find(volume, store)?;
+        let chain = chain::chain(&logs);
+        Ok(Self { store, logs, chain, bases, some_base_is_bad })
+    }
+
+    /// Whether there is nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.bases.is_empty() && !self.some_base_is_bad
+    }
+
+    /// The highest generation that any file is of.
+    pub(crate) fn newest_generation(&self) -> u64 {
+        let logs = self.logs.keys().map(|log| log.generation);
+        logs.chain(self.bases.iter().map(|base| base.header.generation)).max().unwrap_or_default()
+    }
+
+    /// Puts together what the files say.
+    ///
+    /// # Errors
+    ///
+    /// Those that say nothing of the files.
+    pub(crate) fn tell(&self, volume: &Volume) -> Result<Told<'_>> {
+        let mut told = Told {
+            history: History::new(self.store),
+            end: None,
+            last: None,
+            redo: Vec::new(),
+            lost: Vec::new(),
+            healed: Vec::new(),
+            needs_base: false,
+        };
+        let mut bad = Vec::new();
+        let base = self.load_base(volume, &mut told, &mut bad)?;
+        if self.is_empty() || self.chain.is_whole_after(base.as_ref()) {
+            // An older base and the logs behind it say the same.
+            told.healed.append(&mut bad);
+        } else {
+            told.lost.append(&mut bad);
+            told.lost.extend(self.missing(volume, base));
+            // What was in them may have used any id up to this one.
+            let reserved = self.logs.values().flatten().map(|log| log.header().reserved_ids);
+            let reserved = reserved.chain(self.bases.iter().map(|base| base.header.reserved_ids)).max();
+            told.history.raise_floor(reserved.unwrap_or_default());
+        }
+        let replayed = replay(&mut told.history, &self.logs, &self.chain, base);
+        for log in self.logs.values().flatten().filter(|log| !log.header_is_twice()) {
+            told.healed.push(at_log(volume, log.header().id, Malformed::new(0, "one of two headers is damaged")));
+        }
+        told.end = base;
+        if let Some(Replayed { end, last, lost, healed, redo }) = replayed {
+            told.end = Some(end);
+            (told.last, told.redo) = (last, redo);
+            told.lost.extend(lost.into_iter().map(|lost| at_log(volume, lost.log, lost.why)));
+            told.healed.extend(healed.into_iter().map(|(log, number)| {
+                at_log(volume, log, Malformed::new(0, format!("record {number} is damaged in one of two halves")))
+            }));
+        }
+        told.needs_base |= !told.healed.is_empty() || !told.lost.is_empty();
+        Ok(told)
+    }
+
+    /// Loads the newest base that counts and is whole; returns where the log goes on from it.
+    fn load_base(&self, volume: &Volume, told: &mut Told<'_>, bad: &mut Vec<Error>) -> Result<Option<Position>> {
+        for found in self.bases.iter().filter(|base| self.chain.admits(&self.logs, &base.position())) {
+            let header = found.header;
+            let at = |malformed: Malformed| {
+                malformed.at(OPERATION, &volume.path(layout::base(header.generation, header.sequence)))
+            };
+            match found.load()? {
+                Ok(loaded) => {
+                    told.needs_base |= loaded.once > 0 || !found.has_copy();
+                    if loaded.once > 0 {
+                        let what = format!("{} blocks of the base or of its copy are damaged", loaded.once);
+                        told.healed.push(at(Malformed::new(0, what)));
+                    }
+                    told.history = loaded.history;
+                    return Ok(Some(found.position()));
+                }
+                Err(malformed) => bad.push(at(malformed)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which logs are not there, in words.
+    fn missing(&self, volume: &Volume, base: Option<Position>) -> Vec<Error> {
+        let what = "the log is missing, or both of its headers or its first record are damaged: bring it back, or open the \
+                    store with Options::accept_loss(true)";
+        let lost = self.chain.lost.iter().copied().chain(self.chain.missing(base.as_ref()));
+        let mut missing: Vec<_> = lost.map(|log| at_log(volume, log, Malformed::new(0, what))).collect();
+        if missing.is_empty() {
+            let what = "the logs are missing: bring them back, or open the store with Options::accept_loss(true)";
+            missing.push(Malformed::new(0, what).at(OPERATION, &volume.path(layout::MANIFESTS)));
+        }
+        missing
+    }
+}
+
+fn at_log(volume: &Volume, log: LogId, malformed: Malformed) -> Error {
+    malformed.at(OPERATION, &volume.path(layout::log(log.generation, log.sequence)))
+}
+
+#[cfg(feature = "testing")]
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::*;
+    use crate::{
+        disk::{FileKind, sim::SimDisk},
+        format::record::{self, Against},
+        handle::StateHandle,
+        id::CheckpointId,
+        manifest::{Manifest, ManifestContent, Origins},
+        records::{
+            adopt,
+            blank::{Entry, Urgency},
+            log::{Log, Owner, Shape},
+        },
+        testing::{Call, Fault, Survival},
+    };
+
+    const STORE: StoreId = StoreId([1; 16]);
+    const HALF: u64 = 64 * 1024;
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+
+    struct Alone;
+
+    impl Owner for Alone {
+        fn check(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn may_void(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The checkpoints that a history has, by id.
+    type Contents = BTreeMap<u64, Option<ManifestContent>>;
+
+    fn contents(history: &History) -> Contents {
+        history.kept().map(|kept| (kept.id.get(), kept.content.clone().ok())).collect()
+    }
+
+    fn volume(disk: &SimDisk) -> Arc<Volume> {
+        let volume = Volume::new(Arc::new(disk.clone()), "/state".into(), true);
+        volume.ensure_dir("").unwrap();
+        volume.ensure_dir(layout::MANIFESTS).unwrap();
+        volume.sync_dir("").unwrap();
+        volume.sync_above_root().unwrap();
+        volume.open_root().unwrap();
+        Arc::new(volume)
+    }
+
+    /// A writer of one generation, as far as its records go.
+    struct Writer {
+        volume: Arc<Volume>,
+        log: Log,
+        history: History,
+    }
+
+    impl Writer {
+        /// Takes over what is there.
+        fn open(volume: &Arc<Volume>) -> Result<Self> {
+            let survey = Survey::read(volume, STORE)?;
+            let told = survey.tell(volume)?;
+            if let Some(lost) = told.lost.first() {
+                return Err(lost.clone());
+            }
+            if let Some(last) = &told.last {
+                adopt::make_sure(volume, last)?;
+            }
+            let shape = Shape { store: STORE, generation: survey.newest_generation() + 1, half: HALF };
+            let log = Log::begin(volume, shape, told.end, told.history.id_floor())?;
+            Ok(Self { volume: Arc::clone(volume), log, history: told.history })
+        }
+
+        fn next(&self) -> u64 {
+            self.history.id_floor() + 1
+        }
+
+        /// Commits a checkpoint that goes on from the newest one, and gives up the oldest of four.
+        fn commit(&mut self, n: u64) -> Result<()> {
+            let id = CheckpointId::new(n).unwrap();
+            let newest = self.history.kept().last();
+            let before = newest.map(|kept| (kept.id, kept.content.clone().unwrap()));
+            let mut content = before.as_ref().map_or_else(ManifestContent::default, |(_, content)| content.clone());
+            (content.epoch, content.vnode_count) = (Some(n), Some(256));
+            content.states.insert("newest".into(), StateHandle::inline(&n.to_le_bytes()));
+            content.states.insert(format!("state-{}", n % 7).into(), StateHandle::inline(&[7; 300]));
+            let gone: Vec<_> = self.history.kept().take(self.history.kept().count().saturating_sub(3)).collect();
+            let gone: Vec<_> = gone.into_iter().map(|kept| kept.id).collect();
+            let manifest = Manifest { store: STORE, id, generation: 1, origins: Origins::new(), content };
+            let against = Against(before.as_ref().map(|(id, content)| (*id, content)));
+            let record = record::checkpoint(&manifest, false, against, &gone).unwrap();
+            self.append(&record)
+        }
+
+        fn append(&mut self, record: &[u8]) -> Result<()> {
+            self.log.append(&Entry { record, redo: &[], urgency: Urgency::Ordinary }, &Alone)?;
+            self.history.apply(record).unwrap();
+            Ok(())
+        }
+
+        fn write_base(&mut self) -> Result<()> {
+            let header = self.log.next_base(self.log.position())?;
+            base::write(&self.volume, &header, &self.history, &Alone)
+        }
+    }
+
+    /// What was acknowledged: the checkpoints after each step, the last of them in doubt.
+    struct Run {
+        certain: Contents,
+        possible: Vec<Contents>,
+    }
+
+    /// Opens, commits so many, with a base every few, until something says that nothing is known any more.
+    fn run(volume: &Arc<Volume>, before: Contents, commits: u64) -> (Run, bool) {
+        let mut run = Run { certain: before, possible: Vec::new() };
+        let Ok(mut writer) = Writer::open(volume) else { return (run, false) };
+        for n in 0..commits {
+            let mut then = writer.history.clone();
+            let outcome = writer.commit(writer.next());
+            match outcome {
+                Ok(()) => run.certain = contents(&writer.history),
+                Err(error) if error.is_indeterminate() => {
+                    // What the record would have made of it.
+                    let mut other = Writer { volume: Arc::clone(volume), log: writer.log, history: then.clone() };
+                    let id = other.next();
+                    then = after_commit(&mut other, id);
+                    run.possible.push(contents(&then));
+                    return (run, false);
+                }
+                Err(_) if volume.is_poisoned() => return (run, false),
+                Err(_) => {}
+            }
+            if n % 5 == 4 {
+                let _ = writer.write_base();
+            }
+            if n % 3 == 2 {
+                let _ = writer.log.refill();
+            }
+        }
+        (run, true)
+    }
+
+    /// The history as a commit would leave it, without a disk.
+    fn after_commit(writer: &mut Writer, n: u64) -> History {
+        let disk = SimDisk::new();
+        let volume = volume(&disk);
+        let shape = Shape { store: STORE, generation: 1, half: HALF };
+        let log = Log::begin(&volume, shape, None, 0).unwrap();
+        let mut other = Writer { volume, log, history: writer.history.clone() };
+        other.commit(n).unwrap();
+        other.history
+    }
+
+    fn check(run: &Run, volume: &Volume, at: &str) -> Contents {
+        let survey = Survey::read(volume, STORE).unwrap();
+        let told = survey.tell(volume).unwrap();
+        assert!(told.lost.is_empty(), "{at}: {:?}", told.lost);
+        assert!(told.healed.is_empty(), "{at}: {:?}", told.healed);
+        let found = contents(&told.history);
+        assert!(found == run.certain || run.possible.contains(&found), "{at}: {:?}", found.keys());
+        found
+    }
+
+    const SURVIVALS: [Survival; 4] =
+        [Survival::Nothing, Survival::Everything, Survival::Random(1), Survival::Random(2)];
+
+    #[test]
+    fn power_cut_at_any_call_loses_nothing_while_bases_are_written_and_logs_removed() {
+        let calls = {
+            let disk = SimDisk::new();
+            assert!(run(&volume(&disk), Contents::new(), 30).1);
+            disk.calls()
+        };
+        for call in 1..=calls {
+            for survival in SURVIVALS {
+                let disk = SimDisk::new();
+                let first = volume(&disk);
+                disk.fail(call.max(disk.calls() + 1), Fault::PowerCut);
+                let (told, _) = run(&first, Contents::new(), 30);
+                let disk = disk.cut_power(survival);
+                let second = volume(&disk);
+                let at = format!("call {call}, {survival:?}");
+                let found = check(&told, &second, &at);
+                let (again, whole) = run(&second, found, 7);
+                assert!(whole, "{at}");
+                check(&again, &volume(&disk.cut_power(Survival::Nothing)), &at);
+            }
+        }
+    }
+
+    #[test]
+    fn failing_call_loses_nothing_while_bases_are_written_and_logs_removed() {
+        let calls = {
+            let disk = SimDisk::new();
+            run(&volume(&disk), Contents::new(), 30);
+            disk.calls()
+        };
+        for call in 1..=calls {
+            for fault in [Fault::Error(EIO), Fault::ErrorAfter(EIO), Fault::Error(ENOSPC)] {
+                let disk = SimDisk::new();
+                let first = volume(&disk);
+                disk.fail(call.max(disk.calls() + 1), fault);
+                let (told, _) = run(&first, Contents::new(), 30);
+                let at = format!("call {call}, {fault:?}");
+                for survival in [Survival::Everything, Survival::Random(call)] {
+                    let disk = disk.clone().cut_power(survival);
+                    check(&told, &volume(&disk), &format!("{at}, {survival:?}"));
+                    if survival == Survival::Everything {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A store with a base, logs before and behind it, and what is in it.
+    fn example() -> (SimDisk, Contents) {
+        let disk = SimDisk::new();
+        let volume = volume(&disk);
+        let (told, whole) = run(&volume, Contents::new(), 28);
+        assert!(whole);
+        (disk.cut_power(Survival::Nothing), told.certain)
+    }
+
+    fn files(volume: &Volume) -> Vec<(std::path::PathBuf, u64)> {
+        let entries = volume.list(layout::MANIFESTS).unwrap().into_iter();
+        let files = entries.filter(|entry| entry.metadata.kind == FileKind::File);
+        files.map(|entry| (std::path::Path::new(layout::MANIFESTS).join(&entry.name), entry.metadata.len)).collect()
+    }
+
+    #[test]
+    fn one_damaged_sector_or_block_of_any_file_loses_nothing_and_is_said_where_it_matters() {
+        let (disk, expected) = example();
+        let (mut damaged, mut healed) = (0, 0);
+        for (name, len) in files(&volume(&disk)) {
+            for (size, at) in [512, 4096].into_iter().flat_map(|size| (0..len).step_by(size).map(move |at| (size, at)))
+            {
+                let volume = volume(&disk);
+                let file = volume.open_writable(&name).unwrap();
+                let size = (size as u64).min(len - at);
+                let before = file.read(at, size).unwrap();
+                if before.iter().all(|byte| *byte == 0) {
+                    continue;
+                }
+                for bytes in [vec![0; before.len()], before.iter().map(|byte| byte ^ 0x41).collect()] {
+                    file.write_all_at(&bytes, at).unwrap();
+                    let survey = Survey::read(&volume, STORE).unwrap();
+                    let told = survey.tell(&volume).unwrap();
+                    assert!(told.lost.is_empty(), "{} at {at}: {:?}", name.display(), told.lost);
+                    assert_eq!(contents(&told.history), expected, "{} at {at}", name.display());
+                    damaged += 1;
+                    healed += usize::from(!told.healed.is_empty());
+                }
+                file.write_all_at(&before, at).unwrap();
+            }
+        }
+        assert!(damaged > 50 && healed > 20, "{damaged} {healed}");
+    }
+
+    #[test]
+    fn base_or_copy_that_is_missing_loses_nothing_and_a_log_that_is_missing_is_noticed() {
+        let (_, expected) = example();
+        let ((example_disk, _), mut noticed) = (example(), 0);
+        for (name, _) in files(&volume(&example_disk)) {
+            let (disk, _) = example();
+            let volume = volume(&disk);
+            volume.remove(&name).unwrap();
+            let survey = Survey::read(&volume, STORE).unwrap();
+            let told = survey.tell(&volume).unwrap();
+            if told.lost.is_empty() {
+                assert_eq!(contents(&told.history), expected, "{}", name.display());
+                continue;
+            }
+            assert!(name.extension().is_some_and(|extension| extension == "log"), "{}", name.display());
+            assert!(told.history.id_floor() >= 1 << 20, "ids of a lost log do not come back");
+            assert!(told.history.kept().count() > 0, "{}: what is in the base is there", name.display());
+            noticed += 1;
+        }
+        assert!(noticed > 0);
+    }
+
+    #[test]
+    fn store_without_any_file_is_empty_and_one_with_any_is_not() {
+        let survey = |volume: &Volume| Survey::read(volume, STORE).unwrap();
+        let empty = volume(&SimDisk::new());
+        assert!(survey(&empty).is_empty() && survey(&empty).tell(&empty).unwrap().lost.is_empty());
+        let names: Vec<_> = files(&volume(&example().0)).into_iter().map(|(name, _)| name).collect();
+        for kept in &names {
+            let (disk, _) = example();
+            let volume = volume(&disk);
+            names.iter().filter(|name| *name != kept).for_each(|name| volume.remove(name).unwrap());
+            let survey = survey(&volume);
+            assert!(!survey.is_empty(), "{}", kept.display());
+            let lost = survey.tell(&volume).unwrap().lost;
+            assert!(!lost.is_empty(), "{}", kept.display());
+        }
+    }
+
+    #[test]
+    fn base_that_failed_half_way_is_written_under_another_name_and_mixes_with_no_other() {
+        for nth in 1..40 {
+            let disk = SimDisk::new();
+            let first = volume(&disk);
+            let mut writer = Writer::open(&first).unwrap();
+            writer.commit(1).unwrap();
+            disk.fail_nth(Call::RenameNew, nth, Fault::Error(EIO));
+            let failed = writer.write_base().is_err();
+            writer.commit(2).unwrap();
+            disk.heal();
+            writer.write_base().unwrap();
+            writer.commit(3).unwrap();
+            let expected = contents(&writer.history);
+            let run = Run { certain: expected, possible: Vec::new() };
+            check(&run, &volume(&disk.cut_power(Survival::Nothing)), &format!("{nth}"));
+            if !failed {
+                break;
+            }
+        }
+    }
+}
