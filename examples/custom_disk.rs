@@ -158,12 +158,12 @@ impl<D: Disk> Disk for EncryptedDisk<D> {
         self.disk.try_lock(path, owner)
     }
 
-    fn pin(&self, path: At<'_>) -> io::Result<Lock> {
-        self.disk.pin(path)
+    fn lock_shared(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
+        self.disk.lock_shared(path, number)
     }
 
-    fn claim(&self, path: At<'_>) -> io::Result<Lock> {
-        self.disk.claim(path)
+    fn lock_exclusive(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
+        self.disk.lock_exclusive(path, number)
     }
 }
 

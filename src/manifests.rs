@@ -3,9 +3,8 @@
 //! # Who owns what
 //!
 //! A manifest (`*.manifest`) is published by `commit`, and never changed. What may change afterwards (the status of sinks,
-//! the engine's metadata, whether the checkpoint is pinned) is beside it in `*.update`, which is replaced as a whole. So a
-//! lock of the manifest, by which a reader in another process keeps it, holds whatever is changed, and no change can
-//! damage what a checkpoint refers to. The update is removed after the manifest; one without a manifest is an orphan.
+//! the engine's metadata, whether the checkpoint is pinned) is beside it in `*.update`, which is replaced as a whole. So no
+//! change can damage what a checkpoint refers to. The update is removed after the manifest; one without a manifest is an orphan.
 //!
 //! # Changing, step by step
 //!

@@ -3,16 +3,15 @@
 //! # Who owns what
 //!
 //! Nothing is written and no lock of the store is taken, so any number of readers may come and go while one process
-//! writes. Nothing is remembered either: each call looks at the directory as it is then. An open checkpoint has its
-//! manifest locked (shared, for as long as it lives), and whoever removes a manifest must have it for itself: so the
-//! checkpoint stays, and with it every byte that it names.
+//! writes. Nothing is remembered either: each call looks at the directory as it is then. An open checkpoint holds a shared
+//! lock of one byte of `piton.readers`: that with the number of its id. The writer locks that byte exclusively while it
+//! removes the manifest. So the checkpoint stays, and with it every byte that it names.
 //!
 //! # Opening a checkpoint, step by step
 //!
-//! 1. lock the manifest, without waiting. If somebody has it, or it is gone, it is being forgotten: there is no such
+//! 1. lock the byte, without waiting. If the writer has it, the checkpoint is being forgotten: there is no such
 //!    checkpoint;
-//! 2. read it by its name. If that is gone, what was locked had been removed just before: there is no such checkpoint.
-//!    A manifest is never replaced, so what is there is what is locked;
+//! 2. read the manifest. If it is gone, it was removed before the lock: there is no such checkpoint;
 //! 3. check that its data files are there, as opening a store does.
 
 use std::{path::Path, sync::Arc};
@@ -69,8 +68,9 @@ struct Inner {
 }
 
 impl Options {
-    /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing is created,
-    /// changed or removed, and no lock is needed, so another process may write it, and the medium may be read-only. Of the options only those count that are about reading:
+    /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing in it is changed
+    /// or removed, so another process may write it, and the medium may be read-only. Only `piton.readers` is made again where
+    /// it was lost, and the directory can be written. Of the options only those count that are about reading:
     /// [`disk`](Self::disk), [`verify`](Self::verify), [`vnode_count`](Self::vnode_count).
     ///
     /// # Errors
@@ -254,7 +254,7 @@ impl ReadOnlyStore {
         if volume.metadata(&name)?.ok_or_else(gone)?.kind != FileKind::File {
             return Err(Malformed::new(0, "it is not a regular file").at("check", &volume.path(name)));
         }
-        let lock = volume.pin(&name)?.ok_or_else(gone)?;
+        let lock = volume.lock_shared(layout::READERS.as_ref(), id.get())?.ok_or_else(gone)?;
         let manifest = match manifests::load(volume, *store, id) {
             Ok(loaded) => loaded.manifest,
             Err(_) if volume.metadata(&name)?.is_none() => return Err(gone()),

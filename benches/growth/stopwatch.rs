@@ -173,12 +173,12 @@ impl Disk for Stopwatch {
         OsDisk.try_lock(at, owner)
     }
 
-    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
-        OsDisk.pin(at)
+    fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        OsDisk.lock_shared(at, number)
     }
 
-    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
-        let lock = self.removing(|| OsDisk.claim(at))?;
+    fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        let lock = self.removing(|| OsDisk.lock_exclusive(at, number))?;
         Ok(match lock {
             Lock::Taken(guard) => Lock::Taken(Box::new(Guard { guard: Some(guard), watch: self.clone() })),
             other @ Lock::Held(_) => other,

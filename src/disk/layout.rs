@@ -12,6 +12,8 @@ use crate::id::{CheckpointId, FileId, LAST, Scope};
 pub(crate) const IDENTITY: &str = "piton.store";
 /// The file whose lock the writing process holds.
 pub(crate) const LOCK: &str = "piton.lock";
+/// An empty file. Whoever reads a checkpoint locks the byte with the number of its id.
+pub(crate) const READERS: &str = "piton.readers";
 /// Blocks without content, kept for when the disk is full.
 pub(crate) const SPARE: &str = "piton.spare";
 /// The directory of the manifests.
@@ -42,6 +44,11 @@ pub(crate) fn scope_dir(scope: Scope) -> &'static Path {
 /// Where the manifest of a checkpoint is.
 pub(crate) fn manifest(id: CheckpointId) -> PathBuf {
     of_checkpoint(id, MANIFEST_SUFFIX)
+}
+
+/// Path of the file that readers of another store lock.
+pub(crate) fn readers_of(root: &Path) -> PathBuf {
+    root.join(READERS)
 }
 
 /// Where the manifest of a checkpoint of another store is.

@@ -47,14 +47,85 @@ pub(super) enum Owner<'a> {
     Said(&'a str),
 }
 
+/// What of a file is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All of it, alone: a lock of the whole file (`flock`), which on NFS is one of all its bytes. A file has locks of this
+    /// kind or of its bytes, never both.
+    Whole,
+    /// The byte of this number, together with others.
+    Shared(u64),
+    /// The byte of this number, alone.
+    Exclusive(u64),
+}
+
+impl Kind {
+    /// Locks without waiting: `WouldBlock` if others have the lock.
+    fn lock(self, file: &File) -> io::Result<()> {
+        match self {
+            Self::Whole => fs2::FileExt::try_lock_exclusive(file),
+            Self::Shared(number) => bytes::lock(file, bytes::SHARED, number),
+            Self::Exclusive(number) => bytes::lock(file, bytes::EXCLUSIVE, number),
+        }
+    }
+
+    fn unlock(self, file: &File) -> io::Result<()> {
+        match self {
+            Self::Whole => fs2::FileExt::unlock(file),
+            Self::Shared(number) | Self::Exclusive(number) => bytes::lock(file, bytes::UNLOCKED, number),
+        }
+    }
+}
+
+/// Locks of single bytes, which belong to an open file: two in one process are two, and the end of one is not that of another.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod bytes {
+    use std::{fs::File, io};
+
+    use nix::{
+        errno::Errno,
+        fcntl::{FcntlArg, fcntl},
+        libc,
+    };
+
+    pub(super) const SHARED: i32 = libc::F_RDLCK;
+    pub(super) const EXCLUSIVE: i32 = libc::F_WRLCK;
+    pub(super) const UNLOCKED: i32 = libc::F_UNLCK;
+
+    pub(super) fn lock(file: &File, how: i32, number: u64) -> io::Result<()> {
+        let l_start = libc::off_t::try_from(number).map_err(io::Error::other)?;
+        let l_type = libc::c_short::try_from(how).map_err(io::Error::other)?;
+        let l_whence = libc::c_short::try_from(libc::SEEK_SET).map_err(io::Error::other)?;
+        let range = libc::flock { l_type, l_whence, l_start, l_len: 1, l_pid: 0 };
+        match fcntl(file, FcntlArg::F_OFD_SETLK(&range)) {
+            Ok(_) => Ok(()),
+            Err(Errno::EAGAIN | Errno::EACCES) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Elsewhere one lock of the whole file stands for all of its bytes: a reader keeps every checkpoint.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod bytes {
+    use std::{fs::File, io};
+
+    pub(super) const SHARED: i32 = 0;
+    pub(super) const EXCLUSIVE: i32 = 1;
+    pub(super) const UNLOCKED: i32 = 2;
+
+    pub(super) fn lock(file: &File, how: i32, _: u64) -> io::Result<()> {
+        match how {
+            SHARED => fs2::FileExt::try_lock_shared(file),
+            EXCLUSIVE => fs2::FileExt::try_lock_exclusive(file),
+            _ => fs2::FileExt::unlock(file),
+        }
+    }
+}
+
 /// Locks an open file, if it still has its name; `None` if it has not.
-pub(super) fn lock_file(
-    at: At<'_>,
-    file: File,
-    owner: Owner<'_>,
-    lock: fn(&File) -> io::Result<()>,
-) -> io::Result<Option<Lock>> {
-    match lock(&file) {
+pub(super) fn lock_file(at: At<'_>, file: File, owner: Owner<'_>, kind: Kind) -> io::Result<Option<Lock>> {
+    match kind.lock(&file) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && owner == Owner::Unsaid => {
             return Ok(Some(Lock::Held(String::new())));
@@ -71,6 +142,7 @@ pub(super) fn lock_file(
         below: at.dir().map(|(dir, name)| (dir.clone(), name.to_owned())),
         process: process::id(),
         says_owner: matches!(owner, Owner::Said(_)),
+        kind,
         file,
     };
     // The last holder may have removed the file, with the store: then it is the lock of nothing.
@@ -86,7 +158,7 @@ pub(super) fn lock_file(
     Ok(Some(Lock::Taken(Box::new(guard))))
 }
 
-/// Holds the flock. A crash gives it back as well; but a process that is being forked at that moment has a copy of the
+/// Holds the lock. A crash gives it back as well; but a process that is being forked at that moment has a copy of the
 /// descriptor, and would keep the lock until it becomes another program, so it is given back by hand.
 ///
 /// A child of a fork has a copy for good. It must not give the lock away that is its parent's: there dropping closes the
@@ -98,6 +170,7 @@ struct OsLock {
     below: Option<(Dir, PathBuf)>,
     process: u32,
     says_owner: bool,
+    kind: Kind,
 }
 
 impl LockGuard for OsLock {
@@ -119,6 +192,6 @@ impl Drop for OsLock {
         if self.says_owner {
             let _ = self.file.set_len(0);
         }
-        let _ = fs2::FileExt::unlock(&self.file);
+        let _ = self.kind.unlock(&self.file);
     }
 }

@@ -39,6 +39,15 @@ impl MemoryDisk {
     pub fn new() -> Self {
         Self { tree: Arc::new(Mutex::new(Tree::new())), locks: Locks::default() }
     }
+
+    fn create_or_find(&self, path: &Path) -> io::Result<Content> {
+        let mut tree = self.tree.lock();
+        if tree.find(path).is_err() {
+            let (dir, name) = tree.split(path)?;
+            tree.create(dir, name, Node::File(Content::default()))?;
+        }
+        Ok(tree.find_file(path)?.1)
+    }
 }
 
 impl Default for MemoryDisk {
@@ -111,23 +120,18 @@ impl Disk for MemoryDisk {
     }
 
     fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
-        let mut tree = self.tree.lock();
-        if tree.find(at.path()).is_err() {
-            let (dir, name) = tree.split(at.path())?;
-            tree.create(dir, name, Node::File(Content::default()))?;
-        }
-        let (_, content) = tree.find_file(at.path())?;
-        Ok(self.locks.try_lock(at.path(), owner, Some(content)))
+        let content = self.create_or_find(at.path())?;
+        Ok(self.locks.try_lock((at.path(), None), owner, Some(content)))
     }
 
-    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
-        self.tree.lock().find_file(at.path())?;
-        Ok(self.locks.pin(at.path()))
+    fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        self.create_or_find(at.path())?;
+        Ok(self.locks.share((at.path(), Some(number))))
     }
 
-    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
-        self.tree.lock().find_file(at.path())?;
-        Ok(self.locks.try_lock(at.path(), "somebody", None))
+    fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        self.create_or_find(at.path())?;
+        Ok(self.locks.try_lock((at.path(), Some(number)), "", None))
     }
 }
 
@@ -158,7 +162,10 @@ impl DiskFile for MemoryFile {
 
 /// The locks that are held.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Locks(Arc<Mutex<HashMap<PathBuf, Held>>>);
+pub(super) struct Locks(Arc<Mutex<HashMap<Locked, Held>>>);
+
+/// A file that is locked: all of it, or a number of it.
+type Locked = (PathBuf, Option<u64>);
 
 #[derive(Debug)]
 enum Held {
@@ -175,41 +182,43 @@ impl Locks {
     }
 
     /// For oneself. The file says who it is for as long as that is so, if it is given.
-    pub(super) fn try_lock(&self, path: &Path, owner: &str, file: Option<Content>) -> Lock {
+    pub(super) fn try_lock(&self, (path, number): (&Path, Option<u64>), owner: &str, file: Option<Content>) -> Lock {
         let mut held = self.0.lock();
-        match held.get(path) {
+        let locked = (path.to_owned(), number);
+        match held.get(&locked) {
             Some(Held::By(holder)) => Lock::Held(holder.clone()),
             Some(Held::Shared(_)) => Lock::Held(String::new()),
             None => {
-                held.insert(path.to_owned(), Held::By(owner.to_owned()));
+                held.insert(locked.clone(), Held::By(owner.to_owned()));
                 if let Some(file) = &file {
                     file.replace(owner.as_bytes());
                 }
-                self.guard(path, file)
+                self.guard(locked, file)
             }
         }
     }
 
     /// Along with others.
-    pub(super) fn pin(&self, path: &Path) -> Lock {
-        match self.0.lock().entry(path.to_owned()).or_insert(Held::Shared(0)) {
+    pub(super) fn share(&self, (path, number): (&Path, Option<u64>)) -> Lock {
+        let locked = (path.to_owned(), number);
+        match self.0.lock().entry(locked.clone()).or_insert(Held::Shared(0)) {
             Held::By(holder) => Lock::Held(holder.clone()),
             Held::Shared(holders) => {
                 *holders += 1;
-                self.guard(path, None)
+                self.guard(locked, None)
             }
         }
     }
 
-    fn guard(&self, path: &Path, file: Option<Content>) -> Lock {
-        Lock::Taken(Box::new(MemoryLock { locks: self.clone(), path: path.to_owned(), file }))
+    fn guard(&self, locked: Locked, file: Option<Content>) -> Lock {
+        Lock::Taken(Box::new(MemoryLock { locks: self.clone(), locked, file }))
     }
 }
 
 #[derive(Debug)]
 struct MemoryLock {
     locks: Locks,
-    path: PathBuf,
+    locked: Locked,
     /// It says who has the lock.
     file: Option<Content>,
 }
@@ -222,9 +231,9 @@ impl Drop for MemoryLock {
             file.replace(&[]);
         }
         let mut held = self.locks.0.lock();
-        match held.get_mut(&self.path) {
+        match held.get_mut(&self.locked) {
             Some(Held::Shared(holders)) if *holders > 1 => *holders -= 1,
-            _ => drop(held.remove(&self.path)),
+            _ => drop(held.remove(&self.locked)),
         }
     }
 }

@@ -274,27 +274,30 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Those of the operating system; a lock held elsewhere is not an error.
     fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock>;
 
-    /// Keeps a file that exists from being [claimed](Disk::claim), in any process, until the value is dropped or the
-    /// process ends; [`Lock::Held`] if somebody has claimed it. Many may pin a file at once. Nothing is written.
+    /// Locks a number of a file together with others, in any process, until the value is dropped or the process ends;
+    /// [`Lock::Held`] if it is locked [exclusively](Disk::lock_exclusive). The file is created if it is missing. Nothing is
+    /// written. Numbers are below 2^63.
     ///
     /// By default nobody is kept from anything: right for a disk that one process alone can use, and on which no store lends
     /// files to another ([`Claim::Borrow`](crate::Claim::Borrow)).
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is no such file, and those of the operating system.
-    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
-        self.open(at).map(|_| Lock::Taken(Box::new(NoLock)))
+    /// Those of the operating system.
+    fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        let _ = (at, number);
+        Ok(Lock::Taken(Box::new(NoLock)))
     }
 
-    /// Takes a file that exists for oneself, to remove it: [`Lock::Held`] if somebody has [pinned](Disk::pin) it, or
-    /// claimed it. By default nobody ever has.
+    /// Locks a number of a file alone: [`Lock::Held`] if it is locked, by whomever. All else is as with
+    /// [`lock_shared`](Disk::lock_shared).
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is no such file, and those of the operating system.
-    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
-        self.open(at).map(|_| Lock::Taken(Box::new(NoLock)))
+    /// Those of the operating system.
+    fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        let _ = (at, number);
+        Ok(Lock::Taken(Box::new(NoLock)))
     }
 }
 
@@ -417,7 +420,7 @@ pub struct DirEntry {
     pub metadata: Metadata,
 }
 
-/// The answer of [`Disk::try_lock`], [`Disk::pin`] and [`Disk::claim`].
+/// The answer of [`Disk::try_lock`], [`Disk::lock_shared`] and [`Disk::lock_exclusive`].
 #[derive(Debug)]
 pub enum Lock {
     /// The lock is ours until the guard is dropped.
@@ -426,7 +429,7 @@ pub enum Lock {
     Held(String),
 }
 
-/// Holds a lock of [`Disk::try_lock`], [`Disk::pin`] or [`Disk::claim`] until it is dropped.
+/// Holds a lock of [`Disk::try_lock`], [`Disk::lock_shared`] or [`Disk::lock_exclusive`] until it is dropped.
 pub trait LockGuard: fmt::Debug + Send + Sync {
     /// Whether the file that is locked still has the name that it was locked under: else another process may lock another
     /// file of that name. By default it always has.

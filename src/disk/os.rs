@@ -20,8 +20,8 @@ use rustix::{
 };
 
 use super::{
-    At, Dir, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, TEMP_PREFIX, TEMP_RANDOM,
-    lock::{Owner, lock_file},
+    At, Dir, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, NoLock, TEMP_PREFIX, TEMP_RANDOM,
+    lock::{Kind, Owner, lock_file},
     not_a_file,
     place::{is_same, place, stat},
 };
@@ -269,35 +269,48 @@ impl Disk for OsDisk {
     }
 
     fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let (dir, name) = place(at);
         loop {
-            let file = rustix::fs::openat(dir, name, flags, FILE_MODE).map_err(|error| match error {
-                Errno::LOOP | Errno::NXIO | Errno::ISDIR => not_a_file(),
-                error => error.into(),
-            })?;
-            require_file(&rustix::fs::fstat(&file)?)?;
-            if let Some(lock) = lock_file(at, file.into(), Owner::Said(owner), fs2::FileExt::try_lock_exclusive)? {
+            let file = create_or_open(at, OFlags::RDWR)?;
+            if let Some(lock) = lock_file(at, file, Owner::Said(owner), Kind::Whole)? {
                 return Ok(lock);
             }
         }
     }
 
-    /// Nothing is written, so a medium that is read-only will do.
-    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
-        let lock = lock_file(at, open_file(at, OFlags::RDONLY)?, Owner::Unsaid, fs2::FileExt::try_lock_shared)?;
-        lock.ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        match lock_number(at, OFlags::RDONLY, Kind::Shared(number)) {
+            // Nothing is ever removed from such a medium.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(Lock::Taken(Box::new(NoLock))),
+            lock => lock,
+        }
     }
 
-    /// NFS gives such a lock only to who has the file open for writing; to remove it, one need not be allowed to.
-    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
-        let file = open_file(at, OFlags::RDWR).or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => open_file(at, OFlags::RDONLY),
-            _ => Err(error),
-        })?;
-        let lock = lock_file(at, file, Owner::Unsaid, fs2::FileExt::try_lock_exclusive)?;
-        lock.ok_or_else(|| io::ErrorKind::NotFound.into())
+    /// NFS gives such a lock only for a file that is open for writing.
+    fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        lock_number(at, OFlags::RDWR, Kind::Exclusive(number))
     }
+}
+
+/// Locks a number of a file, which is created if it is missing.
+fn lock_number(at: At<'_>, access: OFlags, kind: Kind) -> io::Result<Lock> {
+    loop {
+        let file = create_or_open(at, access)?;
+        if let Some(lock) = lock_file(at, file, Owner::Unsaid, kind)? {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Opens a file, without following a link, and creates it if it is missing.
+fn create_or_open(at: At<'_>, access: OFlags) -> io::Result<File> {
+    let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let (dir, name) = place(at);
+    let file = rustix::fs::openat(dir, name, flags, FILE_MODE).map_err(|error| match error {
+        Errno::LOOP | Errno::NXIO | Errno::ISDIR => not_a_file(),
+        error => error.into(),
+    })?;
+    require_file(&rustix::fs::fstat(&file)?)?;
+    Ok(file.into())
 }
 
 #[derive(Debug)]

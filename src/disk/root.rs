@@ -3,10 +3,11 @@
 use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{DirEntry, FileKind, layout, volume::Volume};
-use crate::error::{Error, Result};
+use super::{DirEntry, FileKind, layout, publish::TempFile, spare, volume::Volume};
+use crate::error::{Error, Malformed, Result};
 
 /// What opening a store is called in errors.
 pub(crate) const OPERATION: &str = "open store in";
@@ -78,4 +79,21 @@ pub(crate) fn list_if_there(volume: &Volume, dir: &str) -> Result<Vec<DirEntry>>
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         entries => entries,
     }
+}
+
+/// Makes the file that readers of checkpoints lock, if it is missing. It has no content, so it need not be durable.
+pub(crate) fn ensure_readers(volume: &Arc<Volume>) -> Result<()> {
+    let name = Path::new(layout::READERS);
+    let is_there = || match volume.metadata(name)? {
+        Some(found) if found.kind != FileKind::File => {
+            Err(Malformed::new(0, "it is not a regular file").at(OPERATION, &volume.path(name)))
+        }
+        found => Ok(found.is_some()),
+    };
+    if is_there()? {
+        return Ok(());
+    }
+    let made = spare::even_if_full(volume, || TempFile::create(volume, Path::new(""))?.publish(name).map(drop));
+    // A reader may have made it at the same moment.
+    made.or_else(|error| if is_there()? { Ok(()) } else { Err(error) })
 }

@@ -239,6 +239,16 @@ fn all_synced(tree: &Tree) -> (HashMap<NodeId, DurableFile>, HashMap<NodeId, Dur
 }
 
 impl State {
+    fn create_or_find(&mut self, path: &Path) -> io::Result<Content> {
+        if self.tree.find(path).is_err() {
+            let (dir, name) = self.tree.split(path)?;
+            let id = self.tree.create(dir, name, Node::File(Content::default()))?;
+            self.files.insert(id, DurableFile::default());
+            self.note(dir, name, Some(id));
+        }
+        Ok(self.tree.find_file(path)?.1)
+    }
+
     fn used(&self) -> u64 {
         let nodes = self.tree.nodes().map(|(id, _)| self.tree.metadata(id));
         nodes.fold(0, |sum: u64, found| sum.saturating_add(found.allocated))
@@ -420,24 +430,20 @@ impl Disk for SimDisk {
 
     fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
         self.call(Call::TryLock, |state| {
-            if state.tree.find(at.path()).is_err() {
-                let (dir, name) = state.tree.split(at.path())?;
-                let id = state.tree.create(dir, name, Node::File(Content::default()))?;
-                state.files.insert(id, DurableFile::default());
-                state.note(dir, name, Some(id));
-            }
-            let (_, content) = state.tree.find_file(at.path())?;
-            Ok(self.locks.try_lock(at.path(), owner, Some(content)))
+            let content = state.create_or_find(at.path())?;
+            Ok(self.locks.try_lock((at.path(), None), owner, Some(content)))
         })
     }
 
-    fn pin(&self, at: At<'_>) -> io::Result<Lock> {
-        self.call(Call::Pin, |state| state.tree.find_file(at.path()).map(|_| self.locks.pin(at.path())))
+    fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        self.call(Call::LockShared, |state| {
+            state.create_or_find(at.path()).map(|_| self.locks.share((at.path(), Some(number))))
+        })
     }
 
-    fn claim(&self, at: At<'_>) -> io::Result<Lock> {
-        self.call(Call::Claim, |state| {
-            state.tree.find_file(at.path()).map(|_| self.locks.try_lock(at.path(), "somebody", None))
+    fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
+        self.call(Call::LockExclusive, |state| {
+            state.create_or_find(at.path()).map(|_| self.locks.try_lock((at.path(), Some(number)), "", None))
         })
     }
 }

@@ -17,6 +17,7 @@ use super::{
     At, DirEntry, Disk, DiskFile, Lock, LockGuard, Metadata,
     anchor::{Anchor, Opener},
     file::VolumeFile,
+    layout,
 };
 use crate::error::{Cause, Error, Malformed, Result};
 
@@ -350,31 +351,33 @@ impl Volume {
         }
     }
 
-    /// Keeps a file from being claimed by another process; `None` if somebody has claimed it, or it is gone.
-    pub(crate) fn pin(&self, name: &Path) -> Result<Option<Box<dyn LockGuard>>> {
+    /// Keeps a checkpoint of the store whose readers lock this file from being forgotten, in any process. `None` if it is
+    /// just being forgotten, or there is no such directory. The caller then looks whether the checkpoint is there.
+    pub(crate) fn lock_shared(&self, readers: &Path, id: u64) -> Result<Option<Box<dyn LockGuard>>> {
+        self.locked(readers, |at| self.disk.lock_shared(at, id))
+    }
+
+    /// Keeps every other process from opening a checkpoint of this store; `None` if one has it open.
+    pub(crate) fn lock_exclusive(&self, id: u64) -> Result<Option<Box<dyn LockGuard>>> {
+        self.locked(layout::READERS.as_ref(), |at| self.disk.lock_exclusive(at, id))
+    }
+
+    fn locked(&self, name: &Path, lock: impl FnOnce(At<'_>) -> io::Result<Lock>) -> Result<Option<Box<dyn LockGuard>>> {
         let path = self.path(name);
-        match self.disk.pin(self.at(&path, name)) {
+        match lock(self.at(&path, name)) {
             Ok(Lock::Taken(guard)) => Ok(Some(guard)),
             Ok(Lock::Held(_)) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("pin", &path, error)),
+            Err(error) => Err(Error::io("lock", &path, error)),
         }
     }
 
-    /// Removes a file that may be gone already, and returns how many bytes it had; `None` if somebody has pinned it.
-    pub(crate) fn remove_unpinned(&self, name: &Path) -> Result<Option<u64>> {
-        let path = self.path(name);
-        let Some(found) = self.metadata(name)?.filter(|found| found.kind == super::FileKind::File) else {
-            // Nobody pins what is no file.
-            return self.remove(name).map(|()| Some(0));
-        };
-        let _claim = match self.disk.claim(self.at(&path, name)) {
-            Ok(Lock::Taken(guard)) => guard,
-            Ok(Lock::Held(_)) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(0)),
-            Err(error) => return Err(Error::io("remove", &path, error)),
-        };
-        self.remove(name).map(|()| Some(found.len))
+    /// Removes a checkpoint's file that may be gone already, and returns how many bytes it had; `None` if another process
+    /// reads the checkpoint.
+    pub(crate) fn remove_unread(&self, name: &Path, id: u64) -> Result<Option<u64>> {
+        let found = self.metadata(name)?.filter(|found| found.kind == super::FileKind::File);
+        let Some(_alone) = self.lock_exclusive(id)? else { return Ok(None) };
+        self.remove(name).map(|()| Some(found.map_or(0, |found| found.len)))
     }
 
     /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked before

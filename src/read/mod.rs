@@ -4,7 +4,7 @@
 //!
 //! A [`Checkpoint`] owns its manifest, and shares its [`pin`] with every view and reader: a hold on everything that it
 //! refers to. Nothing of it is removed while one of them is alive, also if the checkpoint is forgotten meanwhile. In the
-//! writing process the registry knows of it, in any other a lock of the manifest keeps it. Reading changes nothing on
+//! writing process the registry knows of it, in any other a lock of its id keeps it. Reading changes nothing on
 //! disk: a crash leaves nothing.
 //!
 //! A checkpoint keeps a [`segment`] for every data file that it was read from. Where the disk maps lazily, that is a mapping

@@ -11,8 +11,8 @@ use crate::{
     reclaim::Hold,
 };
 
-/// In the process that writes, the registry knows of every reader. From any other process, a lock of the manifest keeps
-/// it from being removed, and so everything that it names.
+/// In the process that writes, the registry knows of every reader. From any other process, a lock of the id keeps
+/// the checkpoint from being forgotten, and so everything that it names.
 #[derive(Debug)]
 pub(crate) enum Pin {
     Registered(Hold),
@@ -24,7 +24,7 @@ pub(crate) enum Pin {
 pub(crate) struct ByPlace(HashMap<(FileId, u64), Extent>);
 
 impl Pin {
-    /// For a checkpoint whose manifest is locked, and those of whoever lends it files.
+    /// For a checkpoint whose id is locked, and those of the stores that lend it files.
     pub(crate) fn locked(manifest: &Manifest, locks: Vec<Box<dyn LockGuard>>) -> Self {
         let extents = manifest.content.handles().filter_map(StateHandle::extent);
         let extents = ByPlace(extents.map(|extent| ((extent.file, extent.offset), extent)).collect());

@@ -119,7 +119,7 @@ fn remove_manifests(registry: &Registry, identity: &IdentityFile, plan: &Plan, r
 /// with what it had planned.
 fn remove_manifest(volume: &Volume, identity: &IdentityFile, id: CheckpointId) -> Result<Option<u64>> {
     identity.check_not_fenced(OPERATION)?;
-    volume.remove_unpinned(&layout::manifest(id))
+    volume.remove_unread(&layout::manifest(id), id.get())
 }
 
 /// Step 2: only the newest manifest tells which ids were used. It is the last of those that go, if it is one of them. When

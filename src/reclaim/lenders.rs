@@ -67,8 +67,12 @@ pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Result<Option<Box<
     let name = layout::lender(lender.root(), lender.checkpoint());
     let if_gone = |error: Error| if error.is_of_this_process() { Err(error) } else { Ok(None) };
     // To open anything else than a file might take for ever.
-    let is_file = volume.metadata(&name).is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File));
-    if is_file { volume.pin(&name).or_else(if_gone) } else { Ok(None) }
+    let is_there = || volume.metadata(&name).is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File));
+    if !is_there() {
+        return Ok(None);
+    }
+    let lock = volume.lock_shared(&layout::readers_of(lender.root()), lender.checkpoint().get()).or_else(if_gone)?;
+    Ok(lock.filter(|_| is_there()))
 }
 
 /// A checkpoint that is to lend files is not there.

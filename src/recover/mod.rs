@@ -151,6 +151,7 @@ fn check_exists(volume: &Volume) -> Result<()> {
 pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose: Purpose) -> Result<Recovered> {
     let volume = Arc::new(take_lock(options, root)?);
     let Claimed { identity, created, lost } = identity::claim(&volume, options)?;
+    root::ensure_readers(&volume)?;
     let mut found = scan::scan(&volume)?;
     if purpose == Purpose::SeeOff {
         found.temps.retain(|name| name != Path::new(layout::DEPARTING));

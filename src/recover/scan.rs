@@ -52,7 +52,8 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
     let mut found = Found::default();
     let root = Path::new("");
     for entry in volume.list(root)? {
-        let own = [layout::IDENTITY, layout::LOCK, layout::SPARE].iter().any(|name| entry.name == *name);
+        let own =
+            [layout::IDENTITY, layout::LOCK, layout::READERS, layout::SPARE].iter().any(|name| entry.name == *name);
         let dir = layout::DIRS.iter().any(|name| entry.name == *name) && entry.metadata.kind == FileKind::Dir;
         if !dir {
             found.sort(root, &entry, |_| own);

@@ -52,7 +52,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("removed_file_stays_readable_for_who_has_it_open", removed_file_stays_readable_for_who_has_it_open),
     ("missing_names_are_not_found", missing_names_are_not_found),
     ("lock_is_exclusive_and_ends_with_its_guard", lock_is_exclusive_and_ends_with_its_guard),
-    ("file_is_pinned_by_many_or_claimed_by_one", file_is_pinned_by_many_or_claimed_by_one),
+    ("number_is_locked_by_many_or_by_one_and_others_are_free", number_is_locked_by_many_or_by_one_and_others_are_free),
     ("syncs_succeed_on_what_exists", syncs_succeed_on_what_exists),
     ("threads_write_their_own_files_at_once", threads_write_their_own_files_at_once),
 ];
@@ -370,24 +370,27 @@ fn lock_is_exclusive_and_ends_with_its_guard(disk: &dyn Disk, dir: &Path) {
 }
 
 /// On a disk that one process alone can use nobody is kept from anything.
-fn file_is_pinned_by_many_or_claimed_by_one(disk: &dyn Disk, dir: &Path) {
-    let (path, _) = make_file(disk, dir, b"bytes");
+fn number_is_locked_by_many_or_by_one_and_others_are_free(disk: &dyn Disk, dir: &Path) {
+    let path = dir.join("readers");
     let taken = |lock: Lock| matches!(lock, Lock::Taken(_));
-    let (first, second) = (disk.pin(At::new(&path)).unwrap(), disk.pin(At::new(&path)).unwrap());
-    let locks = !taken(disk.claim(At::new(&path)).unwrap());
+    let shared = |number| disk.lock_shared(At::new(&path), number).unwrap();
+    let alone = |number| disk.lock_exclusive(At::new(&path), number).unwrap();
+    let (first, second) = (shared(7), shared(7));
+    let locks = !taken(alone(7));
+    assert!(taken(alone(8)) && taken(alone(6)), "other numbers are free");
     drop(first);
-    assert_eq!(!taken(disk.claim(At::new(&path)).unwrap()), locks, "one pin is enough");
+    assert_eq!(!taken(alone(7)), locks, "one reader is enough");
     drop(second);
-    let claimed = disk.claim(At::new(&path)).unwrap();
-    assert!(matches!(claimed, Lock::Taken(_)), "nobody has it pinned any more");
-    assert_eq!(!taken(disk.pin(At::new(&path)).unwrap()), locks);
-    assert_eq!(!taken(disk.claim(At::new(&path)).unwrap()), locks);
-    drop(claimed);
-    assert!(taken(disk.pin(At::new(&path)).unwrap()));
-    assert_eq!(read_all(&*disk.open(At::new(&path)).unwrap()), b"bytes");
-    for missing in [disk.pin(At::new(&dir.join("none"))), disk.claim(At::new(&dir.join("none")))] {
-        assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
-    }
+    let only = alone(7);
+    assert!(matches!(only, Lock::Taken(_)), "nobody has it any more");
+    assert_eq!(!taken(shared(7)), locks);
+    assert_eq!(!taken(alone(7)), locks);
+    assert!(taken(shared(u64::MAX >> 1)));
+    drop(only);
+    assert!(taken(shared(7)));
+    let nowhere = dir.join("none/readers");
+    let missing = disk.lock_shared(At::new(&nowhere), 7).map_or_else(|error| error.kind(), |_| ErrorKind::NotFound);
+    assert_eq!(missing, ErrorKind::NotFound);
 }
 
 fn syncs_succeed_on_what_exists(disk: &dyn Disk, dir: &Path) {

@@ -110,6 +110,7 @@ impl Target {
                 return Ok(());
             }
         }
+        self.volume.remove(layout::READERS.as_ref())?;
         self.volume.sync_dir("")?;
         self.volume.remove(layout::PARTIAL.as_ref())
     }
@@ -132,6 +133,7 @@ impl Target {
     ) -> Result<Exported> {
         let volume = &self.volume;
         root::make_dirs(volume)?;
+        root::ensure_readers(volume)?;
         let manifest = checkpoint.manifest();
         let needed = by_file(manifest.all_states().map(|state| state.handle));
         publisher.write.seal_files(&needed.keys().copied().collect());
@@ -194,7 +196,8 @@ fn check_names(volume: &Volume) -> Result<()> {
     for entry in &entries {
         let dir = layout::DIRS.iter().find(|dir| is(entry, dir));
         let temp = begun && layout::is_temp(&entry.name);
-        let ours = [layout::LOCK, layout::PARTIAL, layout::DEPARTING].iter().any(|name| is(entry, name)) || temp;
+        let marks = [layout::LOCK, layout::READERS, layout::PARTIAL, layout::DEPARTING];
+        let ours = marks.iter().any(|name| is(entry, name)) || temp;
         if entry.name == LOST_AND_FOUND && entry.metadata.kind == FileKind::Dir {
             // A fresh volume has it, and it is the file system's.
             continue;

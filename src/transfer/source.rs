@@ -123,6 +123,7 @@ impl Departing {
         volume.sync_dir("")?;
         volume.remove(layout::SPARE.as_ref())?;
         layout::DIRS.iter().try_for_each(|dir| volume.remove_dir(dir))?;
+        volume.remove(layout::READERS.as_ref())?;
         volume.remove(layout::LOCK.as_ref())?;
         volume.sync_dir("")?;
         volume.remove(layout::DEPARTING.as_ref())?;

@@ -99,16 +99,20 @@ fn special_file_damages_the_checkpoint_that_needs_it_and_refuses_no_other() {
 #[test]
 fn special_file_in_place_of_the_identity_or_the_lock_is_refused_by_name() {
     for (kind, special) in SPECIALS {
-        for place in ["piton.store", "piton.lock"] {
+        for place in ["piton.store", "piton.lock", "piton.readers"] {
             let (_dir, root, _) = fixture();
             replace(&root.join(place), special);
             at_once(kind, || {
                 let error = Store::open(&root).unwrap_err();
                 assert!(error.path().unwrap().ends_with(place), "{kind} as {place}: {error}");
-                if place == "piton.store" {
-                    assert!(Options::new().open_read_only(&root).unwrap_err().is_corrupt(), "{kind}");
-                } else {
-                    Options::new().open_read_only(&root).unwrap().latest().unwrap().unwrap();
+                let reader = Options::new().open_read_only(&root);
+                match place {
+                    "piton.store" => assert!(reader.unwrap_err().is_corrupt(), "{kind}"),
+                    "piton.readers" => {
+                        let error = reader.unwrap().latest().unwrap_err();
+                        assert!(error.path().unwrap().ends_with(place), "{kind}: {error}");
+                    }
+                    _ => drop(reader.unwrap().latest().unwrap().unwrap()),
                 }
             });
         }

@@ -218,7 +218,7 @@ fn writer_that_loses_the_store_while_it_prunes_stops_before_the_next_manifest() 
     (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
     let (other, taken) = (disk.clone(), Arc::new(Mutex::new(None)));
     let slot = Arc::clone(&taken);
-    set(&disk.before_claim, move || *slot.lock().unwrap() = Some(take_over(&other)));
+    set(&disk.before_exclusive_lock, move || *slot.lock().unwrap() = Some(take_over(&other)));
     let report = store.prune(1).unwrap();
     assert_eq!(report.checkpoints, [CheckpointId::FIRST], "this one it had looked for already");
     assert!(report.failures.iter().all(piton::Error::is_fenced) && !report.failures.is_empty());

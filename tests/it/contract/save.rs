@@ -53,8 +53,8 @@ fn of_four_threads_that_save_one_id_exactly_one_content_wins_and_nothing_is_left
         let _ = store.prune(1).unwrap();
         assert_eq!(
             names(dir.path()).len(),
-            2 + 2,
-            "identity and lock, one manifest, one data file: {:?}",
+            3 + 2,
+            "identity, lock and what readers lock, one manifest, one data file: {:?}",
             names(dir.path())
         );
     }

@@ -109,7 +109,12 @@ fn of_four_processes_that_save_one_id_exactly_one_content_wins_and_nothing_is_le
         assert!(store.validate(id(round), Validation::Full).unwrap().is_valid());
         let _ = store.prune(1).unwrap();
         store.close().unwrap();
-        assert_eq!(names(dir.path()).len(), 4, "identity, lock, manifest, data: {:?}", names(dir.path()));
+        assert_eq!(
+            names(dir.path()).len(),
+            5,
+            "identity, lock, what readers lock, manifest, data: {:?}",
+            names(dir.path())
+        );
     }
     processes.into_iter().for_each(Process::end);
 }

@@ -88,11 +88,11 @@ impl Disk for StoppingDisk {
         OsDisk.try_lock(path, owner)
     }
 
-    fn pin(&self, path: At<'_>) -> io::Result<Lock> {
-        OsDisk.pin(path)
+    fn lock_shared(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
+        OsDisk.lock_shared(path, number)
     }
 
-    fn claim(&self, path: At<'_>) -> io::Result<Lock> {
-        OsDisk.claim(path)
+    fn lock_exclusive(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
+        OsDisk.lock_exclusive(path, number)
     }
 }

@@ -132,9 +132,9 @@ fn checkpoint_that_is_removed_before_its_lock_is_taken_is_not_there() {
         // What was locked had no name any more.
         move || disk.remove(At::new(&name)).unwrap()
     };
-    set(&disk.after_pin, remove(1));
+    set(&disk.after_shared_lock, remove(1));
     assert!(reader.checkpoint(CheckpointId::FIRST).unwrap_err().is_not_found());
-    set(&disk.after_pin, remove(2));
+    set(&disk.after_shared_lock, remove(2));
     assert!(reader.latest().unwrap().is_none(), "and nothing is damaged");
 }
 

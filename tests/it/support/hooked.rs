@@ -40,8 +40,8 @@ pub(crate) struct HookedDisk {
     pub(crate) after_a_missing_update: Hook,
     /// In the middle of a list of the manifests: it lacks what was added meanwhile, and what was removed.
     pub(crate) during_list_of_manifests: Hook,
-    pub(crate) after_pin: Hook,
-    pub(crate) before_claim: Hook,
+    pub(crate) after_shared_lock: Hook,
+    pub(crate) before_exclusive_lock: Hook,
     /// The next read of a state, or of a whole manifest, gives wrong bytes if this is set.
     pub(crate) garble_a_read: Hook,
     /// Lengths of segments are too short by so many bytes, until somebody reads behind that.
@@ -102,8 +102,8 @@ impl HookedDisk {
             after_open_of_the_identity: Hook::default(),
             after_a_missing_update: Hook::default(),
             during_list_of_manifests: Hook::default(),
-            after_pin: Hook::default(),
-            before_claim: Hook::default(),
+            after_shared_lock: Hook::default(),
+            before_exclusive_lock: Hook::default(),
             garble_a_read: Hook::default(),
             short_by: Arc::default(),
             maps_lazily: false,
@@ -247,15 +247,15 @@ impl Disk for HookedDisk {
         self.disk.try_lock(path, owner)
     }
 
-    fn pin(&self, path: At<'_>) -> io::Result<Lock> {
-        let lock = self.disk.pin(path);
-        run(&self.after_pin);
+    fn lock_shared(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
+        let lock = self.disk.lock_shared(path, number);
+        run(&self.after_shared_lock);
         lock
     }
 
-    fn claim(&self, path: At<'_>) -> io::Result<Lock> {
-        run(&self.before_claim);
-        self.disk.claim(path)
+    fn lock_exclusive(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
+        run(&self.before_exclusive_lock);
+        self.disk.lock_exclusive(path, number)
     }
 }
 

@@ -1,8 +1,12 @@
 //! Files of others, referred to where they are.
 
-use std::{fs, sync::atomic::Ordering};
+use std::{fs, path::Path, sync::atomic::Ordering};
 
-use piton::{Claim, Manifest, Options, Scope, Store, Validation, testing::SimDisk};
+use piton::{
+    Claim, Manifest, Options, Scope, Store, Validation,
+    disk::{At, Disk},
+    testing::SimDisk,
+};
 
 use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, options, remove_all, source};
 use crate::support::{
@@ -103,14 +107,14 @@ fn lender_that_is_lost_is_damage_of_what_borrows_alone_and_opens_nothing_to_remo
     drop((own, store));
     let all = files(&disk, ROOT.as_ref());
     let segment = all.keys().find(|path| path.extension().is_some_and(|found| found == "seg")).unwrap();
-    piton::disk::Disk::rename(&disk, segment.into(), std::path::Path::new("/ours/shared/kept").into()).unwrap();
+    Disk::rename(&disk, segment.into(), Path::new("/ours/shared/kept").into()).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     let [(damaged, why)] = &store.open_report().damaged[..] else { panic!("{:?}", store.open_report()) };
     assert!(damaged.get() == 2 && why.is_unavailable() && why.path() == Some(segment), "{why}");
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
     assert!(!store.validate(*damaged, Validation::Quick).unwrap().is_valid());
     drop(store);
-    piton::disk::Disk::rename(&disk, std::path::Path::new("/ours/shared/kept").into(), segment.into()).unwrap();
+    Disk::rename(&disk, Path::new("/ours/shared/kept").into(), segment.into()).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     assert_eq!(store.latest().unwrap().unwrap().id().get(), 2);
     assert_whole(&store);
@@ -125,7 +129,7 @@ fn lender_of_which_no_file_is_left_is_not_kept_from_forgetting_its_checkpoint() 
     drop(store);
     let all = files(&disk, ROOT.as_ref());
     for segment in all.keys().filter(|path| path.extension().is_some_and(|found| found == "seg")) {
-        piton::disk::Disk::remove(&disk, segment.into()).unwrap();
+        Disk::remove(&disk, segment.into()).unwrap();
     }
     let store = options(&disk).open(OURS).unwrap();
     assert_eq!(store.damaged().len(), 1);
@@ -335,7 +339,7 @@ fn nobody_borrows_from_oneself_or_without_a_pin() {
     let ours = options(&disk).open(OURS).unwrap();
     for (code, is_unavailable) in [(5, true), (37, true), (13, false), (24, false)] {
         // The first is that of the reader who opens the source.
-        disk.fail_nth(piton::testing::Call::Pin, 2, piton::testing::Fault::Error(code));
+        disk.fail_nth(piton::testing::Call::LockShared, 2, piton::testing::Fault::Error(code));
         let error = ours.import(ROOT, Claim::Borrow).unwrap_err();
         assert!(error.path().unwrap().starts_with(ROOT), "{error}");
         // What this process may not or cannot do says nothing of the source.
@@ -431,11 +435,30 @@ fn descriptors_that_have_run_out_are_no_reason_to_pass_over_a_checkpoint() {
     commit_all_kinds(&store, 5).unwrap();
     let _ = store.import(ROOT, Claim::Borrow).unwrap();
     drop(store);
-    disk.fail_nth(piton::testing::Call::Pin, 1, piton::testing::Fault::Error(24));
+    disk.fail_nth(piton::testing::Call::LockShared, 1, piton::testing::Fault::Error(24));
     assert_eq!(options(&disk).open(OURS).unwrap_err().raw_os_error(), Some(24));
     let store = options(&disk).open(OURS).unwrap();
     assert_eq!(store.latest().unwrap().unwrap().id().get(), 2);
     let reader = options(&disk).open_read_only(OURS).unwrap();
-    disk.fail_nth(piton::testing::Call::Pin, 2, piton::testing::Fault::Error(24));
+    disk.fail_nth(piton::testing::Call::LockShared, 2, piton::testing::Fault::Error(24));
     assert_eq!(reader.latest().unwrap_err().raw_os_error(), Some(24));
+}
+
+#[test]
+fn checkpoint_that_its_store_forgets_just_before_it_is_locked_is_not_lent() {
+    let disk = HookedDisk::new();
+    drop(source(&disk.disk));
+    let store = options(&disk).open(OURS).unwrap();
+    commit_all_kinds(&store, 5).unwrap();
+    let _ = store.import(ROOT, Claim::Borrow).unwrap();
+    drop(store);
+    let other = disk.disk.clone();
+    set(&disk.after_shared_lock, move || {
+        let manifest = Path::new(ROOT).join("manifests/00000000000000000002.manifest");
+        other.remove(At::new(&manifest)).unwrap();
+    });
+    let store = options(&disk).open(OURS).unwrap();
+    let damaged = &store.open_report().damaged;
+    assert!(matches!(&damaged[..], [(id, error)] if id.get() == 2 && error.is_unavailable()), "{damaged:?}");
+    assert_eq!(store.latest().unwrap().unwrap().id().get(), 1);
 }

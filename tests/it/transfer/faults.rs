@@ -228,7 +228,7 @@ fn what_an_interrupted_move_left_to_the_next_open_may_be_interrupted_as_well() {
     let interrupted = || {
         let (disk, expected) = source_of(1, &[]);
         let store = options(&disk).open(OURS).unwrap();
-        disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
+        disk.fail_nth(Call::LockExclusive, 1, Fault::PowerCut);
         let _ = store.import(ROOT, Claim::Move).unwrap();
         (disk.cut_power(Survival::Everything), expected)
     };

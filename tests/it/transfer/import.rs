@@ -179,7 +179,7 @@ fn exactly_the_files_are_there_that_the_claim_says() {
         let known = store.usage().physical_files + 1;
         assert_eq!(names(&disk, OURS.as_ref()).len() as u64, known, "nothing of the import, nothing else");
         let small = files(&disk, OURS.as_ref()).len() as u64 - known;
-        assert_eq!(small, 2, "identity and lock");
+        assert_eq!(small, 3, "identity, lock and what readers lock");
         match claim {
             Claim::Move => assert!(disk.metadata(At::new(TARGET.as_ref())).is_err()),
             _ => assert_eq!(files(&disk, TARGET.as_ref()), before, "{claim:?}"),

@@ -28,7 +28,7 @@ fn is_noted(disk: &SimDisk) -> bool {
 /// Moves the source of this disk here, and cuts the power after the commit, before anything of the source is removed.
 fn interrupt(disk: &SimDisk) -> SimDisk {
     let store = options(disk).open(OURS).unwrap();
-    disk.fail_nth(Call::Claim, 1, Fault::PowerCut);
+    disk.fail_nth(Call::LockExclusive, 1, Fault::PowerCut);
     assert_eq!(store.import(ROOT, Claim::Move).unwrap().failures.len(), 1);
     let disk = disk.cut_power(Survival::Everything);
     assert!(is_noted(&disk));
@@ -324,7 +324,7 @@ fn whoever_took_the_source_over_meanwhile_keeps_it() {
     let store = options(&disk).open(OURS).unwrap();
     let other = disk.clone();
     // When the source is open already, and looked at.
-    set(&disk.after_pin, move || {
+    set(&disk.after_shared_lock, move || {
         other.disk.break_locks();
         drop(options(&other).open(ROOT).unwrap());
     });

@@ -57,7 +57,7 @@ fn flush_and_sync_touch_no_file_while_a_state_may_be_inline() {
     let syncs = disk.count(Call::SyncData);
     writer.sync().unwrap();
     assert_eq!(disk.count(Call::SyncData), syncs + 1);
-    assert_eq!(disk.count(Call::CreateTemp), 2, "one for the identity, one for this state");
+    assert_eq!(disk.count(Call::CreateTemp), 3, "one for the identity, one for what readers lock, one for this state");
     assert!(!writer.finish().unwrap().is_inline());
 }
 
