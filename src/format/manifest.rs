@@ -251,7 +251,7 @@ pub(super) fn take_metadata(reader: &mut Reader<'_>) -> Parsed<OrdMap<Name, Arc<
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use super::{super::assert_all_damage_is_noticed, *};
     use crate::{
         format::VERSION,
         handle::{Extent, StateHandle},
@@ -331,14 +331,7 @@ pub(super) mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let bytes = encode(&sample()).unwrap();
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&damaged).unwrap_err().newer, None, "bit {bit}");
-        }
-        for len in 0..bytes.len() {
-            assert!(decode(&bytes[..len]).is_err() && decode(&vec![0; len]).is_err());
-        }
+        assert_all_damage_is_noticed(&bytes, decode);
     }
 
     #[test]

@@ -40,3 +40,20 @@ pub(crate) mod update;
 
 /// The version of all formats. Files of a higher one are refused, untouched.
 pub(crate) const VERSION: u32 = 1;
+
+/// Every flipped bit, every cut, and zeros of every length are damage, and no newer version.
+#[cfg(test)]
+fn assert_all_damage_is_noticed<T: std::fmt::Debug>(
+    bytes: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, crate::error::Malformed>,
+) {
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(decode(&damaged).unwrap_err().newer, None, "bit {bit}");
+    }
+    for len in 0..bytes.len() {
+        assert!(decode(&bytes[..len]).is_err(), "cut to {len}");
+        assert!(decode(&vec![0; len]).is_err(), "{len} zeros");
+    }
+}
