@@ -68,9 +68,8 @@ struct Inner {
 }
 
 impl Options {
-    /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing in it is changed
-    /// or removed, so another process may write it, and the medium may be read-only. Only `piton.readers` is made again where
-    /// it was lost, and the directory can be written. Of the options only those count that are about reading:
+    /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing is created,
+    /// changed or removed, so another process may write it, and the medium may be read-only. Of the options only those count that are about reading:
     /// [`disk`](Self::disk), [`verify`](Self::verify), [`vnode_count`](Self::vnode_count).
     ///
     /// # Errors

@@ -105,7 +105,8 @@ mod bytes {
     }
 }
 
-/// Elsewhere one lock of the whole file stands for all of its bytes: a reader keeps every checkpoint.
+/// Elsewhere one lock of the whole file stands for all of its bytes: a reader keeps every checkpoint, and waits while any is
+/// being forgotten.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod bytes {
     use std::{fs::File, io};
@@ -116,7 +117,7 @@ mod bytes {
 
     pub(super) fn lock(file: &File, how: i32, _: u64) -> io::Result<()> {
         match how {
-            SHARED => fs2::FileExt::try_lock_shared(file),
+            SHARED => fs2::FileExt::lock_shared(file),
             EXCLUSIVE => fs2::FileExt::try_lock_exclusive(file),
             _ => fs2::FileExt::unlock(file),
         }

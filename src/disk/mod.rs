@@ -275,22 +275,21 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock>;
 
     /// Locks a number of a file together with others, in any process, until the value is dropped or the process ends;
-    /// [`Lock::Held`] if it is locked [exclusively](Disk::lock_exclusive). The file is created if it is missing. Nothing is
-    /// written. Numbers are below 2^63.
+    /// [`Lock::Held`] if it is locked [exclusively](Disk::lock_exclusive). Nothing is written. Numbers are below 2^63.
     ///
     /// By default nobody is kept from anything: right for a disk that one process alone can use, and on which no store lends
     /// files to another ([`Claim::Borrow`](crate::Claim::Borrow)).
     ///
     /// # Errors
     ///
-    /// Those of the operating system.
+    /// `NotFound` if there is no such file, and those of the operating system.
     fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
         let _ = (at, number);
         Ok(Lock::Taken(Box::new(NoLock)))
     }
 
-    /// Locks a number of a file alone: [`Lock::Held`] if it is locked, by whomever. All else is as with
-    /// [`lock_shared`](Disk::lock_shared).
+    /// Locks a number of a file alone: [`Lock::Held`] if it is locked, by whomever. The file is created if it is missing. All
+    /// else is as with [`lock_shared`](Disk::lock_shared).
     ///
     /// # Errors
     ///

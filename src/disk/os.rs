@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use super::{
-    At, Dir, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, NoLock, TEMP_PREFIX, TEMP_RANDOM,
+    At, Dir, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, TEMP_PREFIX, TEMP_RANDOM,
     lock::{Kind, Owner, lock_file},
     not_a_file,
     place::{is_same, place, stat},
@@ -278,24 +278,19 @@ impl Disk for OsDisk {
     }
 
     fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
-        match lock_number(at, OFlags::RDONLY, Kind::Shared(number)) {
-            // Nothing is ever removed from such a medium.
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(Lock::Taken(Box::new(NoLock))),
-            lock => lock,
-        }
+        lock_number(at, || open_file(at, OFlags::RDONLY), Kind::Shared(number))
     }
 
-    /// NFS gives such a lock only for a file that is open for writing.
+    /// Such a lock needs a file that is open for writing.
     fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
-        lock_number(at, OFlags::RDWR, Kind::Exclusive(number))
+        lock_number(at, || create_or_open(at, OFlags::RDWR), Kind::Exclusive(number))
     }
 }
 
-/// Locks a number of a file, which is created if it is missing.
-fn lock_number(at: At<'_>, access: OFlags, kind: Kind) -> io::Result<Lock> {
+/// Locks a number of a file that still has its name then.
+fn lock_number(at: At<'_>, open: impl Fn() -> io::Result<File>, kind: Kind) -> io::Result<Lock> {
     loop {
-        let file = create_or_open(at, access)?;
-        if let Some(lock) = lock_file(at, file, Owner::Unsaid, kind)? {
+        if let Some(lock) = lock_file(at, open()?, Owner::Unsaid, kind)? {
             return Ok(lock);
         }
     }

@@ -437,7 +437,7 @@ impl Disk for SimDisk {
 
     fn lock_shared(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
         self.call(Call::LockShared, |state| {
-            state.create_or_find(at.path()).map(|_| self.locks.share((at.path(), Some(number))))
+            state.tree.find_file(at.path()).map(|_| self.locks.share((at.path(), Some(number))))
         })
     }
 

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    At, DirEntry, Disk, DiskFile, Lock, LockGuard, Metadata,
+    At, DirEntry, Disk, DiskFile, Lock, LockGuard, Metadata, NoLock,
     anchor::{Anchor, Opener},
     file::VolumeFile,
     layout,
@@ -352,23 +352,26 @@ impl Volume {
     }
 
     /// Keeps a checkpoint of the store whose readers lock this file from being forgotten, in any process. `None` if it is
-    /// just being forgotten, or there is no such directory. The caller then looks whether the checkpoint is there.
+    /// just being forgotten. The caller then looks whether the checkpoint is there.
+    ///
+    /// Where there is no such file, no store was open for writing since it was lost: nothing is locked then.
     pub(crate) fn lock_shared(&self, readers: &Path, id: u64) -> Result<Option<Box<dyn LockGuard>>> {
-        self.locked(readers, |at| self.disk.lock_shared(at, id))
+        let path = self.path(readers);
+        match self.disk.lock_shared(self.at(&path, readers), id) {
+            Ok(Lock::Taken(guard)) => Ok(Some(guard)),
+            Ok(Lock::Held(_)) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Box::new(NoLock))),
+            Err(error) => Err(Error::io("lock", &path, error)),
+        }
     }
 
     /// Keeps every other process from opening a checkpoint of this store; `None` if one has it open.
     pub(crate) fn lock_exclusive(&self, id: u64) -> Result<Option<Box<dyn LockGuard>>> {
-        self.locked(layout::READERS.as_ref(), |at| self.disk.lock_exclusive(at, id))
-    }
-
-    fn locked(&self, name: &Path, lock: impl FnOnce(At<'_>) -> io::Result<Lock>) -> Result<Option<Box<dyn LockGuard>>> {
-        let path = self.path(name);
-        match lock(self.at(&path, name)) {
-            Ok(Lock::Taken(guard)) => Ok(Some(guard)),
-            Ok(Lock::Held(_)) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("lock", &path, error)),
+        let (path, name) = (self.path(layout::READERS), Path::new(layout::READERS));
+        self.opener.check("lock", &path)?;
+        match self.disk.lock_exclusive(self.at(&path, name), id).map_err(|e| Error::io("lock", &path, e))? {
+            Lock::Taken(guard) => Ok(Some(guard)),
+            Lock::Held(_) => Ok(None),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 
 use super::{
-    changes,
+    VERSION, changes,
     codec::{Reader, Writer},
     frame::LEAST_NAME_LEN,
     manifest::{put_status, take_status},
@@ -44,8 +44,8 @@ pub(crate) enum Record<'a> {
     Updated(Updated<'a>),
     /// All roll-backs that count from now on, ascending.
     RolledBack(RolledBack),
-    /// There is a checkpoint of this id of which nothing else is known. In bases alone.
-    Lost(CheckpointId),
+    /// There is a checkpoint of which nothing else is known. In bases alone.
+    Lost(Unknown),
     /// A log begins: it has to have a record.
     Nothing,
 }
@@ -60,6 +60,15 @@ pub(crate) struct Published<'a> {
     pub(crate) forgotten: Vec<CheckpointId>,
     fixed: Fixed,
     changes: &'a [u8],
+}
+
+/// A checkpoint of which the content is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unknown {
+    pub(crate) id: CheckpointId,
+    /// The generation that published it.
+    pub(crate) generation: u64,
+    pub(crate) pinned: bool,
 }
 
 /// A checkpoint that was changed after it was published.
@@ -148,9 +157,9 @@ pub(crate) fn rolled_back(ranges: &RolledBack) -> Vec<u8> {
     writer.finish()
 }
 
-pub(crate) fn lost(id: CheckpointId) -> Vec<u8> {
+pub(crate) fn lost(Unknown { id, generation, pinned }: Unknown) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer.put((LOST, id.get()));
+    writer.put((LOST, id.get(), generation, u8::from(pinned)));
     writer.finish()
 }
 
@@ -179,21 +188,19 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Record<'_>> {
         UPDATED => {
             let id: u64 = reader.take("updated checkpoint")?;
             let id = id_of(&reader, id)?;
-            let pinned = match reader.take::<u8>("pin")? {
-                0 => false,
-                1 => true,
-                other => return Err(reader.malformed(format!("pin: {other} is neither on nor off"))),
-            };
+            let pinned = take_pin(&mut reader)?;
             return Ok(Record::Updated(Updated { id, pinned, changes: reader.rest() }));
         }
         FORGOTTEN => Record::Forgotten(take_ids(&mut reader)?),
         ROLLED_BACK => Record::RolledBack(take_ranges(&mut reader)?),
         LOST => {
-            let id: u64 = reader.take("lost checkpoint")?;
-            Record::Lost(id_of(&reader, id)?)
+            let (id, generation): (u64, u64) = reader.take("lost checkpoint")?;
+            let (id, pinned) = (id_of(&reader, id)?, take_pin(&mut reader)?);
+            Record::Lost(Unknown { id, generation, pinned })
         }
         NOTHING => Record::Nothing,
-        kind => return Err(reader.malformed(format!("unknown kind of record {kind}"))),
+        // The record is whole: a newer version wrote it.
+        _ => return Err(Malformed::newer(0, VERSION.saturating_add(1), VERSION)),
     };
     reader.end()?;
     Ok(record)
@@ -243,6 +250,14 @@ fn id_of(reader: &Reader<'_>, id: u64) -> Parsed<CheckpointId> {
     CheckpointId::new(id).ok_or_else(|| reader.malformed(format!("{id} is no id of a checkpoint")))
 }
 
+fn take_pin(reader: &mut Reader<'_>) -> Parsed<bool> {
+    match reader.take::<u8>("pin")? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(reader.malformed(format!("pin: {other} is neither on nor off"))),
+    }
+}
+
 fn put_ids(writer: &mut Writer, ids: &[CheckpointId]) {
     writer.put(ids.len() as u64);
     for id in ids {
@@ -282,6 +297,10 @@ mod tests {
         CheckpointId::new(n).unwrap()
     }
 
+    fn unknown() -> Unknown {
+        Unknown { id: id(8), generation: 3, pinned: true }
+    }
+
     fn all() -> Vec<Vec<u8>> {
         let Manifest { content, .. } = sample();
         let mut after = content.clone();
@@ -292,7 +311,7 @@ mod tests {
             forgotten(&[id(1), id(9)]),
             updated(id(4), true, &content, &after),
             rolled_back(&vec![(1, 4), (6, 9)]),
-            lost(id(8)),
+            lost(unknown()),
             nothing(),
         ]
     }
@@ -332,11 +351,11 @@ mod tests {
     fn other_records_come_back_and_each_kind_is_another_one() {
         assert_eq!(decode(&forgotten(&[id(1), id(9)])).unwrap(), Record::Forgotten(vec![id(1), id(9)]));
         assert_eq!(decode(&rolled_back(&vec![(1, 4), (6, 9)])).unwrap(), Record::RolledBack(vec![(1, 4), (6, 9)]));
-        assert_eq!(decode(&lost(id(8))).unwrap(), Record::Lost(id(8)));
+        assert_eq!(decode(&lost(unknown())).unwrap(), Record::Lost(unknown()));
         assert_eq!(decode(&nothing()).unwrap(), Record::Nothing);
         assert!(decode(&rolled_back(&vec![(4, 4)])).is_err());
         assert!(decode(&rolled_back(&vec![(6, 9), (1, 4)])).is_err());
-        assert!(decode(&[77]).unwrap_err().what.contains("unknown kind"));
+        assert!(decode(&[77]).unwrap_err().newer.is_some(), "a kind that only a newer version knows");
     }
 
     #[test]

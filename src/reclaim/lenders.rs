@@ -65,14 +65,23 @@ impl Registry {
 /// nothing of it.
 pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Result<Option<Box<dyn LockGuard>>> {
     let name = layout::lender(lender.root(), lender.checkpoint());
-    let if_gone = |error: Error| if error.is_of_this_process() { Err(error) } else { Ok(None) };
     // To open anything else than a file might take for ever.
-    let is_there = || volume.metadata(&name).is_ok_and(|found| found.is_some_and(|found| found.kind == FileKind::File));
-    if !is_there() {
+    let is_there = || {
+        let found = unless_of_this_process(volume.metadata(&name))?;
+        Ok::<_, Error>(found.is_some_and(|found| found.kind == FileKind::File))
+    };
+    if !is_there()? {
         return Ok(None);
     }
-    let lock = volume.lock_shared(&layout::readers_of(lender.root()), lender.checkpoint().get()).or_else(if_gone)?;
-    Ok(lock.filter(|_| is_there()))
+    let readers = layout::readers_of(lender.root());
+    let lock = unless_of_this_process(volume.lock_shared(&readers, lender.checkpoint().get()))?;
+    // It may have been forgotten before it was locked.
+    Ok(if is_there()? { lock } else { None })
+}
+
+/// An error that says nothing of the lender is the caller's; after any other there is nothing that could be had.
+fn unless_of_this_process<T>(found: Result<Option<T>>) -> Result<Option<T>> {
+    found.or_else(|error| if error.is_of_this_process() { Err(error) } else { Ok(None) })
 }
 
 /// A checkpoint that is to lend files is not there.

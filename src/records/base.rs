@@ -108,8 +108,14 @@ pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, bool)
     let names: BTreeSet<_> = entries.iter().filter_map(name).collect();
     let (mut all, mut some_are_bad) = (Vec::new(), false);
     for (generation, sequence) in names {
-        let base = open(volume, &layout::base(generation, sequence))?;
-        let copy = open(volume, &layout::base_copy(generation, sequence))?;
+        let base = open(volume, &layout::base(generation, sequence));
+        let copy = open(volume, &layout::base_copy(generation, sequence));
+        // A damaged header may look like that of a newer version, as long as the other one does not say otherwise.
+        let (base, copy) = match (base, copy) {
+            (Err(error), Ok(copy)) if error.is_newer_format() && copy.header().is_some() => (Opened(None), copy),
+            (Ok(base), Err(error)) if error.is_newer_format() && base.header().is_some() => (base, Opened(None)),
+            (base, copy) => (base?, copy?),
+        };
         let (base_header, copy_header) = (base.header(), copy.header());
         let is_this =
             |header: &Header| (header.store, header.generation, header.sequence) == (store, generation, sequence);

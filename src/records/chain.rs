@@ -4,8 +4,9 @@
 //! highest generation that has one, tells the truth: it names where the log before it ended, and so on back. What a writer
 //! that had lost the store appended behind such an end counts for nothing, nor do logs that the chain does not lead to.
 //!
-//! A log gets its name before the one before it is begun, and names are made in their order. So a log that was begun and is
-//! lost leaves a gap below a later name.
+//! Names are made in their order, each durable before the next. A log takes records only while a later name is durable: all
+//! but the first log of a generation before it is begun, that one before its second record. So a log that is lost leaves a gap
+//! below a later name.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     error::Malformed,
-    format::record::{self, Against, Published, Record, RolledBack, Updated},
+    format::record::{self, Against, Published, Record, RolledBack, Unknown, Updated},
     handle::StateHandle,
     id::{CheckpointId, StoreId},
     manifest::{Manifest, ManifestContent, Origins},
@@ -32,8 +32,8 @@ pub(crate) struct History {
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) id: CheckpointId,
-    /// Unknown for a checkpoint that was lost before the last base.
-    pub(crate) generation: Option<u64>,
+    /// The generation that published it.
+    pub(crate) generation: u64,
     pub(crate) pinned: bool,
     /// Or why the content is not known.
     pub(crate) content: Parsed<ManifestContent>,
@@ -59,7 +59,9 @@ impl History {
                 self.rolled_back = ranges;
                 Ok(())
             }
-            Record::Lost(id) => self.insert(Kept { id, generation: None, pinned: true, content: Err(lost()) }),
+            Record::Lost(Unknown { id, generation, pinned }) => {
+                self.insert(Kept { id, generation, pinned, content: Err(lost()) })
+            }
             Record::Nothing => Ok(()),
         }
     }
@@ -94,15 +96,17 @@ impl History {
             let files = content.handles().filter_map(StateHandle::extent).map(|extent| extent.file);
             origins = files.filter_map(|file| Some((file, self.origins.get(&file)?.clone()))).collect();
         }
-        let generation = kept.generation.unwrap_or_default();
-        Ok(Manifest { store: self.store, id: kept.id, generation, origins, content })
+        Ok(Manifest { store: self.store, id: kept.id, generation: kept.generation, origins, content })
     }
 
     /// Records that lead to the same history from none: those of a base. `None` if a checkpoint is in more than 2^32 files.
     pub(crate) fn records(&self) -> impl Iterator<Item = Option<Vec<u8>>> {
         let mut before: Option<&Kept> = None;
         let kept = self.kept.values().map(move |kept| {
-            let Ok(manifest) = self.manifest(kept) else { return Some(record::lost(kept.id)) };
+            let Kept { id, generation, pinned, .. } = *kept;
+            let Ok(manifest) = self.manifest(kept) else {
+                return Some(record::lost(Unknown { id, generation, pinned }));
+            };
             let against = before.and_then(|before| Some((before.id, before.content.as_ref().ok()?)));
             before = Some(kept);
             record::checkpoint(&manifest, kept.pinned, Against(against), &[])
@@ -118,7 +122,7 @@ impl History {
             Err(error) => (Err(error), Origins::new()),
         };
         let Published { id, pinned, .. } = *published;
-        self.insert(Kept { id, generation: Some(published.generation()), pinned, content })?;
+        self.insert(Kept { id, generation: published.generation(), pinned, content })?;
         self.origins.extend(origins);
         self.forget(&published.forgotten);
         Ok(())
@@ -265,7 +269,8 @@ mod tests {
             again.apply(&record.unwrap()).unwrap();
         }
         assert_eq!(ids(&again), [3, 4], "a base remembers what was lost");
-        assert!(again.get(id(3)).unwrap().content.is_err());
+        let three = again.get(id(3)).unwrap();
+        assert!(three.content.is_err() && !three.pinned && three.generation == 1);
     }
 
     #[test]

@@ -36,15 +36,18 @@ impl Image {
     /// `is_newer_format` if the log has features that this version does not know; errors that say nothing of the file.
     pub(super) fn read(file: &VolumeFile) -> Result<Option<Self>> {
         let blocks = read_blocks(file, 0, 2 * BLOCK)?;
-        let mut headers = [None, None];
+        let (mut headers, mut newer) = ([None, None], None);
         for (header, block) in headers.iter_mut().zip(blocks.chunks(STEP)) {
-            *header = match decode_header(block) {
-                Err(error) if error.newer.is_some() => return Err(error.at("read log", file.path())),
-                found => found.ok(),
-            };
+            match decode_header(block) {
+                Ok(found) => *header = Some(found),
+                Err(error) if error.newer.is_some() => newer = Some(error),
+                Err(_) => {}
+            }
         }
         let [one, other] = headers;
-        let Some(header) = one.or(other) else { return Ok(None) };
+        let Some(header) = one.or(other) else {
+            return newer.map_or(Ok(None), |error| Err(error.at("read log", file.path())));
+        };
         let halves = [0, 1].map(|which| read_blocks(file, place(header.half, which, 0), header.half));
         let [first, second] = halves;
         Ok(Some(Self { header, tag: header.tag(), header_twice: one == other, halves: [first?, second?] }))

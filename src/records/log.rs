@@ -120,16 +120,18 @@ impl Log {
         Ok(())
     }
 
-    /// The header of the next base, which stands at a place of the log. Each attempt has its own name.
+    /// The header of the next base, which stands at a place of the log; every id up to the floor was used. Each attempt has
+    /// its own name.
     ///
     /// # Errors
     ///
     /// That there are no random numbers.
-    pub(crate) fn next_base(&mut self, position: Position) -> Result<base::Header> {
+    pub(crate) fn next_base(&mut self, position: Position, id_floor: u64) -> Result<base::Header> {
         let salt = getrandom::u64().map_err(|e| Error::invalid("make a base", e.to_string()))?;
         self.bases += 1;
         let Shape { store, generation, .. } = self.shape;
-        let (id_floor, reserved_ids) = (self.id_floor, reserved(self.id_floor));
+        let id_floor = self.id_floor.max(id_floor);
+        let reserved_ids = reserved(id_floor);
         Ok(base::Header { store, generation, sequence: self.bases, salt, position, id_floor, reserved_ids })
     }
 
@@ -153,37 +155,38 @@ impl Log {
     ///
     /// The record never was, and the log goes on, unless the error `is_indeterminate`.
     pub(crate) fn append(&mut self, entry: &Entry<'_>, owner: &impl Owner) -> Result<()> {
+        self.volume.check_writable("append to the log of")?;
         let goes_on = !self.current.takes(entry);
-        self.make_ready(entry, goes_on)?;
+        let passed = self.make_ready(entry, goes_on)?;
         let before = self.position();
         let appended = if goes_on { self.go_on(&before, entry) } else { self.current.append(self.next, None, entry) };
         if let Err(error) = appended {
             return Err(self.make_void(&before, error, owner));
         }
+        for LogId { generation, sequence } in passed {
+            // What cannot be removed is remembered and tried again.
+            let _ = self.volume.discard(&layout::log(generation, sequence));
+        }
         self.next = self.next.saturating_add(1);
         owner.check().map_err(|error| self.volume.in_doubt(error))
     }
 
-    /// Step 1.
-    fn make_ready(&mut self, entry: &Entry<'_>, goes_on: bool) -> Result<()> {
+    /// Step 1. Returns the blank logs that are passed over: they go once a later one is begun, and not before, for then they
+    /// would seem lost.
+    fn make_ready(&mut self, entry: &Entry<'_>, goes_on: bool) -> Result<Vec<LogId>> {
         if !goes_on {
-            return self.ensure_spares(1, entry.urgency);
+            return self.ensure_spares(1, entry.urgency).map(|()| Vec::new());
         }
         self.ensure_spares(SPARES, entry.urgency)?;
         if self.spares.front().is_some_and(|spare| spare.takes(entry)) {
-            return Ok(());
+            return Ok(Vec::new());
         }
         // Logs are begun in the order of their names: the blank ones before a longer one are left.
         let passed = self.spares.len();
         let half = blank::half_for(entry, self.shape.half);
         self.make_spare(half, self.id_floor)?;
         self.make_spare(self.shape.half, self.id_floor)?;
-        for spare in self.spares.drain(..passed) {
-            let LogId { generation, sequence } = spare.id();
-            // What cannot be removed is remembered and tried again.
-            let _ = self.volume.discard(&layout::log(generation, sequence));
-        }
-        Ok(())
+        Ok(self.spares.drain(..passed).map(|spare| spare.id()).collect())
     }
 
     /// The next log goes on from a place, with this record.
@@ -203,7 +206,7 @@ impl Log {
         let nothing = Entry { record: &record, redo: &[], urgency: Urgency::GivesRoom };
         let voided = owner
             .may_void()
-            .and_then(|()| self.ensure_spares(1, Urgency::GivesRoom))
+            .and_then(|()| self.ensure_spares(SPARES, Urgency::GivesRoom))
             .and_then(|()| self.go_on(from, &nothing))
             .and_then(|()| owner.check());
         self.next = self.next.saturating_add(1);
@@ -280,7 +283,10 @@ mod tests {
     };
     use crate::{
         disk::sim::SimDisk,
-        format::log::{encode_head, place},
+        format::{
+            log::{encode_head, place},
+            record::Unknown,
+        },
         id::CheckpointId,
         testing::{Call, Fault, Survival},
     };
@@ -323,8 +329,12 @@ mod tests {
 
     /// A record that says of itself which one it is; some are long.
     fn record(n: u64) -> (Vec<u8>, Vec<u8>) {
-        let redo = if n.is_multiple_of(5) { vec![9; 30_000] } else { Vec::new() };
-        (record::lost(CheckpointId::new(n).unwrap()), redo)
+        let redo = match n {
+            _ if n.is_multiple_of(13) => vec![9; 140_000],
+            _ if n.is_multiple_of(5) => vec![9; 30_000],
+            _ => Vec::new(),
+        };
+        (record::lost(Unknown { id: CheckpointId::new(n).unwrap(), generation: 1, pinned: false }), redo)
     }
 
     fn append(log: &mut Log, n: u64, owner: &Alone) -> Result<()> {
@@ -570,6 +580,31 @@ mod tests {
         disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
         assert!(append(&mut log, 2, &owner).unwrap_err().is_indeterminate());
         assert!(volume.is_poisoned());
+        owner.read.set(false);
+        assert!(append(&mut log, 3, &owner).unwrap_err().is_poisoned());
+    }
+
+    #[test]
+    fn record_that_was_made_void_stays_void_or_the_loss_of_the_log_that_says_so_is_noticed() {
+        let mut voided = 0;
+        for n in 2..12 {
+            let disk = SimDisk::new();
+            let volume = volume(&disk);
+            let mut log = Log::begin(&volume, shape(1), None, 0).unwrap();
+            (1..n).for_each(|n| append(&mut log, n, &Alone::default()).unwrap());
+            let before = log.position().log;
+            disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
+            assert!(!append(&mut log, n, &Alone::default()).unwrap_err().is_indeterminate());
+            let after = log.position().log;
+            if after == before {
+                // A blank log could not be made: nothing of the record was written.
+                continue;
+            }
+            voided += 1;
+            volume.remove(&layout::log(after.generation, after.sequence)).unwrap();
+            assert!(found(&volume).2, "{n}");
+        }
+        assert!(voided > 5, "{voided}");
     }
 
     #[test]

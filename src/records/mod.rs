@@ -13,8 +13,8 @@
 //! order of their names. So the last one of the highest generation is the truth, and what a writer that was stalled appends
 //! behind the end that its successor names counts for nothing. The last log ends where no whole record follows.
 //!
-//! A record without a whole head in either half is damage if a record follows it, there or in the next log; else its writer never finished
-//! it. A begun log that is lost leaves a gap in the names: a later name was durable before it was begun.
+//! A record without a whole head in either half is damage if a record follows it, there or in the next log. Else its writer
+//! never finished it. A begun log that is lost leaves a gap in the names, because a later name was durable before.
 //!
 //! # Publishing, step by step
 //!

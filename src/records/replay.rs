@@ -147,12 +147,12 @@ mod tests {
         *,
     };
     use crate::{
-        format::record,
+        format::record::{self, Unknown},
         id::{CheckpointId, StoreId},
     };
 
     fn lost(n: u64) -> Vec<u8> {
-        record::lost(CheckpointId::new(n).unwrap())
+        record::lost(Unknown { id: CheckpointId::new(n).unwrap(), generation: 1, pinned: false })
     }
 
     /// What a log said, in short: the ids in it, the number of the next record, how many were lost and healed.

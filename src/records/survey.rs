@@ -70,7 +70,8 @@ impl Survey {
     ///
     /// # Errors
     ///
-    /// Those that say nothing of the files.
+    /// `is_newer_format` if there is a record of a kind that this version does not know. Those that say nothing of the
+    /// files.
     pub(crate) fn tell(&self, volume: &Volume) -> Result<Told<'_>> {
         let mut told = Told {
             history: History::new(self.store),
@@ -106,6 +107,9 @@ impl Survey {
             told.healed.extend(healed.into_iter().map(|(log, number)| {
                 at_log(volume, log, Malformed::new(0, format!("record {number} is damaged in one of two halves")))
             }));
+        }
+        if let Some(newer) = told.lost.iter().find(|error| error.is_newer_format()) {
+            return Err(newer.clone());
         }
         told.needs_base |= !told.healed.is_empty() || !told.lost.is_empty();
         Ok(told)
@@ -257,7 +261,7 @@ mod tests {
         }
 
         fn write_base(&mut self) -> Result<()> {
-            let header = self.log.next_base(self.log.position())?;
+            let header = self.log.next_base(self.log.position(), self.history.id_floor())?;
             base::write(&self.volume, &header, &self.history, &Alone)
         }
     }
@@ -355,17 +359,13 @@ mod tests {
         };
         for call in 1..=calls {
             for fault in [Fault::Error(EIO), Fault::ErrorAfter(EIO), Fault::Error(ENOSPC)] {
-                let disk = SimDisk::new();
-                let first = volume(&disk);
-                disk.fail(call.max(disk.calls() + 1), fault);
-                let (told, _) = run(&first, Contents::new(), 30);
-                let at = format!("call {call}, {fault:?}");
-                for survival in [Survival::Everything, Survival::Random(call)] {
-                    let disk = disk.clone().cut_power(survival);
-                    check(&told, &volume(&disk), &format!("{at}, {survival:?}"));
-                    if survival == Survival::Everything {
-                        break;
-                    }
+                for survival in [Survival::Everything, Survival::Nothing, Survival::Random(call)] {
+                    let disk = SimDisk::new();
+                    let first = volume(&disk);
+                    disk.fail(call.max(disk.calls() + 1), fault);
+                    let (told, _) = run(&first, Contents::new(), 30);
+                    let at = format!("call {call}, {fault:?}, {survival:?}");
+                    check(&told, &volume(&disk.cut_power(survival)), &at);
                 }
             }
         }
