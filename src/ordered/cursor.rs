@@ -31,10 +31,18 @@ impl<'a, V> Change<'a, V> {
     }
 }
 
+impl<K, V> OrdMap<K, V> {
+    fn height(&self) -> usize {
+        self.root.as_ref().map_or(0, |root| root.height())
+    }
+}
+
 impl<K: Ord, V: PartialEq> OrdMap<K, V> {
     /// Tells, in ascending order, every entry that differs from that of an older map. What both share is skipped.
     pub(crate) fn changes_since<'a>(&'a self, older: &'a Self, mut tell: impl FnMut(&'a K, Change<'a, V>)) {
         let (mut old, mut new) = (Cursor::new(older), Cursor::new(self));
+        // Leaves are all equally deep. A look at each node for its height would wait for memory.
+        let (old_height, new_height) = (older.height(), self.height());
         loop {
             match (old.head(), new.head()) {
                 (None, None) => return,
@@ -50,7 +58,7 @@ impl<K: Ord, V: PartialEq> OrdMap<K, V> {
                     new.skip();
                 }
                 (Some(Head::Node(low, _)), Some(Head::Node(other_low, _))) if low == other_low => {
-                    let (height, other_height) = (old.height(), new.height());
+                    let (height, other_height) = (old_height - old.inner.len(), new_height - new.inner.len());
                     if height >= other_height {
                         old.open();
                     }
@@ -84,8 +92,6 @@ struct Cursor<'a, K, V> {
     /// What is left of each inner node on the way down.
     inner: Vec<Children<'a, K, V>>,
     leaf: slice::Iter<'a, (K, V)>,
-    /// The height of the root: leaves are all equally deep.
-    height: usize,
 }
 
 enum Head<'a, K, V> {
@@ -114,13 +120,7 @@ impl<K: Ord, V> Head<'_, K, V> {
 
 impl<'a, K, V> Cursor<'a, K, V> {
     fn new(map: &'a OrdMap<K, V>) -> Self {
-        let root = map.root.as_ref();
-        Self { root, inner: Vec::new(), leaf: [].iter(), height: root.map_or(0, |root| root.height()) }
-    }
-
-    /// The height of the node that is the head. A look at the node itself would wait for memory.
-    fn height(&self) -> usize {
-        self.height.saturating_sub(self.inner.len())
+        Self { root: map.root.as_ref(), inner: Vec::new(), leaf: [].iter() }
     }
 
     fn head(&mut self) -> Option<Head<'a, K, V>> {
@@ -214,7 +214,7 @@ impl<'a, K, V> Entries<'a, K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        let Self(Cursor { root, inner, leaf, .. }) = self;
+        let Self(Cursor { root, inner, leaf }) = self;
         let mut node = root.take();
         while let Some(next) = node {
             node = match &**next {
