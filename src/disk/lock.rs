@@ -60,7 +60,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Locks without waiting: `WouldBlock` if others have the lock.
+    /// Locks without waiting, where bytes can be locked: `WouldBlock` if others have the lock.
     fn lock(self, file: &File) -> io::Result<()> {
         match self {
             Self::Whole => fs2::FileExt::try_lock_exclusive(file),
@@ -77,7 +77,8 @@ impl Kind {
     }
 }
 
-/// Locks of single bytes, which belong to an open file: two in one process are two, and the end of one is not that of another.
+/// Locks of single bytes, which belong to an open file: two in one process are two, and the end of one is not that of the
+/// other.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod bytes {
     use std::{fs::File, io};

@@ -288,8 +288,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
         Ok(Lock::Taken(Box::new(NoLock)))
     }
 
-    /// Locks a number of a file alone: [`Lock::Held`] if it is locked, by whomever. The file is created if it is missing. All
-    /// else is as with [`lock_shared`](Disk::lock_shared).
+    /// Locks a number of a file alone: [`Lock::Held`] if it is locked, shared or alone. The file is created if it is missing.
+    /// All else is as with [`lock_shared`](Disk::lock_shared).
     ///
     /// # Errors
     ///

@@ -1,12 +1,12 @@
 //! Making sure of the last record before anything relies on it.
 
-use std::io::IoSlice;
-
-use super::replay::Last;
+use super::{
+    blank::{write_headers, write_record},
+    replay::Last,
+};
 use crate::{
     disk::{layout, volume::Volume},
     error::Result,
-    format::log::{BLOCK, encode_head, encode_header, place},
 };
 
 /// Makes the last record durable that an opener found, in both halves, whatever its writer had managed to do.
@@ -21,13 +21,8 @@ use crate::{
 pub(super) fn make_sure(volume: &Volume, last: &Last<'_>) -> Result<()> {
     let (header, head) = (last.image.header(), &last.found.head);
     let file = volume.open_writable(layout::log(header.id.generation, header.id.sequence))?;
-    let bytes = encode_header(header);
-    [0, BLOCK].iter().try_for_each(|at| file.write_all_at(&bytes, *at))?;
-    let at = (last.offset, head.number);
-    let bytes = encode_head(header.tag(), at, head.link.as_ref(), head.record, head.redo_len).unwrap_or_default();
-    for (which, redo) in (0..).zip(last.image.redo(head)) {
-        let mut parts = [IoSlice::new(&bytes), IoSlice::new(redo)];
-        file.write_parts_at(&mut parts, place(header.half, which, last.offset))?;
-    }
+    write_headers(&file, header)?;
+    let redo = last.image.whole_redo(head);
+    write_record(&file, (header, header.tag()), (last.offset, head.number), head.link.as_ref(), (head.record, &redo))?;
     file.sync()
 }

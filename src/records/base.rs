@@ -28,6 +28,9 @@ const PIECE: u64 = 1 << 20;
 /// A header and more: that of a newer version may be longer.
 const HEAD: u64 = 512;
 
+/// The generation and the number of a base.
+pub(super) type Name = (u64, u64);
+
 /// A base that was found, and its copy.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -52,7 +55,7 @@ pub(super) struct Loaded {
 ///
 /// Those of the owner and of the file system. What was there before is still there.
 pub(super) fn write(volume: &Arc<Volume>, header: &Header, history: &History, owner: &impl Owner) -> Result<()> {
-    let (base, copy) = (write_one(volume, header, history)?, write_one(volume, header, history)?);
+    let [base, copy] = write_both(volume, header, history)?;
     // Nothing goes that was made after the last look at the owner: it may be of a later one.
     let there = volume.list(layout::MANIFESTS)?;
     owner.check()?;
@@ -73,17 +76,19 @@ fn is_superseded(entry: &DirEntry, header: &Header) -> bool {
         || base.is_some_and(|base| base < (header.generation, header.sequence))
 }
 
-fn write_one(volume: &Arc<Volume>, header: &Header, history: &History) -> Result<TempFile> {
-    let temp = TempFile::create(volume, layout::MANIFESTS.as_ref())?;
-    let file = temp.file();
-    file.write_all_at(&encode_header(header), 0)?;
+/// Both files, under temporary names, synced.
+fn write_both(volume: &Arc<Volume>, header: &Header, history: &History) -> Result<[TempFile; 2]> {
+    let temp = || TempFile::create(volume, layout::MANIFESTS.as_ref());
+    let both = [temp()?, temp()?];
+    let files = || both.iter().map(TempFile::file);
+    files().try_for_each(|file| file.write_all_at(&encode_header(header), 0))?;
     let mut since = 0;
     let mut write = |block: u32, bytes: &[u8]| {
-        file.write_all_at(bytes, place(block))?;
+        files().try_for_each(|file| file.write_all_at(bytes, place(block)))?;
         since += bytes.len() as u64;
         if since >= PIECE {
             since = 0;
-            file.sync()?;
+            files().try_for_each(VolumeFile::sync)?;
         }
         Ok::<_, Error>(())
     };
@@ -93,20 +98,20 @@ fn write_one(volume: &Arc<Volume>, header: &Header, history: &History) -> Result
         blocks.add(&record, &mut write)?;
     }
     blocks.finish(&mut write)?;
-    file.sync()?;
-    Ok(temp)
+    files().try_for_each(VolumeFile::sync)?;
+    Ok(both)
 }
 
-/// Finds every base that has a header, or whose copy has one; and whether there is a base without one.
+/// Finds every base that has a header, or whose copy has one; and the generation and the number of those without one.
 ///
 /// # Errors
 ///
 /// `is_newer_format` if a newer version wrote one of them. Errors that say nothing of a file.
-pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, bool)> {
+pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, Vec<Name>)> {
     let entries = volume.list(layout::MANIFESTS)?;
     let name = |entry: &DirEntry| layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name));
     let names: BTreeSet<_> = entries.iter().filter_map(name).collect();
-    let (mut all, mut some_are_bad) = (Vec::new(), false);
+    let (mut all, mut bad) = (Vec::new(), Vec::new());
     for (generation, sequence) in names {
         let base = open(volume, &layout::base(generation, sequence));
         let copy = open(volume, &layout::base_copy(generation, sequence));
@@ -124,14 +129,14 @@ pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, bool)
                 let headers_are_twice = base_header == copy_header;
                 all.push(Found { header, headers_are_twice, base: base.file(), copy: copy.file() });
             }
-            None => some_are_bad = true,
+            None => bad.push((generation, sequence)),
         }
     }
     all.sort_by_key(|found| {
         let Header { position, generation, sequence, .. } = found.header;
         Reverse((position.log, position.number, generation, sequence))
     });
-    Ok((all, some_are_bad))
+    Ok((all, bad))
 }
 
 /// A file, and its header if it has one.
@@ -157,7 +162,8 @@ fn open(volume: &Volume, path: &Path) -> Result<Opened> {
         }
     };
     // A verdict takes a second look.
-    match read().or_else(|error| if error.is_newer_format() { Err(error) } else { read() }) {
+    let first = read();
+    match if matches!(first, Ok((_, Some(_)))) { first } else { read() } {
         Err(error) if error.is_newer_format() || error.is_of_this_process() => Err(error),
         read => Ok(Opened(read.ok())),
     }

@@ -78,11 +78,10 @@ pub(super) fn make(volume: &Arc<Volume>, plan: Plan, first: Option<(u64, &Link, 
     let header = Header { store, id, salt, half, reserved_ids };
     let temp = TempFile::create(volume, layout::MANIFESTS.as_ref())?;
     temp.file().fill(place(half, 2, 0))?;
-    let bytes = encode_header(&header);
-    [0, BLOCK].iter().try_for_each(|at| temp.file().write_all_at(&bytes, *at))?;
+    write_headers(temp.file(), &header)?;
     let mut end = 0;
     if let Some((number, link, entry)) = first {
-        end = write_record(temp.file(), (&header, header.tag()), (0, number), Some(link), entry)?;
+        end = write_record(temp.file(), (&header, header.tag()), (0, number), Some(link), (entry.record, entry.redo))?;
     }
     temp.file().sync()?;
     let name = layout::log(id.generation, id.sequence);
@@ -120,7 +119,8 @@ impl OpenLog {
     /// Appends a record: both halves, one sync. After a failure nothing is known of the record, and nothing more may be
     /// written to this log.
     pub(super) fn append(&mut self, number: u64, link: Option<&Link>, entry: &Entry<'_>) -> Result<()> {
-        let end = write_record(&self.file, (&self.header, self.tag), (self.end, number), link, entry)?;
+        let bytes = (entry.record, entry.redo);
+        let end = write_record(&self.file, (&self.header, self.tag), (self.end, number), link, bytes)?;
         self.file.sync()?;
         self.end = end;
         Ok(())
@@ -133,15 +133,19 @@ fn fenced(volume: &Volume, generation: u64, error: Error) -> Error {
     if exists { Error::at("make a log", volume.root(), taken) } else { error }
 }
 
-/// Writes a record to both halves. Returns where the next one begins.
-fn write_record(
+pub(super) fn write_headers(file: &VolumeFile, header: &Header) -> Result<()> {
+    let bytes = encode_header(header);
+    [0, BLOCK].iter().try_for_each(|at| file.write_all_at(&bytes, *at))
+}
+
+/// Writes a record to both halves, and its redo bytes. Returns where the next one begins.
+pub(super) fn write_record(
     file: &VolumeFile,
     (header, tag): (&Header, LogTag),
     (offset, number): (u64, u64),
     link: Option<&Link>,
-    entry: &Entry<'_>,
+    (record, redo): (&[u8], &[u8]),
 ) -> Result<u64> {
-    let Entry { record, redo, .. } = *entry;
     let head = encode_head(tag, (offset, number), link, record, redo.len() as u64);
     let head = head.ok_or_else(|| Malformed::new(offset, "a record of 4 GiB or more").at("append to", file.path()))?;
     let (first, second) = redo.split_at(redo.len().div_ceil(2));
@@ -149,5 +153,5 @@ fn write_record(
         let mut parts = [IoSlice::new(&head), IoSlice::new(redo)];
         file.write_parts_at(&mut parts, place(header.half, which, offset))?;
     }
-    Ok(offset.saturating_add(entry.room(link.is_some())))
+    Ok(offset.saturating_add(room(link.is_some(), record.len(), redo.len() as u64)))
 }

@@ -4,9 +4,8 @@
 //! highest generation that has one, tells the truth: it names where the log before it ended, and so on back. What a writer
 //! that had lost the store appended behind such an end counts for nothing, nor do logs that the chain does not lead to.
 //!
-//! Names are made in their order, each durable before the next. A log takes records only while a later name is durable: all
-//! but the first log of a generation before it is begun, that one before its second record. So a log that is lost leaves a gap
-//! below a later name.
+//! Names are made in their order, each durable before the next. A log is begun only once a later name is durable. The first
+//! log of a generation is begun at once, and takes its second record only then. So a lost log leaves a gap below a later name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,7 +116,7 @@ impl Chain {
         let Some(from) = self.from else { return false };
         match from.log() {
             Some((log, salt)) if log == base.log => salt == base.salt && base.offset <= from.end,
-            // Nobody knows what comes before a log that is lost.
+            // Where a log is lost, the chain says nothing of what precedes it.
             named => named.is_some_and(|(log, _)| base.log < log),
         }
     }

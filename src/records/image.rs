@@ -81,6 +81,16 @@ impl Image {
         [(0, first), (1, head.redo_len - first)].map(|(which, len)| self.run(which, head.redo_at, len))
     }
 
+    /// The redo bytes of a record, as many as it says. Those that the file does not have are zeros.
+    pub(super) fn whole_redo(&self, head: &Head<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (run, end) in self.redo(head).into_iter().zip([head.redo_len.div_ceil(2), head.redo_len]) {
+            bytes.extend_from_slice(run);
+            bytes.resize(usize::try_from(end).unwrap_or(bytes.len()), 0);
+        }
+        bytes
+    }
+
     fn head(&self, which: usize, offset: u64) -> Option<Head<'_>> {
         let bytes = self.halves.get(which)?.get(usize::try_from(offset).ok()?..)?;
         decode_head(self.tag, offset, bytes).ok()

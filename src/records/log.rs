@@ -11,14 +11,15 @@
 //!    Where there is no room for them the record is refused, and nothing was written;
 //! 2. the record is written to both halves. A crash leaves some of it: the end of the log, or the record;
 //! 3. the file is synced: **the record is there**;
-//! 4. the owner looks whether the store is still his. If not, the outcome is unknown.
+//! 4. the owner looks whether it still has the store. If not, the outcome is unknown.
 //!
-//! If 2 or 3 fails, nothing more is ever written to that log: what of the record is on the medium nobody knows. The writer
-//! goes on to the next log, which says that the one before ended before the record. Once that is durable, and the store
-//! is still his, the record never was. If it cannot be made so, the outcome is unknown, and the store refuses to write.
+//! If 2 or 3 fails, the medium may hold the record or not. Nothing more is ever written to that log. The writer goes on to
+//! the next one, whose first record says that the log before ended before the failed record. Once that is durable, and the
+//! store is still the owner's, the record never was. If it cannot be made so, the outcome is unknown, and the store refuses
+//! to write.
 //!
-//! A log that is full is left the same way, and then the record itself is the first one of the next log: one sync. A record that
-//! fits into no blank log gets one of its own length.
+//! A full log is left the same way, and the record itself is the first one of the next log: one sync. A record that fits into
+//! no blank log gets one of its own length.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -274,7 +275,7 @@ fn link_from(from: Option<Position>, id_floor: u64) -> Link {
 
 #[cfg(feature = "testing")]
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::cell::Cell;
 
     use super::{
@@ -313,7 +314,8 @@ mod tests {
         }
     }
 
-    fn volume(disk: &SimDisk) -> Arc<Volume> {
+    /// A root with the directory of the manifests, durably.
+    pub(in crate::records) fn volume(disk: &SimDisk) -> Arc<Volume> {
         let volume = Volume::new(Arc::new(disk.clone()), "/state".into(), true);
         volume.ensure_dir("").unwrap();
         volume.ensure_dir(layout::MANIFESTS).unwrap();
@@ -360,7 +362,7 @@ mod tests {
         there: Vec<u64>,
         /// They never were.
         void: Vec<u64>,
-        /// Nobody knows.
+        /// The outcome is unknown.
         unknown: Vec<u64>,
         /// Whether the log went on after a failure.
         went_on: bool,
@@ -370,7 +372,7 @@ mod tests {
         write_and_refill(volume, generation, from, ids, 3)
     }
 
-    /// `refill` says after how many records blank logs are made by somebody else.
+    /// Another thread makes blank logs after each `refill` records.
     fn write_and_refill(
         volume: &Arc<Volume>,
         generation: u64,

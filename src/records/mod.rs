@@ -18,8 +18,8 @@
 //!
 //! # Publishing, step by step
 //!
-//! See [`log`]: one write to each half, one sync, a look at the owner. No name is created, renamed or removed for it, except
-//! that blank logs must be made now and then, which anybody may do between two records.
+//! See [`log`]: one write to each half, one sync, a look at the owner. No name is created, renamed or removed for it. Blank
+//! logs are made between two records, by any thread.
 //!
 //! # Taking over, step by step
 //!
@@ -27,8 +27,8 @@
 //! 2. [`find`], [`chain`], [`replay`]: what is there, what counts, what it says;
 //! 3. [`adopt`]: the last record is written again and synced. A writer appends nothing behind a record of which the sync
 //!    failed, so no other record can be in the page cache alone;
-//! 4. [`Log::begin`](log::Log::begin): the first log of the generation gets its name, with a record that says where the one before ended. From
-//!    here on nothing counts that the writer before appends. A crash before leaves its log as the last one;
+//! 4. [`Log::begin`](log::Log::begin): the first log of the generation gets its name, with a record that says where the one
+//!    before ended. From here on nothing counts that the writer before appends. A crash before leaves its log as the last one;
 //! 5. blank logs are made. Nothing is deleted before 4.
 //!
 //! | file | is |

@@ -226,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn record_that_reaches_beyond_the_end_that_the_next_log_names_does_not_count() {
+        let mut one = Written::begun(1, 1, None).append(&lost(1));
+        let within = Position { offset: one.end + BLOCK, number: one.next, ..one.position() };
+        one.append_with(None, &lost(9), &[7; 9000]);
+        let (ids, _, lost, _) = said([one, Written::begun(2, 1, Some(within)).append(&lost(2))], None);
+        assert_eq!((ids, lost), (vec![1, 2], 1));
+    }
+
+    #[test]
     fn log_that_is_missing_in_the_middle_is_noticed_by_the_numbers() {
         let [one, other] = two();
         let third = Written::begun(1, 3, Some(other.position())).append(&lost(8));

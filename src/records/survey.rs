@@ -23,7 +23,8 @@ pub(crate) struct Survey {
     logs: Logs,
     chain: Chain,
     bases: Vec<base::Found>,
-    some_base_is_bad: bool,
+    /// Bases without a header.
+    bad_bases: Vec<base::Name>,
 }
 
 /// What they say.
@@ -50,14 +51,14 @@ impl Survey {
     /// `is_newer_format` if a newer version wrote a file. Errors that say nothing of the files.
     pub(crate) fn read(volume: &Volume, store: StoreId) -> Result<Self> {
         let logs = find::logs(volume, store)?;
-        let (bases, some_base_is_bad) = base::find(volume, store)?;
+        let (bases, bad_bases) = base::find(volume, store)?;
         let chain = chain::chain(&logs);
-        Ok(Self { store, logs, chain, bases, some_base_is_bad })
+        Ok(Self { store, logs, chain, bases, bad_bases })
     }
 
     /// Whether there is nothing at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.logs.is_empty() && self.bases.is_empty() && !self.some_base_is_bad
+        self.logs.is_empty() && self.bases.is_empty() && self.bad_bases.is_empty()
     }
 
     /// The highest generation that any file is of.
@@ -82,7 +83,8 @@ impl Survey {
             healed: Vec::new(),
             needs_base: false,
         };
-        let mut bad = Vec::new();
+        let headless = |at: &base::Name| at_base(volume, *at, Malformed::new(0, "base and copy have no header"));
+        let mut bad = self.bad_bases.iter().map(headless).collect();
         let base = self.load_base(volume, &mut told, &mut bad)?;
         if self.is_empty() || self.chain.is_whole_after(base.as_ref()) {
             // An older base and the logs behind it say the same.
@@ -118,10 +120,7 @@ impl Survey {
     /// Loads the newest base that counts and is whole; returns where the log goes on from it.
     fn load_base(&self, volume: &Volume, told: &mut Told<'_>, bad: &mut Vec<Error>) -> Result<Option<Position>> {
         for found in self.bases.iter().filter(|base| self.chain.admits(&self.logs, &base.position())) {
-            let header = found.header;
-            let at = |malformed: Malformed| {
-                malformed.at(OPERATION, &volume.path(layout::base(header.generation, header.sequence)))
-            };
+            let at = |what: Malformed| at_base(volume, (found.header.generation, found.header.sequence), what);
             match found.load()? {
                 Ok(loaded) => {
                     told.needs_base |= loaded.once > 0 || !found.has_copy();
@@ -152,6 +151,10 @@ impl Survey {
     }
 }
 
+fn at_base(volume: &Volume, (generation, sequence): base::Name, malformed: Malformed) -> Error {
+    malformed.at(OPERATION, &volume.path(layout::base(generation, sequence)))
+}
+
 fn at_log(volume: &Volume, log: LogId, malformed: Malformed) -> Error {
     malformed.at(OPERATION, &volume.path(layout::log(log.generation, log.sequence)))
 }
@@ -171,7 +174,7 @@ mod tests {
         records::{
             adopt,
             blank::{Entry, Urgency},
-            log::{Log, Owner, Shape},
+            log::{Log, Owner, Shape, tests::volume},
         },
         testing::{Call, Fault, Survival},
     };
@@ -198,16 +201,6 @@ mod tests {
 
     fn contents(history: &History) -> Contents {
         history.kept().map(|kept| (kept.id.get(), kept.content.clone().ok())).collect()
-    }
-
-    fn volume(disk: &SimDisk) -> Arc<Volume> {
-        let volume = Volume::new(Arc::new(disk.clone()), "/state".into(), true);
-        volume.ensure_dir("").unwrap();
-        volume.ensure_dir(layout::MANIFESTS).unwrap();
-        volume.sync_dir("").unwrap();
-        volume.sync_above_root().unwrap();
-        volume.open_root().unwrap();
-        Arc::new(volume)
     }
 
     /// A writer of one generation, as far as its records go.
@@ -272,7 +265,7 @@ mod tests {
         possible: Vec<Contents>,
     }
 
-    /// Opens, commits so many, with a base every few, until something says that nothing is known any more.
+    /// Opens and commits this many checkpoints, with a base after each five. Ends with the first unknown outcome.
     fn run(volume: &Arc<Volume>, before: Contents, commits: u64) -> (Run, bool) {
         let mut run = Run { certain: before, possible: Vec::new() };
         let Ok(mut writer) = Writer::open(volume) else { return (run, false) };
@@ -452,6 +445,23 @@ mod tests {
             let lost = survey.tell(&volume).unwrap().lost;
             assert!(!lost.is_empty(), "{}", kept.display());
         }
+    }
+
+    #[test]
+    fn base_without_any_header_is_said_and_costs_nothing_while_its_logs_are_there() {
+        let disk = SimDisk::new();
+        let first = volume(&disk);
+        let mut writer = Writer::open(&first).unwrap();
+        writer.commit(1).unwrap();
+        writer.write_base().unwrap();
+        writer.commit(2).unwrap();
+        for name in [layout::base(1, 1), layout::base_copy(1, 1)] {
+            first.open_writable(name).unwrap().write_all_at(&[0; 512], 0).unwrap();
+        }
+        let survey = Survey::read(&first, STORE).unwrap();
+        let told = survey.tell(&first).unwrap();
+        assert_eq!(contents(&told.history), contents(&writer.history));
+        assert!(told.lost.is_empty() && told.healed.len() == 1 && told.needs_base, "{:?}", told.healed);
     }
 
     #[test]
