@@ -4,7 +4,8 @@
 //!
 //! A manifest (`*.manifest`) is published by `commit`, and never changed. What may change afterwards (the status of sinks,
 //! the engine's metadata, whether the checkpoint is pinned) is beside it in `*.update`, which is replaced as a whole. So no
-//! change can damage what a checkpoint refers to. The update is removed after the manifest; one without a manifest is an orphan.
+//! change can damage what a checkpoint refers to. The update is removed after the manifest; one without a manifest is an
+//! orphan.
 //!
 //! # Changing, step by step
 //!

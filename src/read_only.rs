@@ -69,8 +69,8 @@ struct Inner {
 
 impl Options {
     /// Opens a store, or what [`Store::export`](crate::Store::export) made of one, for reading alone: nothing is created,
-    /// changed or removed, so another process may write it, and the medium may be read-only. Of the options only those count that are about reading:
-    /// [`disk`](Self::disk), [`verify`](Self::verify), [`vnode_count`](Self::vnode_count).
+    /// changed or removed, so another process may write it, and the medium may be read-only. Of the options only those count
+    /// that are about reading: [`disk`](Self::disk), [`verify`](Self::verify), [`vnode_count`](Self::vnode_count).
     ///
     /// # Errors
     ///

@@ -18,9 +18,10 @@
 //!    lost while there are checkpoints, is an error with a remedy. So is it that the identity knows of checkpoints and no
 //!    manifest is there, before anything is written. A directory that has vanished is made again if every manifest can be
 //!    read and names nothing in it; else it is an error;
-//! 4. [`scan`]: every name, sorted into ours, temporary, foreign. A store that was to be taken over by another one
-//!    (`transfer`) is taken back, durably, since it goes on. [`validate`]: every manifest is read as a whole, every
-//!    file it names must be there and long enough; the registry learns of each checkpoint, damaged ones included.
+//! 4. `piton.readers`, which readers lock, is made if it is missing: before anything can be forgotten. [`scan`]: every
+//!    name, sorted into ours, temporary, foreign. A store that was to be taken over by another one (`transfer`) is taken
+//!    back, durably, since it goes on. [`validate`]: every manifest is read as a whole, every file it names must be there
+//!    and long enough; the registry learns of each checkpoint, damaged ones included.
 //!    States are verified on first use, not here;
 //! 5. `manifests/` is synced, so that a checkpoint that another process had renamed and not yet synced is really there
 //!    before anybody relies on it (and one that it had removed is really gone before its data goes). A crash up to here

@@ -32,7 +32,7 @@
 //!    removed;
 //! 3. `piton.partial`, durably, and everything above the root: from here on it is known what this directory is, and nobody
 //!    opens it. A crash before leaves a directory with a lock file at most;
-//! 4. its directories; the data files, linked, else reflinked, else copied and verified; sync of these directories;
+//! 4. its directories and `piton.readers`; the data files, linked, else reflinked, else copied and verified; sync of these directories;
 //! 5. the manifest, with the origin of each file, synced, renamed, and its directory synced;
 //! 6. a last look whether the source is still ours: who takes it over from now on sees that its files have two names.
 //!    `piton.store`, synced, renamed, sync of the root: **the export is complete**. A crash before leaves what step 2 of

@@ -151,3 +151,25 @@ fn checkpoint_that_is_opened_elsewhere_reads_its_own_states_and_no_others() {
     assert!(checkpoint.read(other).unwrap_err().is_not_found());
     assert!(checkpoint.reader(other).unwrap_err().is_not_found());
 }
+
+#[test]
+fn file_that_readers_lock_is_made_by_writers_and_exports_and_where_it_is_lost_readers_make_none() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let checkpoint = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let export = Path::new("/export");
+    let _ = store.export(checkpoint.id(), export).unwrap();
+    drop((checkpoint, store));
+    for root in [Path::new(ROOT), export] {
+        let readers = root.join("piton.readers");
+        let is_there = || disk.metadata(At::new(&readers)).is_ok();
+        assert!(is_there(), "{}", root.display());
+        disk.remove(At::new(&readers)).unwrap();
+        let options = Options::new().disk(disk.clone());
+        let open = options.clone().open_read_only(root).unwrap().latest().unwrap().unwrap();
+        assert_eq!(read_states(&open).unwrap()[0].1, bytes(1, 5000));
+        assert!(!is_there(), "a reader creates nothing");
+        drop(options.open(root).unwrap());
+        assert!(is_there());
+    }
+}
