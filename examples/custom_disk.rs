@@ -15,6 +15,10 @@
 //! keeps secrets; that somebody changes bits it does not notice, and piton's checksums find accidents, not attackers. With
 //! another passphrase everything looks damaged: nothing is removed then, as long as nobody lets it be "repaired".
 //!
+//! Zeros are a content as well. So the manifest log, which is written into later, must not be filled with them: this disk
+//! leaves [`DiskFile::fill`] out. And what lies between the end of a file and a write behind it stays a hole, by whole
+//! sectors: a sector without a bit in it was never written, and reads as zeros.
+//!
 //! What cannot work on encrypted bytes is left to the defaults of [`Disk`]: holes, which would not read as zeros, and copying
 //! between files of different nonces. The store rewrites and copies by itself then. Linking works: the nonce goes with the
 //! file. A mapping is a decrypted copy.
@@ -48,8 +52,8 @@ type Nonce = [u8; 24];
 
 /// The length of the nonce at the beginning of each file.
 const HEADER: u64 = 24;
-/// Gaps are filled in pieces of this length.
-const PIECE: usize = 64 * 1024;
+/// A sector of the content is written as a whole, or is a hole.
+const SECTOR: usize = 512;
 
 /// Encrypts the files of another disk.
 #[derive(Clone)]
@@ -63,7 +67,7 @@ struct EncryptedFile {
     key: Key,
     /// Once it is known: an empty file has none.
     nonce: OnceLock<Nonce>,
-    /// Held by whoever writes: where a gap is, and that there is no nonce yet, must stay so until it is filled.
+    /// Held by the one that writes: where a gap is, and that there is no nonce yet, must stay so until it has written.
     writing: Mutex<()>,
 }
 
@@ -206,18 +210,49 @@ impl EncryptedFile {
         cipher.try_apply_keystream(bytes).map_err(|_| end())
     }
 
-    /// What is behind the end of a file reads as zeros once there is something behind it: encrypted ones. So a gap costs as
-    /// much as if it were written, which a store does when it copies a state out of the middle of a long file.
-    fn fill_gap(&self, nonce: &Nonce, offset: u64) -> io::Result<()> {
-        let mut end = self.len()?;
-        while end < offset {
-            let mut zeros = vec![0; PIECE.min(usize::try_from(offset - end).unwrap_or(PIECE))];
-            self.apply(nonce, &mut zeros, end)?;
-            write_all(&*self.file, &zeros, HEADER + end)?;
-            end += zeros.len() as u64;
+    /// What shares a sector with bytes that are about to be written, and was never written, gets zeros: encrypted ones. Piton
+    /// writes nothing there later.
+    fn fill_sectors(&self, nonce: &Nonce, offset: u64, end: u64) -> io::Result<()> {
+        let len = self.len()?;
+        let gap = len.min(offset);
+        let first_end = offset.min(gap.next_multiple_of(SECTOR as u64));
+        let before = sector_of(offset);
+        for (start, end) in
+            [(len, first_end), (before.max(first_end), offset), (end, end.next_multiple_of(SECTOR as u64))]
+        {
+            let end = if start >= offset { end.min(len) } else { end };
+            if start < end && (start >= len || self.is_hole(sector_of(start))?) {
+                let mut zeros = vec![0; usize::try_from(end - start).unwrap_or_default()];
+                self.apply(nonce, &mut zeros, start)?;
+                write_all(&*self.file, &zeros, HEADER + start)?;
+            }
         }
         Ok(())
     }
+
+    /// Whether a whole sector was never written. One that the file ends in was.
+    fn is_hole(&self, sector: u64) -> io::Result<bool> {
+        let mut bytes = [0; SECTOR];
+        Ok(self.read_raw(&mut bytes, sector)? == bytes.len() && bytes.iter().all(|byte| *byte == 0))
+    }
+
+    fn read_raw(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match self.file.read_at(&mut buffer[read..], HEADER.saturating_add(offset + read as u64)) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Where the sector of a byte begins.
+fn sector_of(offset: u64) -> u64 {
+    offset / SECTOR as u64 * SECTOR as u64
 }
 
 fn write_all(file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -236,9 +271,20 @@ fn write_all(file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
 impl DiskFile for EncryptedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let Some(nonce) = self.nonce()? else { return Ok(0) };
-        let read = self.file.read_at(buffer, HEADER.saturating_add(offset))?;
-        self.apply(&nonce, &mut buffer[..read], offset)?;
-        Ok(read)
+        // Whole sectors: only those tell whether they were written.
+        let start = sector_of(offset);
+        let skip = usize::try_from(offset - start).unwrap_or_default();
+        let mut sectors = vec![0; (skip + buffer.len()).next_multiple_of(SECTOR)];
+        let read = self.read_raw(&mut sectors, start)?;
+        for (sector, at) in sectors[..read].chunks_mut(SECTOR).zip((start..).step_by(SECTOR)) {
+            if sector.len() < SECTOR || sector.iter().any(|byte| *byte != 0) {
+                self.apply(&nonce, sector, at)?;
+            }
+        }
+        let found = sectors.get(skip..read).unwrap_or_default();
+        let found = &found[..found.len().min(buffer.len())];
+        buffer[..found.len()].copy_from_slice(found);
+        Ok(found.len())
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -247,7 +293,7 @@ impl DiskFile for EncryptedFile {
         }
         let _alone = self.writing.lock();
         let nonce = self.nonce_for_writing()?;
-        self.fill_gap(&nonce, offset)?;
+        self.fill_sectors(&nonce, offset, offset + bytes.len() as u64)?;
         let mut encrypted = bytes.to_vec();
         self.apply(&nonce, &mut encrypted, offset)?;
         self.file.write_at(&encrypted, HEADER + offset)

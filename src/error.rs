@@ -90,12 +90,12 @@ pub(crate) enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerFault {
     /// There is no text.
-    #[error("the pointer is empty: name the directory of a store, or a manifest in it")]
+    #[error("the pointer is empty: name the directory of a store, or a checkpoint in it")]
     Empty,
     /// Whatever is there, this is no pointer to a checkpoint.
     #[error(
-        "this is no path to a checkpoint: name the directory of a store or of an export, or a manifest in it, as in \
-         state/manifests/00000000000000000042.manifest"
+        "this is no path to a checkpoint: name the directory of a store or of an export, or a checkpoint in it, as in \
+         state/00000000000000000042"
     )]
     Malformed,
     /// It could be one, but there is no checkpoint.
@@ -372,6 +372,11 @@ impl Error {
     pub(crate) fn is_of_this_process(&self) -> bool {
         use io::ErrorKind::{Interrupted, OutOfMemory, PermissionDenied};
         self.is_out_of_files() || matches!(self.io_kind(), Some(Interrupted | OutOfMemory | PermissionDenied))
+    }
+
+    /// Whether this is an answer to what a file says: it is damaged, or not there. Any other error says nothing of it.
+    pub(crate) fn is_verdict(&self) -> bool {
+        self.is_damage() || self.is_not_found()
     }
 
     /// No file could be opened because too many are: the call did nothing.

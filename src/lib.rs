@@ -71,9 +71,7 @@ mod error;
 mod format;
 mod handle;
 mod id;
-mod identity;
 mod manifest;
-mod manifests;
 mod options;
 mod ordered;
 mod outcome;
@@ -81,7 +79,6 @@ pub mod policy;
 mod read;
 mod read_only;
 mod reclaim;
-#[allow(dead_code, reason = "the log is being built beside the manifests")]
 mod records;
 mod recover;
 pub mod snapshot;

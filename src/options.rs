@@ -60,6 +60,10 @@ pub enum Maintenance {
     Manual,
 }
 
+/// A half of a log is a multiple of this, and of a length between these.
+const LOG_BLOCK: u64 = 4096;
+const LEAST_HALF_LOG: u64 = 64 * 1024;
+const MOST_HALF_LOG: u64 = 1 << 30;
 /// The largest inline threshold: 1 MiB.
 const MAX_INLINE_THRESHOLD: usize = 1 << 20;
 /// The cap for a state of a store in memory.
@@ -103,6 +107,7 @@ pub struct Options {
     pub(crate) punch_holes: bool,
     pub(crate) relocation: bool,
     pub(crate) maintenance: Maintenance,
+    pub(crate) log_size: Option<u64>,
 }
 
 impl Options {
@@ -135,6 +140,7 @@ impl Options {
             punch_holes: true,
             relocation: true,
             maintenance: Maintenance::default(),
+            log_size: None,
         }
     }
 
@@ -200,16 +206,18 @@ impl Options {
         self
     }
 
-    /// After each commit, forgets all but the newest `checkpoints`, as [`Store::prune`](crate::Store::prune) does, but
-    /// without looking at those that stay, and without a sync of its own: the next commit makes it durable, and then the
-    /// data goes. At least one stays. By default nothing is forgotten by itself.
+    /// With each commit, forgets all but the newest `checkpoints`, as [`Store::prune`](crate::Store::prune) does, but
+    /// without looking at those that stay, and without a sync of its own: the record of the commit says it, so both are
+    /// durable or neither is. At least one stays. By default nothing is forgotten by itself.
+    ///
+    /// With 1 no older checkpoint is left to fall back to, should a state of the newest one be damaged.
     #[must_use]
     pub fn retain(mut self, checkpoints: usize) -> Self {
         self.retain = NonZeroUsize::new(checkpoints).or(Some(NonZeroUsize::MIN));
         self
     }
 
-    /// After each commit, forgets the checkpoints that were this old when the newest one was taken, by the times that
+    /// With each commit, forgets the checkpoints that were this old when the newest one was taken, by the times that
     /// their manifests have ([`ManifestBuilder::timestamp_ms`](crate::ManifestBuilder::timestamp_ms)): one without a
     /// time stays. Together with [`retain`](Self::retain) a checkpoint goes only if both say so. At least one stays.
     #[must_use]
@@ -333,24 +341,38 @@ impl Options {
         self
     }
 
-    /// Opens a store that has lost all its manifests, as one without checkpoints. Off by default: without this, opening such
-    /// a store for writing is an error, because it would remove all data and give ids out again.
+    /// Opens a store that has lost a part of its manifest log for good, with what is left. Off by default: without this, a
+    /// file of the log that is missing, or damaged in all copies, is an error, because to go on would remove data, and might
+    /// give ids out again. Records that are damaged are none: [`OpenReport::lost`](crate::OpenReport) tells them each time
+    /// that the store is opened, until this accepts them.
     ///
-    /// The data files stay as they are until the store is opened again: save before what
-    /// [`list_segment`](crate::list_segment) finds in them. [`OpenReport::cleanup_skipped`](crate::OpenReport) says that they
-    /// are there.
+    /// Checkpoints of which the content is lost stay, as damaged ones, until they are forgotten. The data files stay as they
+    /// are until the store is opened again: save before what [`list_segment`](crate::list_segment) finds in them.
+    /// [`OpenReport::cleanup_skipped`](crate::OpenReport) says that they are there.
     #[must_use]
     pub fn accept_loss(mut self, accept: bool) -> Self {
         self.accept_loss = accept;
         self
     }
 
+    /// How long a file of the manifest log is, in bytes, without its headers of 8 KiB: 1 MiB on the real file system. It has
+    /// each record twice. It is written full of zeros when it is made, so that a commit changes no metadata of the file
+    /// system, and three or four such files are there at a time. A longer one is made less often, and is read for longer when
+    /// the store is opened. At least 128 KiB.
+    #[must_use]
+    pub fn log_size(mut self, bytes: u64) -> Self {
+        self.log_size = Some(bytes);
+        self
+    }
+
+    /// How long each half of a log is.
+    pub(crate) fn half_log(&self) -> u64 {
+        let half = self.log_size.unwrap_or_else(|| self.disk.log_size()) / 2;
+        half.clamp(LEAST_HALF_LOG, MOST_HALF_LOG) / LOG_BLOCK * LOG_BLOCK
+    }
+
     /// Opens a store whose identity file (`piton.store`) is damaged or missing, by making a new one from what the
-    /// manifests say. Off by default: without this, opening such a store is an error.
-    ///
-    /// What cannot be made again is the memory of ids whose checkpoints were forgotten, which may be given out again, and
-    /// of roll-backs: what was rolled back counts again; and so does what a stalled writer published after it had lost the
-    /// store, if it has not been pruned.
+    /// manifest log says. Off by default: without this, opening such a store is an error.
     #[must_use]
     pub fn rebuild_identity(mut self, rebuild: bool) -> Self {
         self.rebuild_identity = rebuild;

@@ -3,33 +3,32 @@
 //! # Who owns what
 //!
 //! Nothing is written and no lock of the store is taken, so any number of readers may come and go while one process
-//! writes. Nothing is remembered either: each call looks at the directory as it is then. An open checkpoint holds a shared
-//! lock of one byte of `piton.readers`: that with the number of its id. The writer locks that byte exclusively while it
-//! removes the manifest. So the checkpoint stays, and with it every byte that it names.
+//! writes. What was read of the log is remembered, and each call reads on from there ([`Follower`]). An open checkpoint
+//! holds a shared lock of one byte of `piton.readers`: that with the number of its id. The writer locks that byte
+//! exclusively until the record is there that the checkpoint is forgotten. So the checkpoint stays, and with it every byte
+//! that it names.
 //!
 //! # Opening a checkpoint, step by step
 //!
 //! 1. lock the byte, without waiting. If the writer has it, the checkpoint is being forgotten: there is no such
 //!    checkpoint;
-//! 2. read the manifest. If it is gone, it was removed before the lock: there is no such checkpoint;
+//! 2. read on in the log. If it was forgotten before the lock, there is no such checkpoint;
 //! 3. check that its data files are there, as opening a store does.
 
 use std::{path::Path, sync::Arc};
 
 use crate::{
     check::{self, Issue, RecoveryReport, Severity, Validation, ValidationReport},
-    disk::{DirEntry, FileKind, layout, root, volume::Volume},
+    disk::{layout, root, volume::Volume},
     error::{Error, Malformed, Result},
-    format::identity::Identity,
+    format::record::is_rolled_back,
     id::{CheckpointId, StoreId},
-    identity, manifests,
     options::Options,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{not_lent, pin_lender},
+    records::{Follower, Survey, identity},
 };
 
-/// How often the directory is looked at, at most, for a moment in which nothing newer comes.
-const MOST_LOOKS: u32 = 1000;
 const LATEST: &str = "open the newest checkpoint";
 
 /// A store that is only read, from any process, also while another one writes. Cheap to clone.
@@ -62,7 +61,7 @@ pub struct ReadOnlyStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     volume: Arc<Volume>,
-    store: StoreId,
+    records: Follower,
     reading: Arc<ReadSettings>,
     vnode_count: u16,
 }
@@ -75,33 +74,44 @@ impl Options {
     /// # Errors
     ///
     /// `is_not_found` if there is no store. `is_corrupt` if its identity is damaged or was lost, which opening it for writing
-    /// can [rebuild](Self::rebuild_identity), or if the directory of its manifests was. `is_newer_format`. Errors of the file
+    /// can [rebuild](Self::rebuild_identity), or if its manifest log was. `is_newer_format`. Errors of the file
     /// system.
     pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
         let root = root::absolute(root::OPERATION, root.as_ref())?;
-        let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));
+        // What is new in the log is made durable before it is given out.
+        let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, true));
         volume.open_root()?;
-        let store = read_identity(&volume)?.store;
-        // Whoever takes a store away begins with its identity.
-        let is_there = root::is_there(&volume, layout::MANIFESTS)?;
-        if !is_there && (read_identity(&volume)?.populated || root::has_lost_manifests(&volume)?) {
-            return Err(lost_manifests(&volume));
+        let records = Follower::new(read_identity(&volume)?);
+        if !root::is_there(&volume, layout::MANIFESTS)? {
+            // When a store is taken away, its identity goes first.
+            read_identity(&volume)?;
+            return Err(lost_log(&volume));
         }
         let reading = Arc::new(ReadSettings::new(Arc::clone(&volume), self.verify));
-        Ok(ReadOnlyStore(Arc::new(Inner { volume, store, reading, vnode_count: self.vnode_count })))
+        Ok(ReadOnlyStore(Arc::new(Inner { volume, records, reading, vnode_count: self.vnode_count })))
     }
 }
 
-/// Where there are checkpoints there is an identity, or there was: whoever makes a store writes it last.
-fn read_identity(volume: &Volume) -> Result<Identity> {
-    let has_checkpoints =
-        |entries: Vec<DirEntry>| entries.iter().any(|entry| layout::parse_manifest(&entry.name).is_some());
-    match identity::read(volume) {
-        Err(error) if error.is_not_found() && volume.list(layout::MANIFESTS).is_ok_and(has_checkpoints) => {
-            identity::read(volume).map_err(|error| if error.is_not_found() { lost_identity(volume) } else { error })
+/// Where there are checkpoints there is an identity, or there was: a store that is made gets it last.
+fn read_identity(volume: &Volume) -> Result<StoreId> {
+    let read = || identity::read(volume).map(|found| found.identity.store);
+    match read() {
+        Err(error) if error.is_not_found() && has_checkpoints(volume)? => {
+            read().map_err(|error| if error.is_not_found() { lost_identity(volume) } else { error })
         }
         found => found,
     }
+}
+
+/// Whether the log has checkpoints, whatever store it belongs to.
+fn has_checkpoints(volume: &Volume) -> Result<bool> {
+    if !root::is_there(volume, layout::MANIFESTS)? {
+        return Ok(false);
+    }
+    let Some(store) = Survey::store_of_files(volume)? else { return Ok(false) };
+    let survey = Survey::read(volume, store)?;
+    let told = survey.tell(volume, true)?;
+    Ok(told.history.kept().next().is_some())
 }
 
 fn lost_identity(volume: &Volume) -> Error {
@@ -110,8 +120,8 @@ fn lost_identity(volume: &Volume) -> Error {
     Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::IDENTITY))
 }
 
-fn lost_manifests(volume: &Volume) -> Error {
-    let what = "the store has checkpoints, and there is no manifest; bring the manifests back";
+fn lost_log(volume: &Volume) -> Error {
+    let what = "the directory is missing, and the manifest log with it; bring it back";
     Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::MANIFESTS))
 }
 
@@ -129,7 +139,7 @@ impl ReadOnlyStore {
     /// The random identity of the store.
     #[must_use]
     pub fn id(&self) -> StoreId {
-        self.0.store
+        self.0.records.store()
     }
 
     /// The ids of all checkpoints that are there, ascending, damaged ones included.
@@ -138,11 +148,7 @@ impl ReadOnlyStore {
     ///
     /// Those of the file system.
     pub fn checkpoint_ids(&self) -> Result<Vec<CheckpointId>> {
-        self.0.volume.check_in_place("list checkpoints of")?;
-        let entries = root::list_if_there(&self.0.volume, layout::MANIFESTS)?;
-        let mut ids: Vec<_> = entries.iter().filter_map(|entry| layout::parse_manifest(&entry.name)).collect();
-        ids.sort_unstable();
-        Ok(ids)
+        Ok(self.ids()?.into_iter().map(|(id, _)| id).collect())
     }
 
     /// The newest valid checkpoint, or `None` if there is none. Damaged ones, and those that were rolled back, are passed
@@ -153,14 +159,14 @@ impl ReadOnlyStore {
     /// The damage of the newest one if there are checkpoints and none is valid; `is_not_found` if all that are left were
     /// rolled back; `is_newer_format` if a newer version of this crate wrote the newest one. Errors of the file system.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        check::latest(LATEST, || self.stable_ids(), |id| self.checkpoint(id).map(Some))
+        check::latest(LATEST, || self.ids(), |id| self.checkpoint(id).map(Some))
     }
 
     /// The newest checkpoint that was not rolled back, as [`latest`](Self::latest); but one that is damaged is an error, and
     /// no older one will do. `None` if there is none.
     pub(crate) fn newest(&self) -> Result<Option<Checkpoint>> {
         loop {
-            let newest = self.stable_ids()?.into_iter().rev().find(|(_, rolled_back)| !rolled_back);
+            let newest = self.ids()?.into_iter().rev().find(|(_, rolled_back)| !rolled_back);
             let Some((id, _)) = newest else { return Ok(None) };
             match self.checkpoint(id) {
                 // It was forgotten meanwhile: another one is the newest.
@@ -171,33 +177,22 @@ impl ReadOnlyStore {
     }
 
     /// All ids, ascending, each with whether it was rolled back, as they were at one moment.
-    ///
-    /// A list of a directory that changes meanwhile may lack what was added, and what was removed: then the newest of it
-    /// was never the newest. One that is followed by a list without newer ones is right.
-    fn stable_ids(&self) -> Result<check::Ids> {
-        let mut ids = self.checkpoint_ids()?;
-        for _ in 0..MOST_LOOKS {
-            let again = self.checkpoint_ids()?;
-            let is_stable = again.last() <= ids.last();
-            let before = std::mem::replace(&mut ids, again);
-            if is_stable {
-                let Identity { roll_backs, populated, .. } = self.identity()?;
-                // The identity is read after the list: the writer clears the flag before the last checkpoint goes.
-                if populated && before.is_empty() && self.checkpoint_ids()?.is_empty() {
-                    return Err(lost_manifests(&self.0.volume));
-                }
-                return Ok(before.into_iter().map(|id| (id, roll_backs.skips(id))).collect());
-            }
-        }
-        Err(Error::not_found("list checkpoints", "newer ones came faster than they could be listed"))
+    fn ids(&self) -> Result<check::Ids> {
+        self.0.volume.check_in_place("list checkpoints of")?;
+        self.0.records.look(&self.0.volume, |history| {
+            let mut ids: Vec<_> =
+                history.kept().map(|kept| (kept.id, is_rolled_back(history.rolled_back(), kept.id))).collect();
+            ids.sort_unstable();
+            ids
+        })
     }
 
     /// The checkpoint with this id.
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none, or if it is just being forgotten. `is_corrupt`, with the file, if its manifest is
-    /// damaged, or a data file is missing or too short.
+    /// `is_not_found` if there is none, or if it is just being forgotten. `is_corrupt`, with the file, if its record is
+    /// lost, or a data file is missing or too short.
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
         let checkpoint = self.load(id)?;
         let fatal = |issue: &Issue| issue.severity() == Severity::Fatal;
@@ -205,7 +200,7 @@ impl ReadOnlyStore {
             None => Ok(checkpoint),
             Some(Issue::State { error, .. }) => Err(error),
             Some(issue) => {
-                let path = self.0.volume.path(layout::manifest(id));
+                let path = self.0.volume.path(layout::MANIFESTS);
                 Err(Malformed::new(0, issue.to_string()).at("check", &path))
             }
         }
@@ -233,37 +228,21 @@ impl ReadOnlyStore {
     ///
     /// Those of [`validate`](Self::validate), and of the file system while looking for checkpoints.
     pub fn recover_latest_validated(&self) -> Result<RecoveryReport> {
-        check::recover(|| self.stable_ids(), |id| self.validate(id, Validation::Full))
-    }
-
-    /// As it is now: somebody may have rolled back, or taken the store over.
-    fn identity(&self) -> Result<Identity> {
-        let missing = || {
-            Malformed::new(0, "the file is missing").at("read store identity", &self.0.volume.path(layout::IDENTITY))
-        };
-        identity::read(&self.0.volume).map_err(|error| if error.is_not_found() { missing() } else { error })
+        check::recover(|| self.ids(), |id| self.validate(id, Validation::Full))
     }
 
     /// Steps 1 and 2.
     fn load(&self, id: CheckpointId) -> Result<Checkpoint> {
-        let Inner { volume, store, reading, .. } = &*self.0;
-        let name = layout::manifest(id);
+        let Inner { volume, records, reading, .. } = &*self.0;
         let gone = || Error::not_found(format!("open checkpoint {id}"), "there is no such checkpoint");
         volume.check_in_place("open a checkpoint of")?;
-        if volume.metadata(&name)?.ok_or_else(gone)?.kind != FileKind::File {
-            return Err(Malformed::new(0, "it is not a regular file").at("check", &volume.path(name)));
+        if !records.look(volume, |history| history.get(id).is_some())? {
+            return Err(gone());
         }
         let lock = volume.lock_shared(layout::READERS.as_ref(), id.get())?.ok_or_else(gone)?;
-        let manifest = match manifests::load(volume, *store, id) {
-            Ok(loaded) => loaded.manifest,
-            Err(_) if volume.metadata(&name)?.is_none() => return Err(gone()),
-            Err(error) => return Err(error),
-        };
-        // Read after the manifest: whoever took the store over before that was published has said so by now.
-        let take_over = self.identity()?.take_over;
-        if take_over.outdates(id, manifest.generation) {
-            return Err(manifests::stale(volume, &manifest, take_over.generation));
-        }
+        let found = records.look(volume, |history| history.get(id).map(|kept| history.manifest(kept)))?;
+        let manifest = found.ok_or_else(gone)?;
+        let manifest = manifest.map_err(|error| error.at("read manifest", &volume.path(layout::MANIFESTS)))?;
         let lent = manifest.lenders().map(|lender| pin_lender(volume, lender)?.ok_or_else(|| not_lent(lender)));
         let locks = lent.chain([Ok(lock)]).collect::<Result<_>>()?;
         let pin = Pin::locked(&manifest, locks);

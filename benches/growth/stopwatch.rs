@@ -28,16 +28,9 @@ pub(crate) fn processor_since(moment: Duration) -> Duration {
 pub(crate) struct Spent {
     /// In calls, without the processor's time.
     pub(crate) waiting: Duration,
-    /// The processor's time for a manifest: from the end of the call before its file was made until it has its name and its
-    /// bytes are given back.
-    pub(crate) manifest: Duration,
     /// The processor's time for removing files: locks of their own, calls, what is given back when a lock of a removed
     /// one ends, and syncs of directories.
     pub(crate) removing: Duration,
-    /// The processor's time when the last call ended.
-    last: Duration,
-    /// The same, before the file of a manifest was made.
-    begun: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,7 +62,7 @@ impl Drop for Guard {
 
 impl Stopwatch {
     pub(crate) fn take(&self) -> Spent {
-        std::mem::replace(&mut *self.spent(), Spent { last: processor(), ..Spent::default() })
+        std::mem::take(&mut *self.spent())
     }
 
     fn spent(&self) -> MutexGuard<'_, Spent> {
@@ -82,7 +75,6 @@ impl Stopwatch {
         let now = processor();
         let mut spent = self.spent();
         spent.waiting += start.elapsed().saturating_sub(now.saturating_sub(busy));
-        spent.last = now;
         done
     }
 
@@ -120,10 +112,6 @@ impl Disk for Stopwatch {
     }
 
     fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
-        if dir.path().ends_with("manifests") {
-            let mut spent = self.spent();
-            spent.begun = Some(spent.last);
-        }
         self.call(|| OsDisk.create_temp(dir)).map(|(name, file)| (name, self.wrap(file)))
     }
 
@@ -160,12 +148,6 @@ impl Disk for Stopwatch {
     }
 
     fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
-        if at.path().ends_with("manifests") {
-            let mut spent = self.spent();
-            if let Some(begun) = spent.begun.take() {
-                spent.manifest += processor_since(begun);
-            }
-        }
         self.removing(|| OsDisk.sync_dir(at))
     }
 

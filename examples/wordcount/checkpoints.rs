@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn what_failed_checkpoints_were_to_have_is_in_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, manifests) = (dir.path().join("text"), dir.path().join("state/manifests"));
+        let (path, identity) = (dir.path().join("text"), dir.path().join("state/piton.store"));
+        let away = identity.with_extension("away");
         let text = "one two two three three three ".repeat(10_000);
         fs::write(&path, &text).unwrap();
         let mut files = [InputFile { path, len: text.len() as u64 }];
@@ -175,16 +176,15 @@ mod tests {
         let mut state = State::open(&dir.path().join("state"), &arguments, &files).unwrap();
         let mut events = String::new();
         let stopped = run(&mut state, &files, Duration::from_millis(10), &mut |event| {
-            // What stands in the way of the manifest of this attempt.
-            let obstacle = manifests.join(format!("{:020}.manifest", events.len() + 1));
             match event {
-                Event::Begun if matches!(events.as_str(), "c" | "cf") => fs::create_dir(&obstacle)?,
+                // Without its identity a store commits nothing.
+                Event::Begun if matches!(events.as_str(), "c" | "cf") => fs::rename(&identity, &away)?,
                 Event::Begun | Event::Opened { .. } => {}
                 Event::Failed { .. } => events.push('f'),
                 Event::Committed { .. } => events.push('c'),
             }
             if matches!(event, Event::Failed { .. }) {
-                fs::remove_dir(obstacle)?;
+                fs::rename(&away, &identity)?;
             }
             if events == "cffcc" { Err("enough".into()) } else { Ok(()) }
         });

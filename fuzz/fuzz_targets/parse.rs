@@ -2,17 +2,9 @@
 #![cfg_attr(fuzzing, no_main)]
 
 fn check(bytes: &[u8]) {
-    // The checksums would hide everything behind them from a fuzzer: both are made right.
-    for bytes in [bytes.to_vec(), with_checksums(bytes)] {
-        if let Ok(again) = piton::testing::parse_anything(&bytes) {
-            assert_eq!(again, Some(bytes));
-        }
+    if let Ok(again) = piton::testing::parse_anything(bytes) {
+        assert_eq!(again.as_deref(), Some(bytes));
     }
-}
-
-/// A manifest with these bytes as its body.
-fn with_checksums(body: &[u8]) -> Vec<u8> {
-    piton::testing::manifest_around(body)
 }
 
 #[cfg(fuzzing)]

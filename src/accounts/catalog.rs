@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     error::{Cause, Error, Result},
-    format::identity::{Identity, RollBacks},
+    format::record::{RolledBack, is_rolled_back},
     id::CheckpointId,
+    manifest::CheckpointKind,
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
 };
 
@@ -17,15 +18,17 @@ use crate::{
 pub(crate) struct Catalog {
     published: BTreeMap<CheckpointId, Published>,
     damaged: BTreeMap<CheckpointId, Error>,
-    /// Published, and nobody knows what they refer to: their manifests could not be read.
+    /// Published, and nobody knows what they refer to: their records are lost.
     unknown: BTreeMap<CheckpointId, Error>,
-    /// Their manifests were removed, and may come back until the removal is durable.
-    retired: Retired,
-    roll_backs: RollBacks,
+    /// Records that are lost, and with them perhaps checkpoints of which not even the id is known.
+    lost: Option<Error>,
+    rolled_back: RolledBack,
     /// The highest id that was ever begun or found.
     id_floor: u64,
     /// The ids above every committed one that attempts of this open have had.
     begun: BTreeSet<CheckpointId>,
+    /// Those of the attempts that have not ended. Savepoints among them may still come below committed ones.
+    pending: BTreeSet<CheckpointId>,
     /// The highest id that was ever committed, as far as is known; its checkpoint may be gone.
     committed: u64,
 }
@@ -38,32 +41,17 @@ struct Published {
     facts: Facts,
 }
 
-/// Checkpoints whose manifests were removed before a sync of `manifests/`.
-#[derive(Debug, Default)]
-pub(crate) struct Retired(Vec<(CheckpointId, Published)>);
-
-impl Retired {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Those of which something was changed after they were published.
-    pub(crate) fn updated(&self) -> impl Iterator<Item = CheckpointId> {
-        self.0.iter().filter(|(_, published)| published.facts.updated).map(|(id, _)| *id)
-    }
-}
-
 impl Catalog {
-    pub(super) fn new(identity: &Identity) -> Self {
-        let Identity { id_floor, roll_backs, .. } = *identity;
+    pub(super) fn new(id_floor: u64, rolled_back: RolledBack) -> Self {
         Self {
             published: BTreeMap::new(),
             damaged: BTreeMap::new(),
             unknown: BTreeMap::new(),
-            retired: Retired::default(),
-            roll_backs,
+            lost: None,
+            rolled_back,
             id_floor,
             begun: BTreeSet::new(),
+            pending: BTreeSet::new(),
             committed: id_floor,
         }
     }
@@ -86,15 +74,18 @@ impl Catalog {
         if !self.begun.insert(id) {
             return Err(Error::new(format!("begin checkpoint {id}"), Cause::Begun(id)));
         }
+        self.pending.insert(id);
         self.id_floor = self.id_floor.max(id.get());
         Ok(())
     }
 
-    pub(crate) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
+    /// Fails unless the id is above every one that was ever committed. A savepoint that was begun before holds nothing up, and
+    /// may come later.
+    pub(crate) fn check_new(&self, id: CheckpointId, kind: CheckpointKind, operation: &str) -> Result<()> {
         if self.published.contains_key(&id) {
             return Err(Error::conflict(operation, id));
         }
-        if id.get() <= self.committed {
+        if id.get() <= self.committed && kind != CheckpointKind::Savepoint {
             let why = format!("checkpoint {} was committed already, and ids only grow", self.committed);
             return Err(Error::invalid(operation, why));
         }
@@ -106,7 +97,13 @@ impl Catalog {
         self.published.insert(id, Published { number, facts });
         self.committed = self.committed.max(id.get());
         self.id_floor = self.id_floor.max(id.get());
-        self.begun = id.next().map_or_else(BTreeSet::new, |next| self.begun.split_off(&next));
+        let committed = CheckpointId::new(self.committed).and_then(CheckpointId::next);
+        self.begun = committed.map_or_else(BTreeSet::new, |next| self.begun.split_off(&next));
+    }
+
+    /// An attempt has ended.
+    pub(super) fn end(&mut self, id: CheckpointId) {
+        self.pending.remove(&id);
     }
 
     /// The place of a published checkpoint in the line, if it has one.
@@ -119,26 +116,18 @@ impl Catalog {
         self.unknown.insert(id, why);
     }
 
-    /// The manifest of a checkpoint was removed. Until that is durable, it may come back.
-    pub(crate) fn retire(&mut self, id: CheckpointId) {
-        self.damaged.remove(&id);
-        self.retired.0.extend(self.published.remove(&id).map(|published| (id, published)));
-    }
-
-    pub(crate) fn take_retired(&mut self) -> Retired {
-        std::mem::take(&mut self.retired)
-    }
-
-    pub(crate) fn give_back(&mut self, retired: Retired) {
-        self.retired.0.extend(retired.0);
+    /// Records are lost.
+    pub(crate) fn mark_lost(&mut self, why: Error) {
+        self.lost.get_or_insert(why);
     }
 
     /// These are gone for good; returns their places in the line.
-    pub(super) fn settle(&mut self, retired: Retired) -> Vec<Number> {
-        for (id, _) in &retired.0 {
+    pub(super) fn forget(&mut self, ids: &[CheckpointId]) -> Vec<Number> {
+        for id in ids {
+            self.damaged.remove(id);
             self.unknown.remove(id);
         }
-        retired.0.into_iter().filter_map(|(_, published)| published.number).collect()
+        ids.iter().filter_map(|id| self.published.remove(id)?.number).collect()
     }
 
     /// Remembers that the checkpoints at these places of the line are damaged.
@@ -152,18 +141,13 @@ impl Catalog {
         match self.damaged.get(&id) {
             Some(error) if error.is_corrupt() => Standing::Damaged,
             Some(_) => Standing::Unreadable,
-            None if self.roll_backs.skips(id) => Standing::RolledBack,
+            None if self.is_rolled_back(id) => Standing::RolledBack,
             None => Standing::Valid,
         }
     }
 
     pub(crate) fn is_published(&self, id: CheckpointId) -> bool {
         self.published.contains_key(&id)
-    }
-
-    /// Whether a checkpoint is there, or may be again after a power cut.
-    pub(crate) fn may_be_there(&self, id: CheckpointId) -> bool {
-        self.published.contains_key(&id) || self.retired.0.iter().any(|(retired, _)| *retired == id)
     }
 
     /// Remembers that a checkpoint is damaged. One that was forgotten meanwhile is not.
@@ -186,11 +170,11 @@ impl Catalog {
 
     /// Whether a checkpoint was rolled back.
     pub(crate) fn is_rolled_back(&self, id: CheckpointId) -> bool {
-        self.roll_backs.skips(id)
+        is_rolled_back(&self.rolled_back, id)
     }
 
     /// What to remember so that this checkpoint is the newest, until there is another one.
-    pub(crate) fn roll_back_to(&self, id: CheckpointId) -> Result<RollBacks> {
+    pub(crate) fn roll_back_to(&self, id: CheckpointId) -> Result<RolledBack> {
         let operation = || format!("roll back to checkpoint {id}");
         if !self.published.contains_key(&id) {
             return Err(Error::not_found(operation(), "there is no such checkpoint"));
@@ -199,26 +183,31 @@ impl Catalog {
         // An earlier one that skips it is taken back: what comes before it there is what it was built on. The others stay, as
         // long as there may be anything in them.
         let skips = |range: &(u64, u64), id: &CheckpointId| range.0 < id.get() && id.get() <= range.1;
-        let there = self.published.keys().chain(self.retired.0.iter().map(|(id, _)| id));
-        let may_matter = |range: &(u64, u64)| !skips(range, &id) && there.clone().any(|id| skips(range, id));
+        let may_come = |range: &(u64, u64)| self.pending.iter().any(|id| skips(range, id));
+        let matters = |range: &&(u64, u64)| {
+            !skips(range, &id) && (self.published.keys().any(|id| skips(range, id)) || may_come(range))
+        };
         let mut ranges: Vec<_> =
-            self.roll_backs.ranges().filter(may_matter).chain((to < from).then_some((to, from))).collect();
+            self.rolled_back.iter().filter(matters).copied().chain((to < from).then_some((to, from))).collect();
         ranges.sort_unstable();
         ranges.dedup();
-        let full = "four roll-backs are remembered already; forget what they skip";
-        RollBacks::of(&ranges).ok_or_else(|| Error::invalid(operation(), full))
+        Ok(ranges)
     }
 
-    pub(crate) fn note_roll_backs(&mut self, roll_backs: RollBacks) {
-        self.roll_backs = roll_backs;
+    pub(crate) fn note_rolled_back(&mut self, ranges: RolledBack) {
+        self.rolled_back = ranges;
     }
 
-    /// Something of a checkpoint was changed.
-    pub(crate) fn note_update(&mut self, id: CheckpointId, pinned: bool) {
+    /// A checkpoint is pinned from now on, or is not.
+    pub(crate) fn note_pinned(&mut self, id: CheckpointId, pinned: bool) {
         if let Some(published) = self.published.get_mut(&id) {
             published.facts.pinned = pinned;
-            published.facts.updated = true;
         }
+    }
+
+    /// Whether a published checkpoint is pinned.
+    pub(crate) fn is_pinned(&self, id: CheckpointId) -> bool {
+        self.published.get(&id).is_some_and(|published| published.facts.pinned)
     }
 
     /// The checkpoints that count as kept, ascending, as far as is known; savepoints, if nothing else is valid.
@@ -228,17 +217,22 @@ impl Catalog {
         valid.into_iter().filter(|candidate| !any || candidate.counts()).map(|candidate| candidate.id).collect()
     }
 
-    /// Whether something of a published checkpoint was changed.
-    pub(crate) fn is_updated(&self, id: CheckpointId) -> bool {
-        self.published.get(&id).is_some_and(|published| published.facts.updated)
-    }
-
     fn candidates(&self) -> impl Iterator<Item = Candidate> {
         self.published.iter().map(|(id, published)| Candidate {
             id: *id,
             standing: self.standing(*id),
             facts: published.facts,
         })
+    }
+
+    /// Which checkpoints retention gives up once another one is published.
+    pub(crate) fn plan_with(&self, retention: Retention, id: CheckpointId, facts: Facts) -> Vec<CheckpointId> {
+        let standing = if self.is_rolled_back(id) { Standing::RolledBack } else { Standing::Valid };
+        let mut all: Vec<_> = self.candidates().collect();
+        let place = all.partition_point(|candidate| candidate.id < id);
+        all.insert(place, Candidate { id, standing, facts });
+        // It was asked for just now.
+        retention.plan(&all).into_iter().filter(|gone| *gone != id).collect()
     }
 
     /// Which checkpoints retention gives up. Some are known to be unreadable just now.
@@ -264,12 +258,12 @@ impl Catalog {
 
     /// Why data that nobody refers to is not looked for, if it is not: nobody knows what this checkpoint refers to.
     pub(crate) fn unknown(&self) -> Option<Error> {
-        self.unknown.first_key_value().map(|(_, why)| why.clone())
+        self.lost.clone().or_else(|| self.unknown.first_key_value().map(|(_, why)| why.clone()))
     }
 
-    /// Whether there is a checkpoint of which nobody knows what it refers to.
+    /// Whether there is, or may be, a checkpoint of which nobody knows what it refers to.
     pub(crate) fn has_unknown(&self) -> bool {
-        !self.unknown.is_empty()
+        !self.unknown.is_empty() || self.lost.is_some()
     }
 
     /// All published ids, ascending, damaged ones included.
@@ -279,7 +273,7 @@ impl Catalog {
 
     /// All published ids, ascending, each with whether it was rolled back.
     pub(crate) fn ids_and_roll_backs(&self) -> Vec<(CheckpointId, bool)> {
-        self.published.keys().map(|id| (*id, self.roll_backs.skips(*id))).collect()
+        self.published.keys().map(|id| (*id, self.is_rolled_back(*id))).collect()
     }
 
     /// The epochs of all published checkpoints that could be read, by id.

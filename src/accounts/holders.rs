@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::FileId;
+use crate::id::{CheckpointId, FileId};
 
 use super::{line::At, lives::Number};
 
@@ -17,4 +17,6 @@ pub(super) struct Held {
     pub(super) extents: BTreeSet<At>,
     /// Files that it brought in, which nobody else refers to yet.
     pub(super) adopted: Vec<FileId>,
+    /// The checkpoint that it is an attempt at.
+    pub(super) attempt: Option<CheckpointId>,
 }

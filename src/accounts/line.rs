@@ -63,10 +63,6 @@ impl Line {
         self.kept.last_key_value().map_or(Number(0), |(number, _)| *number)
     }
 
-    pub(super) fn content(&self, number: Number) -> Option<&ManifestContent> {
-        self.kept.get(&number).map(|kept| &kept.content)
-    }
-
     /// A checkpoint is published, and held by its manifest. `changes` are those since the newest one.
     pub(super) fn publish(
         &mut self,

@@ -6,9 +6,9 @@
 //! first checkpoint that names it and dies with the first later one that does not: that is a [life](lives). An extent
 //! that is named again begins another life. So a checkpoint that is published costs what it changes against the one before,
 //! and one that leaves the line costs what changed between its neighbours. Nothing of this is on disk: `recover` builds it
-//! from the manifests.
+//! from the manifest log.
 //!
-//! A checkpoint stays in the line while anybody holds it: its manifest; the removal of that, until it is durable; an open
+//! A checkpoint stays in the line while anybody holds it: its record, until it is forgotten; an open
 //! [`Checkpoint`](crate::Checkpoint); a pending checkpoint that keeps what it names. Those are one number each. Beside
 //! the line a pending checkpoint refers to single extents: those that it wrote, and those that it keeps for itself.
 //! An extent goes when it has no life and nobody refers to it.
@@ -61,7 +61,7 @@ pub(crate) use lives::Number;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::{
-    catalog::{Catalog, Retired},
+    catalog::Catalog,
     files::Files,
     holders::Held,
     line::{At, Line},
@@ -70,7 +70,7 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
-    format::identity::Identity,
+    format::record::RolledBack,
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId},
     manifest::{Lender, ManifestContent, StateChange},
@@ -108,11 +108,11 @@ pub(crate) type Gone = Vec<ManifestContent>;
 
 impl Accounts {
     /// Knows of no checkpoint yet, and that every id up to the floor was used.
-    pub(crate) fn new(policy: SpacePolicy, identity: &Identity) -> Self {
+    pub(crate) fn new(policy: SpacePolicy, generation: u64, (id_floor, rolled_back): (u64, RolledBack)) -> Self {
         Self {
-            generation: identity.generation,
+            generation,
             files: Files::new(policy),
-            catalog: Catalog::new(identity),
+            catalog: Catalog::new(id_floor, rolled_back),
             line: Line::default(),
             held: HashMap::new(),
             bad: BTreeMap::new(),
@@ -121,11 +121,6 @@ impl Accounts {
             written: 0,
             relocated: 0,
         }
-    }
-
-    /// The generation that files are written under from now on.
-    pub(crate) fn set_generation(&mut self, generation: u64) {
-        self.generation = generation;
     }
 
     /// While nobody knows what some checkpoint refers to, files that are older than this open stay as they are.
@@ -145,7 +140,9 @@ impl Accounts {
     pub(crate) fn begin(&mut self, id: Option<CheckpointId>) -> Result<(CheckpointId, Holder)> {
         let id = id.map_or_else(|| self.catalog.next_id(), Ok)?;
         self.catalog.begin(id)?;
-        Ok((id, self.new_holder()))
+        let holder = self.new_holder();
+        self.held.entry(holder).or_default().attempt = Some(id);
+        Ok((id, holder))
     }
 
     /// Keeps a published checkpoint for a reader.
@@ -170,11 +167,6 @@ impl Accounts {
         self.line.newest_number()
     }
 
-    /// The content of a published checkpoint, unless nobody knows it.
-    pub(crate) fn content(&self, id: CheckpointId) -> Option<ManifestContent> {
-        self.line.content(self.catalog.number(id)?).cloned()
-    }
-
     fn hold(&mut self, holder: Holder, number: Number) {
         let held = self.held.entry(holder).or_default();
         if !held.checkpoints.contains(&number) && self.line.hold(number) {
@@ -185,6 +177,9 @@ impl Accounts {
     /// A reader or a pending checkpoint is over: what nobody else refers to is dead. Again it changes nothing.
     pub(crate) fn release(&mut self, holder: Holder) -> Gone {
         let Some(held) = self.held.remove(&holder) else { return Gone::new() };
+        if let Some(id) = held.attempt {
+            self.catalog.end(id);
+        }
         self.unlink(held.extents);
         self.release_all(held.checkpoints)
     }
@@ -273,8 +268,8 @@ impl Accounts {
     }
 
     /// These checkpoints are gone for good: what nobody else refers to is dead.
-    pub(crate) fn settle(&mut self, retired: Retired) -> Gone {
-        let numbers = self.catalog.settle(retired);
+    pub(crate) fn forget(&mut self, ids: &[CheckpointId]) -> Gone {
+        let numbers = self.catalog.forget(ids);
         self.release_all(numbers)
     }
 
@@ -314,22 +309,14 @@ mod tests {
     use crate::{
         handle::StateHandle,
         id::{Scope, StoreId},
-        manifest::ManifestContent,
+        manifest::{CheckpointKind, ManifestContent},
         options::Options,
     };
 
     const LEN: u64 = 8;
 
     fn accounts() -> Accounts {
-        let identity = Identity {
-            store: StoreId([0; 16]),
-            generation: 1,
-            id_floor: 0,
-            populated: false,
-            take_over: crate::format::identity::TakeOver::default(),
-            roll_backs: crate::format::identity::RollBacks::default(),
-        };
-        Accounts::new(SpacePolicy::of(&Options::new()).unwrap(), &identity)
+        Accounts::new(SpacePolicy::of(&Options::new()).unwrap(), 1, (0, RolledBack::new()))
     }
 
     /// A few in each file.
@@ -351,7 +338,7 @@ mod tests {
     /// The same with plain sets.
     #[derive(Default)]
     struct Model {
-        /// What each that is held names: published, retired, or kept by readers.
+        /// What each that is held names: published, or kept by readers.
         held: BTreeMap<CheckpointId, (usize, BTreeMap<u8, u64>)>,
         /// What each pending checkpoint refers to by itself, and which others it keeps.
         pending: BTreeMap<u64, (CheckpointId, BTreeSet<u64>, Vec<CheckpointId>)>,
@@ -410,8 +397,7 @@ mod tests {
             fails: bool,
         },
         Abort(prop::sample::Index),
-        Retire(prop::sample::Index),
-        Settle,
+        Forget(Vec<prop::sample::Index>),
         Read(prop::sample::Index),
         Close(prop::sample::Index),
     }
@@ -433,8 +419,7 @@ mod tests {
             4 => any_of().prop_map(Step::Write),
             6 => commit,
             1 => any_of().prop_map(Step::Abort),
-            3 => any_of().prop_map(Step::Retire),
-            2 => Just(Step::Settle),
+            3 => prop::collection::vec(any_of(), 1..4).prop_map(Step::Forget),
             2 => any_of().prop_map(Step::Read),
             2 => any_of().prop_map(Step::Close),
         ];
@@ -457,13 +442,11 @@ mod tests {
         next_id: u64,
         next_extent: u64,
         published: Vec<CheckpointId>,
-        retired: Vec<CheckpointId>,
     }
 
     fn run(steps: Vec<Step>) {
-        let (published, retired) = (Vec::new(), Vec::new());
         let (accounts, model) = (accounts(), Model::default());
-        let mut world = World { accounts, model, next_id: 1, next_extent: 0, published, retired };
+        let mut world = World { accounts, model, next_id: 1, next_extent: 0, published: Vec::new() };
         for step in steps {
             world.step(step);
             check(&mut world.accounts, &world.model);
@@ -501,15 +484,15 @@ mod tests {
                     drop(self.accounts.release(Holder(holder)));
                     self.model.end(holder);
                 }
-                Step::Retire(which) if !self.published.is_empty() => {
-                    let gone = self.published.remove(which.index(self.published.len()));
-                    self.accounts.catalog.retire(gone);
-                    self.retired.push(gone);
-                }
-                Step::Settle => {
-                    let settled = self.accounts.catalog.take_retired();
-                    drop(self.accounts.settle(settled));
-                    self.retired.drain(..).for_each(|id| self.model.release(id));
+                Step::Forget(which) => {
+                    let mut gone = Vec::new();
+                    for which in which.iter().take(self.published.len()) {
+                        gone.push(self.published.remove(which.index(self.published.len())));
+                    }
+                    drop(self.accounts.forget(&gone));
+                    for id in gone {
+                        self.model.release(id);
+                    }
                 }
                 Step::Read(which) if !self.published.is_empty() => {
                     let read = *which.get(&self.published);
@@ -522,7 +505,7 @@ mod tests {
                     drop(self.accounts.release(holder));
                     self.model.release(read);
                 }
-                Step::Retire(_) | Step::Read(_) | Step::Close(_) => {}
+                Step::Read(_) | Step::Close(_) => {}
             }
         }
 
@@ -555,7 +538,7 @@ mod tests {
         ) {
             let begun = self.model.pending[&holder].0;
             // Ids are published in order: those that were overtaken are given up.
-            if self.accounts.catalog.check_new(begun, "commit").is_err() {
+            if self.accounts.catalog.check_new(begun, CheckpointKind::Checkpoint, "commit").is_err() {
                 return;
             }
             let before: Vec<_> = self.model.held.keys().copied().collect();

@@ -16,14 +16,12 @@ pub(crate) struct Facts {
     pub(crate) kind: CheckpointKind,
     /// Exempt from pruning because somebody said so.
     pub(crate) pinned: bool,
-    /// Whether something of it was changed after it was published.
-    pub(crate) updated: bool,
 }
 
 impl Facts {
     pub(crate) fn of(manifest: &Manifest) -> Self {
         let (epoch, timestamp_ms, kind) = (manifest.epoch(), manifest.timestamp_ms(), manifest.kind());
-        Self { epoch, timestamp_ms, kind, pinned: false, updated: false }
+        Self { epoch, timestamp_ms, kind, pinned: false }
     }
 
     fn is_exempt(&self) -> bool {

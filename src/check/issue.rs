@@ -7,10 +7,10 @@ use crate::{error::Error, id::CheckpointId, manifest::Manifest};
 /// How closely a checkpoint is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Validation {
-    /// Every byte of its manifest and of its states: as long as reading them takes.
+    /// Every byte of its states: as long as reading them takes.
     #[default]
     Full,
-    /// The manifest, and whether the files that its states are in are there and long enough.
+    /// Whether its record is known, and the files that its states are in are there and long enough.
     Quick,
 }
 
@@ -29,7 +29,7 @@ pub enum Severity {
 pub enum Issue {
     /// Fatal: there is no such checkpoint.
     Missing,
-    /// Fatal: its manifest cannot be read or must not be used; the error names the file.
+    /// Fatal: its record is lost; the error names where it was.
     Unreadable(Error),
     /// Fatal: its epoch is 0.
     ZeroEpoch,

@@ -8,7 +8,7 @@
 //!
 //! # One validation, step by step
 //!
-//! 1. the manifest is read anew, with what was changed of it: every byte of both is covered by a checksum;
+//! 1. the content is that which the record of the checkpoint said when it was read, with what was changed of it since;
 //! 2. what it says is compared with what it should: warnings, and the numbers that must not be 0;
 //! 3. quickly: every file that a state is in must be there, and long enough. In full: the header of every such file, and
 //!    trailer, checksum and digest of every state, file by file and in the order of the bytes.

@@ -40,7 +40,7 @@ pub(crate) fn validate(
             Place::Inline { bytes, .. } => {
                 let Some(expected) = state.digest else { continue };
                 if let Err(wrong) = check_digest(0, expected, &Digest::of(bytes)) {
-                    let error = wrong.at(OPERATION, &settings.volume().path(layout::manifest(manifest.id())));
+                    let error = wrong.at(OPERATION, &settings.volume().path(layout::MANIFESTS));
                     note(None, &error);
                     issues.push(issue(&state, error));
                 }

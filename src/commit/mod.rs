@@ -13,22 +13,21 @@
 //! # The commit, step by step
 //!
 //! 1. refuse if the store is poisoned, a writer of this pending checkpoint is still open, or the id is not
-//!    above every committed one;
-//! 2. from here on nobody else writes into the pending checkpoint. States that the engine goes on from without naming them
-//!    are moved out of files that should go. Then what the manifest names is compared with the newest checkpoint, which
+//!    above every committed one and this is no savepoint;
+//! 2. from here on no other thread writes into the pending checkpoint. States that the engine goes on from without naming
+//!    them are moved out of files that should go. Then what the manifest names is compared with the newest checkpoint, which
 //!    the pending one holds from now on: what differs must be of this store, and must be referred to by this pending
 //!    checkpoint, or be such that it can be. A refusal up to here gives the pending checkpoint back, open to writers;
 //! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
 //!    segments that others refer to;
-//! 5. refuse if 1 is no longer so; write the manifest under a temporary name, sync it; refuse if the store is fenced. A
-//!    crash leaves the temporary name and orphans;
-//! 6. rename it to its final name, if nobody has that name: else it is a conflict, and the first one stays. If the call
-//!    fails, the name tells what it did;
-//! 7. sync `manifests/`: **the commit point**; then look once more whether the store is still ours. A crash between 6 and here leaves the checkpoint committed or not at all;
-//!    an error between 6 and here is indeterminate and poisons the store;
-//! 8. the published checkpoint joins the line (`accounts`), compared with the newest one again: it may be another by now;
-//!    then retention and tidying up, which can only fail into a report.
+//! 5. wait for the turn; refuse if 1 is no longer so, or the store is fenced. Plan what retention gives up with this
+//!    checkpoint, and lock the ids of those, so that no other process opens one of them;
+//! 6. append the record (`records`): **the commit point**; then look once more whether the store is still ours. A crash
+//!    between the write and the end of the sync leaves the checkpoint committed or not at all; an error there either makes
+//!    the record void, or is indeterminate and poisons the store. The published checkpoint joins the line (`accounts`),
+//!    compared with the newest one again: it may be another by now. What retention gave up leaves it;
+//! 7. tidy up, make blank logs, and write a base if one is due: all of which can only fail into a report.
 //!    At last the pending checkpoint lets go of what it wrote and the manifest does not name.
 //!
 //! # Relocation, step by step
@@ -38,7 +37,7 @@
 //! 3. before it is finished the checksum of what was read is compared with the handle's: damage is never copied. If the
 //!    copy cannot be written the state stays where it is: only what cannot be read is a failure.
 //!
-//! Steps 5 to 8 of two checkpoints never mix: ids are published in order. Writers never wait for a commit.
+//! Steps 5 and 6 of two checkpoints never mix. Writers never wait for a commit.
 
 mod error;
 pub(crate) mod kept;

@@ -161,16 +161,15 @@ impl PendingCheckpoint {
     ///
     /// When it returns, the checkpoint and everything it refers to are durable (with `Durability::None`: visible; what
     /// was committed so when the store was open before stays as little durable as it was). The
-    /// returned [`Checkpoint`] keeps it readable for as long as it is held. Automatic retention ran as well; what it
-    /// could not remove is tried again at the next sweep.
+    /// returned [`Checkpoint`] keeps it readable for as long as it is held. What automatic retention gives up is gone with
+    /// it, all or none; data that could not be removed is tried again at the next sweep.
     ///
     /// # Errors
     ///
-    /// - `is_invalid`: a writer is still open, or the id is not above every committed one, or the manifest names a state of
-    ///   another store. Nothing was tried, and the error has the pending checkpoint: [`CommitError::into_pending`].
+    /// - `is_invalid`: a writer is still open, or the id is not above every committed one and this is no savepoint, or the
+    ///   manifest names a state of another store. Nothing was tried, and the error has the pending checkpoint: [`CommitError::into_pending`].
     /// - `is_not_found`: the manifest names a state that no checkpoint refers to, or a damaged one. Nothing was tried, as
     ///   before.
-    /// - `is_conflict`: the id exists already, published by somebody else. The first one stays.
     /// - `is_no_space` and other errors of the file system: nothing was published, unless also
     /// - `is_indeterminate`: the checkpoint may or may not be there, and the store refuses to write until it is
     ///   reopened, which tells.

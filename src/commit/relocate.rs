@@ -83,10 +83,10 @@ impl<'a> Relocation<'a> {
     }
 
     fn open(&mut self, file: FileId) -> Result<&OpenSegment> {
-        let Publisher { reading, registry, identity, .. } = self.publisher;
+        let Publisher { reading, registry, journal, .. } = self.publisher;
         let segment = match self.source.take().filter(|segment| segment.id() == file) {
             Some(segment) => segment,
-            None => reading.open(registry.data_file(identity.store(), file))?,
+            None => reading.open(registry.data_file(journal.store(), file))?,
         };
         Ok(self.source.insert(segment))
     }

@@ -6,7 +6,7 @@ use super::{relocate::Relocation, sequence::Publisher};
 use crate::{accounts::Kind, error::Result, handle::StateHandle, write::batch::Batch};
 
 pub(super) fn reuse(publisher: &Publisher, batch: &Arc<Batch>, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
-    let (store, operation) = (publisher.identity.store(), format!("reuse states for checkpoint {}", batch.id()));
+    let (store, operation) = (publisher.journal.store(), format!("reuse states for checkpoint {}", batch.id()));
     handles.iter().try_for_each(|handle| handle.check_store(store, &operation))?;
     batch.refer(handles.iter().filter_map(StateHandle::extent), "reuse states for")?;
     if !publisher.relocation {

@@ -18,7 +18,6 @@ use crate::{
     handle::StateHandle,
     id::{CheckpointId, Scope},
     manifest::{Artifact, Digest, Manifest, ManifestBuilder, ManifestContent, OperatorState, PartitionState},
-    manifests,
     read::Checkpoint,
 };
 
@@ -218,10 +217,9 @@ impl Staging {
     fn compare(&self, manifest: &Manifest, sidecar: Option<&[&[u8]]>, conflict: Error) -> Result<()> {
         let id = manifest.id;
         let status = |_: &_| self.publisher.registry.status(id);
-        let usable = |loaded: &_| status(loaded).is_none_or(|status| status.damage.is_none() && !status.rolled_back);
-        let loaded = self.load(id)?.filter(usable);
-        let Some(loaded) = loaded else { return Err(conflict) };
-        let stored = loaded.into_published();
+        let usable = |stored: &_| status(stored).is_none_or(|status| status.damage.is_none() && !status.rolled_back);
+        let stored = self.load(id)?.filter(usable);
+        let Some(Manifest { content: stored, .. }) = stored else { return Err(conflict) };
         let mut given = manifest.content.clone();
         given.vnode_count = given.vnode_count.or(stored.vnode_count);
         let given = self.publisher.name(id, given)?.content;
@@ -237,8 +235,8 @@ impl Staging {
     }
 
     fn compare_sidecar(&self, id: CheckpointId, chunks: &[&[u8]], conflict: Error) -> Result<()> {
-        let Some(loaded) = self.load(id)? else { return Err(conflict) };
-        let same = self.publisher.open(loaded.manifest).and_then(|checkpoint| {
+        let Some(stored) = self.load(id)? else { return Err(conflict) };
+        let same = self.publisher.open(stored).and_then(|checkpoint| {
             let Some(handle) = checkpoint.manifest().sidecar() else { return Ok(false) };
             let mut given = chunks.iter().copied().flatten();
             let same_bytes = checkpoint.read(handle)?.iter().all(|byte| given.next() == Some(byte));
@@ -259,8 +257,8 @@ impl Staging {
         digest: &Digest,
         conflict: Error,
     ) -> Result<Option<usize>> {
-        let Some(loaded) = self.load(id)? else { return Err(conflict) };
-        let partition = loaded.manifest.operator(operator).and_then(|operator| operator.partitions.get(&number));
+        let Some(stored) = self.load(id)? else { return Err(conflict) };
+        let partition = stored.operator(operator).and_then(|operator| operator.partitions.get(&number));
         let is_it = |artifact: &Artifact| artifact.digest.as_ref() == Some(digest);
         let Some(partition) = partition else { return Err(conflict) };
         if partition.snapshot.as_ref().is_some_and(is_it) {
@@ -274,12 +272,9 @@ impl Staging {
         fresh.or_else(|| deltas.clone().next()).map(Some).ok_or(conflict)
     }
 
-    /// A checkpoint that is there; `None` if it is damaged, or a newer version wrote it: then nothing can be compared.
-    fn load(&self, id: CheckpointId) -> Result<Option<manifests::Loaded>> {
-        match manifests::load(&self.publisher.volume, self.publisher.identity.store(), id) {
-            Err(error) if error.is_damage() || error.is_newer_format() => Ok(None),
-            loaded => loaded.map(Some),
-        }
+    /// A checkpoint as it was published; `None` if its record is lost: then nothing can be compared.
+    fn load(&self, id: CheckpointId) -> Result<Option<Manifest>> {
+        self.publisher.journal.published(id).or_else(|error| if error.is_damage() { Ok(None) } else { Err(error) })
     }
 }
 

@@ -55,7 +55,7 @@ impl CheckpointStreams {
 
     pub(crate) fn could_reuse(&self, handle: &StateHandle) -> bool {
         let registry = self.batch.hold().registry();
-        let is_ours = handle.store().is_none_or(|store| store == self.publisher.identity.store());
+        let is_ours = handle.store().is_none_or(|store| store == self.publisher.journal.store());
         is_ours && self.batch.check_open().is_ok() && handle.extent().is_none_or(|extent| registry.could_reuse(&extent))
     }
 

@@ -14,6 +14,7 @@ use crate::{
     id::CheckpointId,
     options::Options,
     read::Checkpoint,
+    read_only::ReadOnlyStore,
 };
 
 const OPERATION: &str = "resolve checkpoint pointer";
@@ -30,10 +31,10 @@ pub struct CheckpointPointer {
 }
 
 impl CheckpointPointer {
-    /// The path of the manifest.
+    /// `<root>/<id>`, the id with 20 digits. Only the root is on disk.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.root.join(layout::manifest(self.id))
+        layout::checkpoint(&self.root, self.id)
     }
 }
 
@@ -53,7 +54,10 @@ enum Target {
 /// What a pointer leads to on the disk of these options.
 pub(super) fn resolve(options: Options, pointer: &Path) -> Result<CheckpointPointer> {
     match target(&*options.disk, pointer)? {
-        Target::Checkpoint(found) => Ok(found),
+        Target::Checkpoint(found) => {
+            let is_there = open(options, &found.root)?.checkpoint_ids()?.contains(&found.id);
+            if is_there { Ok(found) } else { Err(fault(&found.path(), PointerFault::Missing)) }
+        }
         Target::Store(root) => {
             let id = newest(options, &root)?.id();
             Ok(CheckpointPointer { root, id })
@@ -64,7 +68,9 @@ pub(super) fn resolve(options: Options, pointer: &Path) -> Result<CheckpointPoin
 /// The same, opened. The newest one is the one that was found: by its id it may be forgotten in favour of a newer one.
 pub(super) fn restore(options: Options, pointer: &Path) -> Result<Checkpoint> {
     match target(&*options.disk, pointer)? {
-        Target::Checkpoint(found) => options.open_read_only(found.root)?.checkpoint(found.id),
+        Target::Checkpoint(found) => open(options, &found.root)?
+            .checkpoint(found.id)
+            .map_err(|error| if error.is_not_found() { fault(&found.path(), PointerFault::Missing) } else { error }),
         Target::Store(root) => newest(options, &root),
     }
 }
@@ -72,13 +78,12 @@ pub(super) fn restore(options: Options, pointer: &Path) -> Result<Checkpoint> {
 fn target(disk: &dyn Disk, pointer: &Path) -> Result<Target> {
     check_text(pointer)?;
     let path = root::absolute(OPERATION, pointer)?;
-    match (manifest_pointer(&path), kind_at(disk, &path)?) {
-        (_, None) | (Some(_), Some(FileKind::Dir)) => Err(fault(&path, PointerFault::Missing)),
-        (Some(found), Some(FileKind::File)) => Ok(Target::Checkpoint(found)),
-        // A name of ours that is none of our files.
-        (Some(_), Some(FileKind::Other)) | (None, Some(FileKind::File)) => Err(fault(&path, PointerFault::Malformed)),
+    match (kind_at(disk, &path)?, by_id(&path)) {
+        (Some(FileKind::File), _) => Err(fault(&path, PointerFault::Malformed)),
         // A link perhaps, and to a directory.
-        (None, Some(FileKind::Dir | FileKind::Other)) => Ok(Target::Store(path)),
+        (Some(FileKind::Dir | FileKind::Other), _) => Ok(Target::Store(path)),
+        (None, Some(found)) => Ok(Target::Checkpoint(found)),
+        (None, None) => Err(fault(&path, PointerFault::Missing)),
     }
 }
 
@@ -95,11 +100,10 @@ fn check_text(pointer: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path of a manifest says it all.
-fn manifest_pointer(path: &Path) -> Option<CheckpointPointer> {
-    let id = layout::parse_manifest(path.file_name()?)?;
-    let root = path.parent().filter(|dir| dir.ends_with(layout::MANIFESTS))?.parent()?;
-    Some(CheckpointPointer { root: root.to_owned(), id })
+/// The path of a checkpoint says it all.
+fn by_id(path: &Path) -> Option<CheckpointPointer> {
+    let id = layout::parse_checkpoint(path.file_name()?)?;
+    Some(CheckpointPointer { root: path.parent()?.to_owned(), id })
 }
 
 fn kind_at(disk: &dyn Disk, path: &Path) -> Result<Option<FileKind>> {
@@ -111,13 +115,16 @@ fn kind_at(disk: &dyn Disk, path: &Path) -> Result<Option<FileKind>> {
 }
 
 fn newest(options: Options, root: &Path) -> Result<Checkpoint> {
+    open(options, root)?.latest()?.ok_or_else(|| fault(root, PointerFault::Missing))
+}
+
+fn open(options: Options, root: &Path) -> Result<ReadOnlyStore> {
     let is_no_dir = |error: &Error| error.io_kind() == Some(ErrorKind::NotADirectory) && error.path() == Some(root);
-    let store = options.open_read_only(root).map_err(|error| match error {
+    options.open_read_only(root).map_err(|error| match error {
         error if is_no_dir(&error) => fault(root, PointerFault::Malformed),
         error if error.is_not_found() => fault(root, PointerFault::Missing),
         error => error,
-    })?;
-    store.latest()?.ok_or_else(|| fault(root, PointerFault::Missing))
+    })
 }
 
 fn fault(path: &Path, fault: PointerFault) -> Error {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DiskFile, Mapping, anchor::Opener};
+use super::{At, DiskFile, Mapping, anchor::Opener};
 use crate::error::{Error, Malformed, Result};
 
 /// How much is read at a time, where a file is read piece by piece.
@@ -32,6 +32,10 @@ impl VolumeFile {
 
     pub(super) fn renamed(&mut self, path: PathBuf) {
         self.path = path;
+    }
+
+    pub(super) fn is_at(&self, at: At<'_>) -> io::Result<Option<bool>> {
+        self.file.is_at(at)
     }
 
     pub(crate) fn len(&self) -> Result<u64> {
@@ -128,12 +132,13 @@ impl VolumeFile {
         Ok(())
     }
 
-    /// Fills an empty file with zeros up to this length, if that makes later writes cheaper; else leaves it as it is.
-    pub(crate) fn fill(&self, len: u64) -> Result<()> {
+    /// Fills an empty file with zeros up to this length, if that makes later writes cheaper; else leaves it as it is, and
+    /// returns false.
+    pub(crate) fn fill(&self, len: u64) -> Result<bool> {
         self.opener.check("fill", &self.path)?;
         match self.file.fill(len) {
-            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(Error::io("fill", &self.path, error)),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            filled => filled.map(|()| true).map_err(|error| Error::io("fill", &self.path, error)),
         }
     }
 

@@ -16,18 +16,15 @@ pub(crate) const LOCK: &str = "piton.lock";
 pub(crate) const READERS: &str = "piton.readers";
 /// Blocks without content, kept for when the disk is full.
 pub(crate) const SPARE: &str = "piton.spare";
-/// The directory of the manifests.
+/// The directory of the manifest log.
 pub(crate) const MANIFESTS: &str = "manifests";
 /// What an export has until it is complete. Beside an identity it means nothing.
 pub(crate) const PARTIAL: &str = "piton.partial";
 /// What a store has that is to go, because its checkpoint was taken over.
 pub(crate) const DEPARTING: &str = "piton.departing";
-/// The directories under the root, the manifests' last.
+/// The directories under the root, that of the log last.
 pub(crate) const DIRS: [&str; 3] = ["shared", "exclusive", MANIFESTS];
 
-const MANIFEST_SUFFIX: &str = ".manifest";
-const UPDATE_SUFFIX: &str = ".update";
-const SOURCE_SUFFIX: &str = ".source";
 const LOG_SUFFIX: &str = ".log";
 const BASE_SUFFIX: &str = ".base";
 const COPY_SUFFIX: &str = ".copy";
@@ -41,33 +38,9 @@ pub(crate) fn scope_dir(scope: Scope) -> &'static Path {
     }
 }
 
-/// Where the manifest of a checkpoint is.
-pub(crate) fn manifest(id: CheckpointId) -> PathBuf {
-    of_checkpoint(id, MANIFEST_SUFFIX)
-}
-
-/// Path of the file that readers of another store lock.
-pub(crate) fn readers_of(root: &Path) -> PathBuf {
-    root.join(READERS)
-}
-
-/// Where the manifest of a checkpoint of another store is.
-pub(crate) fn lender(root: &Path, id: CheckpointId) -> PathBuf {
-    root.join(manifest(id))
-}
-
-/// Where that is what was changed of a checkpoint since it was published.
-pub(crate) fn update(id: CheckpointId) -> PathBuf {
-    of_checkpoint(id, UPDATE_SUFFIX)
-}
-
-/// Where it is noted which store is to go because this checkpoint was taken over from it.
-pub(crate) fn source(id: CheckpointId) -> PathBuf {
-    of_checkpoint(id, SOURCE_SUFFIX)
-}
-
-fn of_checkpoint(id: CheckpointId, suffix: &str) -> PathBuf {
-    Path::new(MANIFESTS).join(format!("{:020}{suffix}", id.get()))
+/// A text that leads to a checkpoint: of this only the first part is on disk.
+pub(crate) fn checkpoint(root: &Path, id: CheckpointId) -> PathBuf {
+    root.join(format!("{:020}", id.get()))
 }
 
 /// Path of a log, by its generation and its number there.
@@ -104,25 +77,10 @@ fn segment_name(file: FileId) -> String {
     format!("{generation:08}-{lane:03}-{sequence:010}{SEGMENT_SUFFIX}")
 }
 
-/// The checkpoint whose manifest has this name.
-pub(crate) fn parse_manifest(name: &OsStr) -> Option<CheckpointId> {
-    parse_checkpoint(name, MANIFEST_SUFFIX)
-}
-
-/// The checkpoint whose update has this name.
-pub(crate) fn parse_update(name: &OsStr) -> Option<CheckpointId> {
-    parse_checkpoint(name, UPDATE_SUFFIX)
-}
-
-/// The checkpoint whose source has this name.
-pub(crate) fn parse_source(name: &OsStr) -> Option<CheckpointId> {
-    parse_checkpoint(name, SOURCE_SUFFIX)
-}
-
-fn parse_checkpoint(name: &OsStr, suffix: &str) -> Option<CheckpointId> {
-    let digits = name.to_str()?.strip_suffix(suffix)?;
-    let id = CheckpointId::new(digits.parse().ok()?)?;
-    (of_checkpoint(id, suffix).file_name() == Some(name)).then_some(id)
+/// The checkpoint that the last part of such a text stands for.
+pub(crate) fn parse_checkpoint(name: &OsStr) -> Option<CheckpointId> {
+    let id = CheckpointId::new(name.to_str()?.parse().ok()?)?;
+    (checkpoint(Path::new(""), id) == Path::new(name)).then_some(id)
 }
 
 /// The generation and the number of the log that has this name.
@@ -142,8 +100,9 @@ pub(crate) fn parse_base_copy(name: &OsStr) -> Option<(u64, u64)> {
 
 fn parse_of_generation(name: &OsStr, suffix: &str) -> Option<(u64, u64)> {
     let (generation, sequence) = name.to_str()?.strip_suffix(suffix)?.split_once('-')?;
-    let number = |digits: &str| digits.parse().ok().filter(|number| (1..=LAST).contains(number));
-    let (generation, sequence) = (number(generation)?, number(sequence)?);
+    let number = |digits: &str, last: u64| digits.parse().ok().filter(|number| (1..=last).contains(number));
+    // No store gets as far as the half of all generations: such a name is another's, and must not use up all that are left.
+    let (generation, sequence) = (number(generation, LAST / 2)?, number(sequence, LAST)?);
     (of_generation(generation, sequence, suffix).file_name() == Some(name)).then_some((generation, sequence))
 }
 
@@ -163,11 +122,14 @@ pub(crate) fn is_segment(path: &Path) -> bool {
     path.file_name().is_some_and(|name| parse_segment(Scope::Shared, name).is_some())
 }
 
+/// Whether this is the name of a log, of a base, or of the copy of one.
+pub(crate) fn is_of_log(name: &OsStr) -> bool {
+    [parse_log, parse_base, parse_base_copy].iter().any(|parse| parse(name).is_some())
+}
+
 /// Whether a store makes such a name in one of its directories.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
-    let of_checkpoint = [parse_manifest, parse_update, parse_source].iter().any(|parse| parse(name).is_some());
-    let of_generation = [parse_log, parse_base, parse_base_copy].iter().any(|parse| parse(name).is_some());
-    of_checkpoint || of_generation || is_temp(name) || parse_segment(Scope::Shared, name).is_some()
+    is_of_log(name) || is_temp(name) || parse_segment(Scope::Shared, name).is_some()
 }
 
 /// Whether a disk gives out this name for temporary files.
@@ -185,10 +147,8 @@ mod tests {
     fn names_come_back_and_only_their_one_form_is_ours() {
         for number in [1, 42, LAST] {
             let id = CheckpointId::new(number).unwrap();
-            assert_eq!(parse_manifest(manifest(id).file_name().unwrap()), Some(id));
-            assert_eq!(parse_update(update(id).file_name().unwrap()), Some(id));
-            assert_eq!(parse_source(source(id).file_name().unwrap()), Some(id));
-            assert_eq!(parse_update(manifest(id).file_name().unwrap()), None);
+            assert_eq!(parse_checkpoint(checkpoint(Path::new("/s"), id).file_name().unwrap()), Some(id));
+            let number = number.min(LAST / 2);
             for (name, parse) in [
                 (log(number, number), parse_log as fn(&OsStr) -> _),
                 (base(number, number), parse_base),
@@ -200,14 +160,8 @@ mod tests {
             let file = FileId { scope: Scope::Shared, generation: number, lane: u16::MAX, sequence: number };
             assert_eq!(parse_segment(Scope::Shared, segment(file).file_name().unwrap()), Some(file));
         }
-        for foreign in [
-            "7.manifest",
-            "18446744073709551615.manifest",
-            "+0000000000000000007.manifest",
-            "00000000000000000000.manifest",
-            "x.manifest",
-        ] {
-            assert_eq!(parse_manifest(OsStr::new(foreign)), None, "{foreign}");
+        for foreign in ["7", "18446744073709551615", "+0000000000000000007", "00000000000000000000", "x"] {
+            assert_eq!(parse_checkpoint(OsStr::new(foreign)), None, "{foreign}");
         }
         for foreign in ["1-1.log", "00000000-0000000001.log", "00000001-0000000000.log", "00000001-0000000001.base"] {
             assert_eq!(parse_log(OsStr::new(foreign)), None, "{foreign}");

@@ -145,6 +145,8 @@ pub(super) fn lock_file(at: At<'_>, file: File, owner: Owner<'_>, kind: Kind) ->
         process: process::id(),
         says_owner: matches!(owner, Owner::Said(_)),
         kind,
+        more: Vec::new(),
+        numbers: file.metadata().map(|ours| (ours.dev(), ours.ino()))?,
         file,
     };
     // The last holder may have removed the file, with the store: then it is the lock of nothing.
@@ -173,6 +175,10 @@ struct OsLock {
     process: u32,
     says_owner: bool,
     kind: Kind,
+    /// Further bytes that are locked like the first.
+    more: Vec<u64>,
+    /// By which the file is known while it is open.
+    numbers: (u64, u64),
 }
 
 impl LockGuard for OsLock {
@@ -181,8 +187,19 @@ impl LockGuard for OsLock {
             Some((dir, name)) => At::below(&self.path, dir, name),
             None => At::new(&self.path),
         };
-        let ours = self.file.metadata()?;
-        is_same(stat(at), (ours.dev(), ours.ino()))
+        is_same(stat(at), self.numbers)
+    }
+
+    /// Where one lock of the file stands for all of its bytes, it is there.
+    fn lock_more(&mut self, number: u64) -> io::Result<Option<bool>> {
+        match Kind::Exclusive(number).lock(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(false)),
+            locked => {
+                locked?;
+                self.more.push(number);
+                Ok(Some(true))
+            }
+        }
     }
 }
 
@@ -194,6 +211,9 @@ impl Drop for OsLock {
         if self.says_owner {
             let _ = self.file.set_len(0);
         }
-        let _ = self.kind.unlock(&self.file);
+        let more = self.more.iter().map(|number| Kind::Exclusive(*number));
+        for kind in more.chain([self.kind]) {
+            let _ = kind.unlock(&self.file);
+        }
     }
 }

@@ -114,6 +114,10 @@ impl Disk for MemoryDisk {
         self.tree.lock().remove_dir(at.path())
     }
 
+    fn log_size(&self) -> u64 {
+        128 << 10
+    }
+
     fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
         let tree = self.tree.lock();
         tree.names(tree.find(at.path())?).map(drop)

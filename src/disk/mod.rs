@@ -34,6 +34,7 @@ mod at;
 #[cfg(feature = "testing")]
 pub(crate) mod durable;
 pub(crate) mod file;
+mod guard;
 pub(crate) mod layout;
 pub(crate) mod link;
 mod lock;
@@ -50,6 +51,9 @@ mod tree;
 pub(crate) mod volume;
 
 pub use at::{At, Dir};
+use guard::NoLock;
+pub(crate) use guard::SharedGuard;
+pub use guard::{Lock, LockGuard};
 pub(crate) use lock::{is_this_host_s_and_dead, this_process};
 pub use map::Mapping;
 pub use memory::MemoryDisk;
@@ -256,6 +260,12 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// How long a file of the manifest log is on this disk, in bytes, unless [`Options::log_size`](crate::Options::log_size)
+    /// says it: 1 MiB by default. Where zeros are not free, less may be better.
+    fn log_size(&self) -> u64 {
+        1 << 20
+    }
+
     /// Makes the names in this directory durable: all that were created, replaced or removed before the call. Not the
     /// directory's own name in its parent, and not the bytes of the files.
     ///
@@ -340,6 +350,17 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether this is the file that a name leads to now, which may have been replaced since this one was opened. `None`, the
+    /// default, if that cannot be told: then the store reads the file of that name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system, but that there is no such name is no error: then this file has not got it.
+    fn is_at(&self, at: At<'_>) -> io::Result<Option<bool>> {
+        let _ = at;
+        Ok(None)
+    }
+
     /// Hints that these bytes will not change and will be synced soon: the operating system may begin to write them.
     /// Nothing is promised, and by default nothing is done.
     fn start_writeback(&self, offset: u64, len: u64) {
@@ -418,37 +439,6 @@ pub struct DirEntry {
     /// What it stands for.
     pub metadata: Metadata,
 }
-
-/// The answer of [`Disk::try_lock`], [`Disk::lock_shared`] and [`Disk::lock_exclusive`].
-#[derive(Debug)]
-pub enum Lock {
-    /// The lock is ours until the guard is dropped.
-    Taken(Box<dyn LockGuard>),
-    /// Somebody else has it: what they wrote into the file, or what else is known of them.
-    Held(String),
-}
-
-/// Holds a lock of [`Disk::try_lock`], [`Disk::lock_shared`] or [`Disk::lock_exclusive`] until it is dropped.
-pub trait LockGuard: fmt::Debug + Send + Sync {
-    /// Whether the file that is locked still has the name that it was locked under: else another process may lock another
-    /// file of that name. By default it always has.
-    ///
-    /// # Errors
-    ///
-    /// Those of the operating system; that nothing is there any more is an answer.
-    fn is_in_place(&self) -> io::Result<bool> {
-        Ok(true)
-    }
-}
-
-/// A lock that many things hold on to.
-pub(crate) type SharedGuard = std::sync::Arc<Box<dyn LockGuard>>;
-
-/// The guard of a disk that only one process can use.
-#[derive(Debug)]
-struct NoLock;
-
-impl LockGuard for NoLock {}
 
 /// The name of a temporary file, without randomness: what precedes it.
 const TEMP_PREFIX: &str = ".tmp-";

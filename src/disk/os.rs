@@ -12,6 +12,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::FileExt},
     },
     path::Path,
+    sync::OnceLock,
 };
 
 use rustix::{
@@ -23,7 +24,7 @@ use super::{
     At, Dir, Disk, DiskFile, FileKind, Lock, Mapping, Metadata, TEMP_PREFIX, TEMP_RANDOM,
     lock::{Kind, Owner, lock_file},
     not_a_file,
-    place::{is_same, place, stat},
+    place::{OsDir, is_same, place, stat},
 };
 
 /// The file system of the operating system.
@@ -75,6 +76,19 @@ fn create_temp(dir: At<'_>) -> io::Result<(File, OsString)> {
     Ok((file, name))
 }
 
+/// Whether a file is on a file system of this machine: ext2 to ext4, XFS, btrfs, tmpfs, overlayfs, F2FS or ZFS.
+#[cfg(target_os = "linux")]
+fn is_local(file: &File) -> bool {
+    const LOCAL: [i64; 7] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1];
+    #[expect(clippy::useless_conversion, reason = "how wide the type of a file system is differs between targets")]
+    rustix::fs::fstatfs(file).is_ok_and(|found| LOCAL.contains(&i64::from(found.f_type)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_local(_: &File) -> bool {
+    false
+}
+
 /// Whether a file is on btrfs: that sets aside much more for the smallest change than the change takes, and copies what it
 /// changes.
 #[cfg(target_os = "linux")]
@@ -109,15 +123,16 @@ fn open_directory(at: At<'_>) -> io::Result<OwnedFd> {
 
 impl Disk for OsDisk {
     fn open_dir(&self, at: At<'_>) -> io::Result<Dir> {
-        open_directory(at).map(Dir::held)
+        let fd = open_directory(at)?;
+        let found = rustix::fs::fstat(&fd)?;
+        Ok(Dir::held(OsDir { fd, numbers: (found.st_dev, found.st_ino) }))
     }
 
     fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
-        let Some(dir) = dir.get::<OwnedFd>() else { return Ok(true) };
-        let ours = rustix::fs::fstat(dir)?;
+        let Some(dir) = dir.get::<OsDir>() else { return Ok(true) };
         // A path may lead over links, like the one that was opened.
         let found = if at.dir().is_some() { stat(at) } else { rustix::fs::stat(at.path()) };
-        is_same(found, (ours.st_dev, ours.st_ino))
+        is_same(found, dir.numbers)
     }
 
     fn create_dir(&self, at: At<'_>) -> io::Result<()> {
@@ -152,7 +167,7 @@ impl Disk for OsDisk {
 
     fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
         let (file, name) = create_temp(dir)?;
-        Ok((name, Box::new(OsFile(file))))
+        Ok((name, Box::new(OsFile::new(file))))
     }
 
     fn reserve(&self, dir: At<'_>, len: u64) -> io::Result<OsString> {
@@ -168,11 +183,11 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OsFile(open_file(at, OFlags::RDONLY)?)))
+        Ok(Box::new(OsFile::new(open_file(at, OFlags::RDONLY)?)))
     }
 
     fn open_writable(&self, at: At<'_>) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OsFile(open_file(at, OFlags::RDWR)?)))
+        Ok(Box::new(OsFile::new(open_file(at, OFlags::RDWR)?)))
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
@@ -262,8 +277,8 @@ impl Disk for OsDisk {
 
     /// An open directory is synced as it is, which takes no descriptor.
     fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
-        match at.dir().filter(|(_, name)| name.as_os_str().is_empty()).and_then(|(dir, _)| dir.get::<OwnedFd>()) {
-            Some(dir) => Ok(rustix::fs::fsync(dir)?),
+        match at.dir().filter(|(_, name)| name.as_os_str().is_empty()).and_then(|(dir, _)| dir.get::<OsDir>()) {
+            Some(dir) => Ok(rustix::fs::fsync(&dir.fd)?),
             None => Ok(rustix::fs::fsync(open_directory(at)?)?),
         }
     }
@@ -309,19 +324,29 @@ fn create_or_open(at: At<'_>, access: OFlags) -> io::Result<File> {
 }
 
 #[derive(Debug)]
-struct OsFile(File);
+struct OsFile {
+    file: File,
+    /// By which it is known while it is open, on a local file system.
+    numbers: OnceLock<Option<(u64, u64)>>,
+}
+
+impl OsFile {
+    fn new(file: File) -> Self {
+        Self { file, numbers: OnceLock::new() }
+    }
+}
 
 impl DiskFile for OsFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(&self.0, buffer, offset)
+        FileExt::read_at(&self.file, buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        FileExt::write_at(&self.0, bytes, offset)
+        FileExt::write_at(&self.file, bytes, offset)
     }
 
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(&self.0, parts, offset)?)
+        Ok(rustix::io::pwritev(&self.file, parts, offset)?)
     }
 
     fn fill(&self, len: u64) -> io::Result<()> {
@@ -329,25 +354,34 @@ impl DiskFile for OsFile {
         let mut at = 0;
         while at < len {
             let piece = zeros.get(..usize::try_from(len - at).unwrap_or(zeros.len())).unwrap_or(&zeros);
-            self.0.write_all_at(piece, at)?;
+            self.file.write_all_at(piece, at)?;
             at += piece.len() as u64;
         }
         Ok(())
     }
 
+    /// Not over a network, where the answer may come out of a cache: to open the name asks the server.
+    fn is_at(&self, at: At<'_>) -> io::Result<Option<bool>> {
+        if self.numbers.get().is_none() {
+            let found = rustix::fs::fstat(&self.file)?;
+            let _ = self.numbers.set(is_local(&self.file).then_some((found.st_dev, found.st_ino)));
+        }
+        self.numbers.get().copied().flatten().map(|numbers| is_same(stat(at), numbers)).transpose()
+    }
+
     /// On Linux this begins to write the dirty pages of the range, and drops none of them.
     fn start_writeback(&self, offset: u64, len: u64) {
         if let Some(len) = NonZeroU64::new(len) {
-            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), Advice::DontNeed);
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::DontNeed);
         }
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn maps_lazily(&self) -> bool {
@@ -356,7 +390,7 @@ impl DiskFile for OsFile {
 
     fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
         super::check_range(offset, len, self.len()?)?;
-        Mapping::of_file(&self.0, offset, len)
+        Mapping::of_file(&self.file, offset, len)
     }
 }
 

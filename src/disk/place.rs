@@ -13,11 +13,18 @@ use rustix::{
 
 use super::At;
 
+/// A directory that is open, and the numbers by which it is known while it is.
+#[derive(Debug)]
+pub(super) struct OsDir {
+    pub(super) fd: OwnedFd,
+    pub(super) numbers: (u64, u64),
+}
+
 /// Where a call acts: below a directory that is open, or by its path.
 pub(super) fn place(at: At<'_>) -> (BorrowedFd<'_>, &Path) {
-    match at.dir().and_then(|(dir, name)| Some((dir.get::<OwnedFd>()?, name))) {
-        Some((dir, name)) if name.as_os_str().is_empty() => (dir.as_fd(), Path::new(".")),
-        Some((dir, name)) => (dir.as_fd(), name),
+    match at.dir().and_then(|(dir, name)| Some((dir.get::<OsDir>()?, name))) {
+        Some((dir, name)) if name.as_os_str().is_empty() => (dir.fd.as_fd(), Path::new(".")),
+        Some((dir, name)) => (dir.fd.as_fd(), name),
         None => (CWD, at.path()),
     }
 }

@@ -60,19 +60,6 @@ pub(crate) fn is_there(volume: &Volume, dir: &str) -> Result<bool> {
     }
 }
 
-/// Whether the directory of the manifests is missing where there are data files: then it is lost, with what was in it.
-pub(crate) fn has_lost_manifests(volume: &Volume) -> Result<bool> {
-    if is_there(volume, layout::MANIFESTS)? {
-        return Ok(false);
-    }
-    for dir in layout::DIRS {
-        if list_if_there(volume, dir)?.iter().any(|entry| layout::is_segment(Path::new(&entry.name))) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// The names in one of the directories; none if it is not there.
 pub(crate) fn list_if_there(volume: &Volume, dir: &str) -> Result<Vec<DirEntry>> {
     match volume.list(dir) {

@@ -22,9 +22,7 @@ use super::{
 ///
 /// The durable image has what was synced: bytes by [`DiskFile::sync_data`], names by [`Disk::sync_dir`]. Everything else
 /// may be lost or kept when the power is cut, each write and each name for itself, as [`Survival`] says; nothing is ever
-/// made durable by accident. What a failed sync should have made durable no later sync can.
-///
-/// Every call is counted, from 1. [`fail`](SimDisk::fail) picks the call that goes wrong.
+/// made durable by accident. What a failed sync should have made durable no later sync can. Every call is counted, from 1. [`fail`](SimDisk::fail) picks the call that goes wrong.
 ///
 /// # Examples
 ///
@@ -72,9 +70,9 @@ impl SimDisk {
     }
 
     fn of(tree: Tree, files: HashMap<NodeId, DurableFile>, dirs: HashMap<NodeId, DurableDir>) -> Self {
-        let (counts, faults, faults_by_kind) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let state =
-            State { tree, files, dirs, calls: 0, counts, faults, faults_by_kind, powered: true, capacity: None };
+        let (counts, faults, faults_by_kind) = Default::default();
+        let (calls, powered, capacity) = (0, true, None);
+        let state = State { tree, files, dirs, calls, counts, faults, faults_by_kind, powered, capacity };
         Self { state: Arc::new(Mutex::new(state)), locks: Locks::default() }
     }
 
@@ -395,8 +393,7 @@ impl Disk for SimDisk {
     fn reflink(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.call(Call::Reflink, |state| {
             let (_, source) = state.tree.find_file(from.path())?;
-            let whole = 0..source.len();
-            state.copy(&source, to.path(), std::slice::from_ref(&whole))
+            state.copy(&source, to.path(), &[Range { start: 0, end: source.len() }])
         })
     }
 
@@ -420,6 +417,10 @@ impl Disk for SimDisk {
         })
     }
 
+    fn log_size(&self) -> u64 {
+        128 << 10
+    }
+
     fn sync_dir(&self, at: At<'_>) -> io::Result<()> {
         let mut state = self.state.lock();
         let fault = Self::enter(&mut state, Call::SyncDir)?;
@@ -430,8 +431,8 @@ impl Disk for SimDisk {
 
     fn try_lock(&self, at: At<'_>, owner: &str) -> io::Result<Lock> {
         self.call(Call::TryLock, |state| {
-            let content = state.create_or_find(at.path())?;
-            Ok(self.locks.try_lock((at.path(), None), owner, Some(content)))
+            let found = state.create_or_find(at.path());
+            found.map(|content| self.locks.try_lock((at.path(), None), owner, Some(content)))
         })
     }
 

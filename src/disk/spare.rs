@@ -53,7 +53,7 @@ fn reserve_after_sync(volume: &Volume, error: Error) -> Result<PathBuf> {
 /// kept for it.
 pub(crate) fn even_if_full<T>(volume: &Volume, act: impl Fn() -> Result<T>) -> Result<T> {
     act().or_else(|error| {
-        if !error.is_no_space() || !give_up(volume)? {
+        if !error.is_no_space() || error.is_indeterminate() || !give_up(volume)? {
             return Err(error);
         }
         let done = act();

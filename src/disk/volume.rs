@@ -72,6 +72,12 @@ impl Volume {
         self.anchor.check_in_place(&*self.disk, operation)
     }
 
+    /// Whether a name still leads to an open file; `None` if the disk cannot tell.
+    pub(crate) fn leads_to(&self, name: &Path, file: &VolumeFile) -> Result<Option<bool>> {
+        let path = self.path(name);
+        file.is_at(self.at(&path, name)).map_err(|e| Error::io("look at", &path, e))
+    }
+
     /// Another root on the same disk, where everything is synced.
     pub(crate) fn elsewhere(&self, root: PathBuf) -> Self {
         Self::new(Arc::clone(&self.disk), root, true)
@@ -365,6 +371,12 @@ impl Volume {
         }
     }
 
+    /// Does for another checkpoint what the guard of [`lock_exclusive`](Self::lock_exclusive) does for the first; `None` if
+    /// the disk needs another guard for that.
+    pub(crate) fn lock_more(&self, guard: &mut Box<dyn LockGuard>, id: u64) -> Result<Option<bool>> {
+        guard.lock_more(id).map_err(|e| Error::io("lock", &self.path(layout::READERS), e))
+    }
+
     /// Keeps every other process from opening a checkpoint of this store; `None` if one has it open.
     pub(crate) fn lock_exclusive(&self, id: u64) -> Result<Option<Box<dyn LockGuard>>> {
         let (path, name) = (self.path(layout::READERS), Path::new(layout::READERS));
@@ -373,14 +385,6 @@ impl Volume {
             Lock::Taken(guard) => Ok(Some(guard)),
             Lock::Held(_) => Ok(None),
         }
-    }
-
-    /// Removes a checkpoint's file that may be gone already, and returns how many bytes it had; `None` if another process
-    /// reads the checkpoint.
-    pub(crate) fn remove_unread(&self, name: &Path, id: u64) -> Result<Option<u64>> {
-        let found = self.metadata(name)?.filter(|found| found.kind == super::FileKind::File);
-        let Some(_alone) = self.lock_exclusive(id)? else { return Ok(None) };
-        self.remove(name).map(|()| Some(found.map_or(0, |found| found.len)))
     }
 
     /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked before

@@ -14,7 +14,7 @@ use bincode::{Decode, Encode};
 use super::{
     VERSION,
     codec::{Reader, Writer},
-    log::{LogId, Position},
+    log::{self, LogId, Position},
 };
 use crate::{
     error::Malformed,
@@ -118,8 +118,14 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Parsed<Header> {
     let HeaderRecord { generation, sequence, id_floor, reserved_ids, .. } = record;
     let log = LogId { generation: record.log_generation, sequence: record.log_sequence };
     let position = Position { log, salt: record.log_salt, offset: record.offset, number: record.number };
-    let is_sound = (1..=LAST).contains(&generation) && (1..=LAST).contains(&sequence) && reserved_ids <= LAST;
-    if !is_sound || id_floor > LAST {
+    let is_sound = (1..=LAST).contains(&generation)
+        && (1..=LAST).contains(&sequence)
+        && id_floor <= reserved_ids
+        && reserved_ids <= LAST
+        && position.offset.is_multiple_of(log::BLOCK)
+        && position.offset <= log::MOST_HALF
+        && position.number <= LAST;
+    if !is_sound {
         return Err(Malformed::new(16, "a field has a value that this version never writes"));
     }
     let store = StoreId(record.store);

@@ -12,11 +12,11 @@ use super::{
     codec::{Reader, Writer},
     frame::{LEAST_NAME_LEN, put_option, put_text, take_option, take_sorted},
     handles::{FileIndex, FileSet, FileTable, LEAST_HANDLE_LEN},
-    manifest::{
+    origins,
+    parts::{
         LEAST_CONNECTOR_LEN, LEAST_PARTITION_LEN, put_connector, put_partition, put_status, take_connector,
         take_partition, take_status,
     },
-    origins,
 };
 use crate::{
     error::Malformed,
@@ -187,7 +187,7 @@ fn take_single(
     what: &str,
 ) -> Parsed<Option<StateHandle>> {
     match reader.take::<u8>(what)? {
-        NONE => Ok(None),
+        NONE if older.is_some() => Ok(None),
         SET => files.take_handle(reader).map(Some),
         UNCHANGED => Ok(older.cloned()),
         other => Err(reader.malformed(format!("{what}: {other} is no kind of change"))),
@@ -247,7 +247,7 @@ pub(super) fn take_map<'a, K: Key, V: Clone>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::manifest::tests::sample;
+    use crate::format::parts::tests::sample;
 
     fn bytes(older: &ManifestContent, newer: &ManifestContent) -> Vec<u8> {
         let mut writer = Writer::default();
@@ -300,6 +300,41 @@ mod tests {
                 assert_eq!(fixed(applied, newer), *newer);
             }
         }
+    }
+
+    #[test]
+    fn shortest_entries_of_every_map_come_back_however_many_there_are() {
+        let short = |n: usize| Name::from(format!("{n}"));
+        let partitions = (0..300).map(|n| (n, Arc::default())).collect();
+        let operator = OperatorState { partitions, ..OperatorState::default() };
+        let many = |n| (0..n).map(short);
+        let content = ManifestContent {
+            states: many(300).map(|name| (name, StateHandle::inline(b""))).collect(),
+            operators: [(Name::from("o"), Arc::new(operator))]
+                .into_iter()
+                .chain(many(300).map(|name| (name, Arc::default())))
+                .collect(),
+            source_offsets: many(300).map(|name| (name, Arc::default())).collect(),
+            sink_epochs: many(300).map(|name| (name, 1_u64)).collect(),
+            sink_status: many(300).map(|name| (name, crate::manifest::SinkCommitStatus::Pending)).collect(),
+            source_names: many(300).map(|name| (name, ())).collect(),
+            metadata: many(300).map(|name| (name, Arc::<[u8]>::from([]))).collect(),
+            ..ManifestContent::default()
+        };
+        let only = |keep: fn(&ManifestContent) -> ManifestContent| {
+            let content = keep(&content);
+            assert_eq!(
+                applied(&bytes(&ManifestContent::default(), &content), &ManifestContent::default()),
+                Ok(content)
+            );
+        };
+        only(|all| ManifestContent { states: all.states.clone(), ..ManifestContent::default() });
+        only(|all| ManifestContent { operators: all.operators.clone(), ..ManifestContent::default() });
+        only(|all| ManifestContent { source_offsets: all.source_offsets.clone(), ..ManifestContent::default() });
+        only(|all| ManifestContent { sink_epochs: all.sink_epochs.clone(), ..ManifestContent::default() });
+        only(|all| ManifestContent { sink_status: all.sink_status.clone(), ..ManifestContent::default() });
+        only(|all| ManifestContent { source_names: all.source_names.clone(), ..ManifestContent::default() });
+        only(|all| ManifestContent { metadata: all.metadata.clone(), ..ManifestContent::default() });
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! What manifests and updates have in common: a header with its own checksum, a body, the body's checksum; and the maps
-//! that bodies are made of.
+//! A header with its own checksum, a body, the body's checksum; and the maps that bodies and records are made of.
 //!
 //! A map is a count and then its entries in ascending order of their keys, each key once: it has one form only.
 
@@ -9,7 +8,7 @@ use super::{
     VERSION,
     codec::{Reader, Writer},
 };
-use crate::{error::Malformed, manifest::Name, ordered::OrdMap};
+use crate::error::Malformed;
 
 type Parsed<T> = Result<T, Malformed>;
 
@@ -65,11 +64,6 @@ pub(super) fn check_head(magic: [u8; 8], head: &[u8], len: u64, what: &str) -> P
     take_head(magic, &mut Reader::new(head), len, what).map(drop)
 }
 
-/// The checksum of the body of a file that was opened once.
-pub(super) fn body_crc(bytes: &[u8]) -> u32 {
-    bytes.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc))
-}
-
 /// Takes the header off; returns the length of the body.
 fn take_head(magic: [u8; 8], reader: &mut Reader<'_>, len: u64, what: &str) -> Parsed<usize> {
     Reader::new(reader.rest()).take_magic(magic, HEAD_LEN, what)?;
@@ -106,14 +100,6 @@ pub(super) fn take_option<'a, T>(
         1 => take(reader).map(Some),
         other => Err(reader.malformed(format!("{what}: {other} is neither there nor not"))),
     }
-}
-
-pub(super) fn put_names(writer: &mut Writer, names: &OrdMap<Name, ()>) {
-    put_map(writer, names.len(), names.iter(), |_, ()| ());
-}
-
-pub(super) fn take_names(reader: &mut Reader<'_>, what: &str) -> Parsed<OrdMap<Name, ()>> {
-    take_map(reader, 0, what, |_| Ok(()))
 }
 
 /// A map by name, of so many entries in the order of their names.

@@ -1,4 +1,4 @@
-//! Handles in a manifest: a table of the files that states are in, sorted; a state refers to its file by index.
+//! Handles in a record: a table of the files that states are in, sorted; a state refers to its file by index.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     error::Malformed,
     handle::{FileRef, Place, StateHandle},
     id::{FileId, StoreId},
-    manifest::{Artifact, Digest, ManifestContent},
+    manifest::{Artifact, Digest},
     ordered::OrdMap,
 };
 
@@ -74,13 +74,6 @@ impl FileSet {
 pub(super) struct FileIndex(BTreeMap<FileId, u32>);
 
 impl FileIndex {
-    /// Writes the table; `None` if there are more files than can be counted in 32 bits.
-    pub(super) fn put(writer: &mut Writer, content: &ManifestContent) -> Option<Self> {
-        let mut files = FileSet::default();
-        content.handles().for_each(|handle| files.add(handle));
-        Self::put_set(writer, files)
-    }
-
     /// Writes the table of these files; `None` if there are more than can be counted in 32 bits.
     pub(super) fn put_set(writer: &mut Writer, FileSet { files: mut index, .. }: FileSet) -> Option<Self> {
         u32::try_from(index.len()).ok()?;

@@ -29,8 +29,12 @@ type Parsed<T> = Result<T, Malformed>;
 const HEADER_MAGIC: [u8; 8] = *b"PITONLOG";
 const HEAD_MAGIC: [u8; 8] = *b"PITONREC";
 
+/// In the features: the file had its whole length from the beginning.
+const FILLED: u32 = 1;
 /// Records begin at multiples of this. Each header takes as much.
 pub(crate) const BLOCK: u64 = 4096;
+/// No half is longer: it takes any record.
+pub(crate) const MOST_HALF: u64 = 1 << 33;
 /// Where the first half begins.
 const HALVES: u64 = 2 * BLOCK;
 /// Bytes of a header, its checksum included.
@@ -55,6 +59,8 @@ pub(crate) struct Header {
     pub(crate) salt: u64,
     /// Bytes of each half.
     pub(crate) half: u64,
+    /// Whether the file had its whole length from the beginning: a shorter one was cut.
+    pub(crate) filled: bool,
     /// No id above this one is used while this log, or the one before it, takes records.
     pub(crate) reserved_ids: u64,
 }
@@ -140,8 +146,8 @@ impl Header {
 }
 
 pub(crate) fn encode_header(header: &Header) -> Vec<u8> {
-    let Header { store, id: LogId { generation, sequence }, salt, half, reserved_ids } = *header;
-    let (magic, version, features, store) = (HEADER_MAGIC, VERSION, 0, store.0);
+    let Header { store, id: LogId { generation, sequence }, salt, half, filled, reserved_ids } = *header;
+    let (magic, version, features, store) = (HEADER_MAGIC, VERSION, if filled { FILLED } else { 0 }, store.0);
     let mut writer = Writer::default();
     writer.put(HeaderRecord { magic, version, features, store, generation, sequence, salt, half, reserved_ids });
     writer.put_crc_from(0);
@@ -154,18 +160,19 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Parsed<Header> {
     let mut reader = Reader::new(bytes.get(..HEADER_LEN).unwrap_or(bytes));
     let HeaderRecord { features, store, generation, sequence, salt, half, reserved_ids, .. } = reader.take("header")?;
     reader.take_crc_from(0, "header")?;
-    if features != 0 {
+    if features & !FILLED != 0 {
         return Err(Malformed::newer(12, VERSION.saturating_add(1), VERSION));
     }
     let is_sound = (1..=LAST).contains(&generation)
         && (1..=LAST).contains(&sequence)
         && half % BLOCK == 0
-        && (BLOCK..=LAST / 4).contains(&half)
+        && (BLOCK..=MOST_HALF).contains(&half)
         && reserved_ids <= LAST;
     if !is_sound {
         return Err(Malformed::new(16, "a field has a value that this version never writes"));
     }
-    Ok(Header { store: StoreId(store), id: LogId { generation, sequence }, salt, half, reserved_ids })
+    let (id, filled) = (LogId { generation, sequence }, features & FILLED != 0);
+    Ok(Header { store: StoreId(store), id, salt, half, filled, reserved_ids })
 }
 
 /// Where in its file an offset of a half is: of the first one (0) or the second one (1).
@@ -201,6 +208,12 @@ pub(crate) fn encode_head(
     Some(writer.finish())
 }
 
+/// Whether a head of this log seems to begin here, at this offset of a half. Nothing but its first fields is looked at.
+pub(crate) fn begins_at(tag: LogTag, offset: u64, bytes: &[u8]) -> bool {
+    let head: Parsed<HeadRecord> = Reader::new(bytes).take("head");
+    head.is_ok_and(|head| (head.magic, head.salt, head.offset) == (HEAD_MAGIC, tag.salt, offset))
+}
+
 /// Reads the head at an offset of a half of a log, of which these are the bytes from there on. All else is no head: zeros,
 /// what a power cut left, redo bytes.
 pub(crate) fn decode_head(tag: LogTag, offset: u64, bytes: &[u8]) -> Parsed<Head<'_>> {
@@ -232,7 +245,7 @@ mod tests {
 
     fn header() -> Header {
         let id = LogId { generation: 3, sequence: 8 };
-        Header { store: StoreId([5; 16]), id, salt: 77, half: 16 * BLOCK, reserved_ids: 1 << 20 }
+        Header { store: StoreId([5; 16]), id, salt: 77, half: 16 * BLOCK, filled: true, reserved_ids: 1 << 20 }
     }
 
     fn link() -> Link {
@@ -250,7 +263,7 @@ mod tests {
     #[test]
     fn header_with_unknown_features_is_of_a_newer_version() {
         let mut bytes = encode_header(&header());
-        bytes[12] = 1;
+        bytes[12] = 3;
         let crc = crc32fast::hash(&bytes[..HEADER_LEN - 4]);
         bytes[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
         assert!(decode_header(&bytes).unwrap_err().newer.is_some());

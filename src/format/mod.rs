@@ -11,32 +11,26 @@
 //! | `codec` | fixed-width little-endian records, bounded runs of bytes |
 //! | `identity` | `piton.store` |
 //! | `segment` | the head and the trailers of segments |
-//! | `frame` | what manifests and updates have in common: header, body, checksums, sorted maps |
-//! | `handles` | handles in a manifest, and its table of files |
+//! | `frame` | a file of one piece: header, body, checksums; sorted maps |
+//! | `handles` | handles in a record, and its table of files |
 //! | `log` | `manifests/*.log`: the header, and what records are framed by |
-//! | `manifest` | `manifests/*.manifest` |
-//! | `origins` | in a manifest, where files came from that were not written under their own names |
+//! | `origins` | in a record, where files came from that were not written under their own names |
+//! | `parts` | partitions, connectors, the status of sinks |
 //! | `record` | what happens to the checkpoints of a store: the log and its bases are made of these |
-//! | `update` | `manifests/*.update` |
-//! | `source` | `manifests/*.source` |
+//! | `source` | `piton.departing`, and in a record: which store is to go because its checkpoint was taken over |
 
-#[allow(dead_code, reason = "the log that is made of it is being built")]
 pub(crate) mod base;
-#[allow(dead_code, reason = "the log that is made of it is being built")]
 mod changes;
 pub(crate) mod codec;
 mod frame;
 mod handles;
 pub(crate) mod identity;
-#[allow(dead_code, reason = "the log is being built")]
 pub(crate) mod log;
-pub(crate) mod manifest;
 mod origins;
-#[allow(dead_code, reason = "the log that is made of it is being built")]
+mod parts;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod source;
-pub(crate) mod update;
 
 /// The version of all formats. Files of a higher one are refused, untouched.
 pub(crate) const VERSION: u32 = 1;

@@ -11,12 +11,14 @@ use super::{
     VERSION, changes,
     codec::{Reader, Writer},
     frame::LEAST_NAME_LEN,
-    manifest::{put_status, take_status},
+    parts::{put_status, take_status},
+    source::{self, Source},
 };
 use crate::{
     error::Malformed,
     id::{CheckpointId, LAST, StoreId},
-    manifest::{CheckpointKind, Manifest, ManifestContent, Origins},
+    manifest::{CheckpointKind, Manifest, ManifestContent, Name, Origins, SinkCommitStatus},
+    ordered::OrdMap,
 };
 
 type Parsed<T> = Result<T, Malformed>;
@@ -26,13 +28,20 @@ const FORGOTTEN: u8 = 2;
 const UPDATED: u8 = 3;
 const ROLLED_BACK: u8 = 4;
 const LOST: u8 = 5;
-const NOTHING: u8 = 6;
+const IDS_USED: u8 = 6;
+const DEPARTING: u8 = 7;
+const DEPARTED: u8 = 8;
 
 /// In the flags of a checkpoint.
 const PINNED: u8 = 1;
 
-/// The checkpoints above the first id, up to the second, were rolled back.
+/// The checkpoints above the first id, up to the second, were rolled back. Ascending.
 pub(crate) type RolledBack = Vec<(u64, u64)>;
+
+/// Whether a checkpoint was rolled back.
+pub(crate) fn is_rolled_back(ranges: &RolledBack, id: CheckpointId) -> bool {
+    ranges.iter().any(|(to, from)| *to < id.get() && id.get() <= *from)
+}
 
 /// A record, as far as it can be read without what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +55,12 @@ pub(crate) enum Record<'a> {
     RolledBack(RolledBack),
     /// There is a checkpoint of which nothing else is known. In bases alone.
     Lost(Unknown),
-    /// A log begins: it has to have a record.
-    Nothing,
+    /// Every id up to this one was used. Also the first record of a log that has nothing else to say.
+    IdsUsed(u64),
+    /// A store is to go because this checkpoint is taken over from it.
+    Departing(Source),
+    /// The store that this checkpoint was taken over from is gone, or stays.
+    Departed(CheckpointId),
 }
 
 /// A checkpoint that was published.
@@ -69,6 +82,23 @@ pub(crate) struct Unknown {
     /// The generation that published it.
     pub(crate) generation: u64,
     pub(crate) pinned: bool,
+}
+
+/// What may change of a checkpoint after it was published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changeable {
+    pub(crate) sink_status: OrdMap<Name, SinkCommitStatus>,
+    pub(crate) metadata: OrdMap<Name, Arc<[u8]>>,
+}
+
+impl Changeable {
+    pub(crate) fn of(content: &ManifestContent) -> Self {
+        Self { sink_status: content.sink_status.clone(), metadata: content.metadata.clone() }
+    }
+
+    pub(crate) fn apply(self, content: &mut ManifestContent) {
+        (content.sink_status, content.metadata) = (self.sink_status, self.metadata);
+    }
 }
 
 /// A checkpoint that was changed after it was published.
@@ -137,14 +167,14 @@ pub(crate) fn forgotten(ids: &[CheckpointId]) -> Vec<u8> {
     writer.finish()
 }
 
-/// What of a checkpoint changed after it was published. All else of both contents is the same.
-pub(crate) fn updated(id: CheckpointId, pinned: bool, before: &ManifestContent, after: &ManifestContent) -> Vec<u8> {
+/// What may change of a checkpoint after it was published, as it is now: recorded by how it differs from what was published.
+pub(crate) fn updated(id: CheckpointId, pinned: bool, published: &ManifestContent, now: &Changeable) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.put((UPDATED, id.get(), u8::from(pinned)));
-    changes::put_map(&mut writer, &before.sink_status, &after.sink_status, |writer, _, status| {
+    changes::put_map(&mut writer, &published.sink_status, &now.sink_status, |writer, _, status| {
         put_status(writer, status);
     });
-    changes::put_map(&mut writer, &before.metadata, &after.metadata, |writer, _, bytes| writer.put_bytes(bytes));
+    changes::put_map(&mut writer, &published.metadata, &now.metadata, |writer, _, bytes| writer.put_bytes(bytes));
     writer.finish()
 }
 
@@ -163,8 +193,23 @@ pub(crate) fn lost(Unknown { id, generation, pinned }: Unknown) -> Vec<u8> {
     writer.finish()
 }
 
-pub(crate) fn nothing() -> Vec<u8> {
-    vec![NOTHING]
+pub(crate) fn ids_used(up_to: u64) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.put((IDS_USED, up_to));
+    writer.finish()
+}
+
+pub(crate) fn departing(source: &Source) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.put(DEPARTING);
+    writer.put_raw(&source::encode(source));
+    writer.finish()
+}
+
+pub(crate) fn departed(id: CheckpointId) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.put((DEPARTED, id.get()));
+    writer.finish()
 }
 
 /// Reads a record: all of these bytes.
@@ -195,10 +240,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Record<'_>> {
         ROLLED_BACK => Record::RolledBack(take_ranges(&mut reader)?),
         LOST => {
             let (id, generation): (u64, u64) = reader.take("lost checkpoint")?;
+            if generation > LAST {
+                return Err(reader.malformed(format!("no store has generation {generation}")));
+            }
             let (id, pinned) = (id_of(&reader, id)?, take_pin(&mut reader)?);
             Record::Lost(Unknown { id, generation, pinned })
         }
-        NOTHING => Record::Nothing,
+        IDS_USED => {
+            let id: u64 = reader.take("used ids")?;
+            if id > LAST {
+                return Err(reader.malformed(format!("{id} is no id of a checkpoint")));
+            }
+            Record::IdsUsed(id)
+        }
+        DEPARTING => return source::decode(reader.rest()).map(Record::Departing),
+        DEPARTED => {
+            let id: u64 = reader.take("checkpoint")?;
+            Record::Departed(id_of(&reader, id)?)
+        }
         // The record is whole: a newer version wrote it.
         _ => return Err(Malformed::newer(0, VERSION.saturating_add(1), VERSION)),
     };
@@ -231,18 +290,17 @@ impl Published<'_> {
 }
 
 impl Updated<'_> {
-    /// Applies the update to the content of its checkpoint.
-    pub(crate) fn apply(&self, content: &mut ManifestContent) -> Parsed<()> {
+    /// What may change of the checkpoint, as it is from now on, given what was published.
+    pub(crate) fn changeable(&self, published: &ManifestContent) -> Parsed<Changeable> {
         let mut reader = Reader::new(self.changes);
-        let status = changes::take_map(&mut reader, &content.sink_status, 1, "sink commit status", |reader, _| {
-            take_status(reader)
-        })?;
-        let metadata = changes::take_map(&mut reader, &content.metadata, LEAST_NAME_LEN, "metadata", |reader, _| {
+        let (status, metadata) = (&published.sink_status, &published.metadata);
+        let sink_status =
+            changes::take_map(&mut reader, status, 1, "sink commit status", |reader, _| take_status(reader))?;
+        let metadata = changes::take_map(&mut reader, metadata, LEAST_NAME_LEN, "metadata", |reader, _| {
             reader.take_bytes("metadata").map(Arc::from)
         })?;
         reader.end()?;
-        (content.sink_status, content.metadata) = (status, metadata);
-        Ok(())
+        Ok(Changeable { sink_status, metadata })
     }
 }
 
@@ -280,7 +338,7 @@ fn take_ranges(reader: &mut Reader<'_>) -> Parsed<RolledBack> {
     let mut ranges = RolledBack::with_capacity(count);
     for _ in 0..count {
         let range: (u64, u64) = reader.take("roll-back")?;
-        if range.0 >= range.1 || ranges.last().is_some_and(|last| *last >= range) {
+        if range.0 >= range.1 || range.1 > LAST || ranges.last().is_some_and(|last| *last >= range) {
             return Err(reader.malformed("roll-backs that are empty, or not in order"));
         }
         ranges.push(range);
@@ -291,7 +349,7 @@ fn take_ranges(reader: &mut Reader<'_>) -> Parsed<RolledBack> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::manifest::tests::sample;
+    use crate::format::parts::tests::sample;
 
     fn id(n: u64) -> CheckpointId {
         CheckpointId::new(n).unwrap()
@@ -299,6 +357,11 @@ mod tests {
 
     fn unknown() -> Unknown {
         Unknown { id: id(8), generation: 3, pinned: true }
+    }
+
+    fn source() -> Source {
+        let (ours, theirs) = ((StoreId([1; 16]), id(4)), (StoreId([2; 16]), id(7)));
+        Source { ours, generation: 3, theirs, root: "/their/store".into() }
     }
 
     fn all() -> Vec<Vec<u8>> {
@@ -309,10 +372,12 @@ mod tests {
             checkpoint(&sample(), true, Against::default(), &[id(3), id(5)]).unwrap(),
             checkpoint(&sample(), false, Against(Some((id(7), &content))), &[]).unwrap(),
             forgotten(&[id(1), id(9)]),
-            updated(id(4), true, &content, &after),
+            updated(id(4), true, &content, &Changeable::of(&after)),
             rolled_back(&vec![(1, 4), (6, 9)]),
             lost(unknown()),
-            nothing(),
+            ids_used(9),
+            departing(&source()),
+            departed(id(4)),
         ]
     }
 
@@ -336,15 +401,13 @@ mod tests {
         let before = sample().content;
         let mut after = before.clone();
         after.metadata.remove("k");
-        after.sink_status.insert("new".into(), crate::manifest::SinkCommitStatus::Committed);
-        let bytes = updated(id(4), false, &before, &after);
+        after.sink_status.insert("new".into(), SinkCommitStatus::Committed);
+        let bytes = updated(id(4), false, &before, &Changeable::of(&after));
         let Record::Updated(update) = decode(&bytes).unwrap() else { panic!("another kind") };
         let mut content = before.clone();
-        update.apply(&mut content).unwrap();
+        update.changeable(&before).unwrap().apply(&mut content);
         assert_eq!((content, update.id, update.pinned), (after, id(4), false));
-        let mut other = ManifestContent::default();
-        assert!(update.apply(&mut other).is_err());
-        assert_eq!(other, ManifestContent::default(), "a failed update changes nothing");
+        assert!(update.changeable(&ManifestContent::default()).is_err());
     }
 
     #[test]
@@ -352,7 +415,10 @@ mod tests {
         assert_eq!(decode(&forgotten(&[id(1), id(9)])).unwrap(), Record::Forgotten(vec![id(1), id(9)]));
         assert_eq!(decode(&rolled_back(&vec![(1, 4), (6, 9)])).unwrap(), Record::RolledBack(vec![(1, 4), (6, 9)]));
         assert_eq!(decode(&lost(unknown())).unwrap(), Record::Lost(unknown()));
-        assert_eq!(decode(&nothing()).unwrap(), Record::Nothing);
+        assert_eq!(decode(&ids_used(9)).unwrap(), Record::IdsUsed(9));
+        assert_eq!(decode(&departing(&source())).unwrap(), Record::Departing(source()));
+        assert_eq!(decode(&departed(id(4))).unwrap(), Record::Departed(id(4)));
+        assert!(decode(&ids_used(u64::MAX)).is_err());
         assert!(decode(&rolled_back(&vec![(4, 4)])).is_err());
         assert!(decode(&rolled_back(&vec![(6, 9), (1, 4)])).is_err());
         assert!(decode(&[77]).unwrap_err().newer.is_some(), "a kind that only a newer version knows");
@@ -375,7 +441,7 @@ mod tests {
                     hostile[at..end].fill(value);
                     match decode(&hostile) {
                         Ok(Record::Checkpoint(published)) => drop(published.content(sample().store, &before)),
-                        Ok(Record::Updated(update)) => drop(update.apply(&mut before.clone())),
+                        Ok(Record::Updated(update)) => drop(update.changeable(&before)),
                         _ => {}
                     }
                 }

@@ -1,5 +1,5 @@
-//! `manifests/*.source` and `piton.departing`: which store is to go because a checkpoint was taken over from it, and by
-//! whom. The one is in the store that takes over, the other in the one that goes; both have the same bytes.
+//! Which store is to go because a checkpoint was taken over from it, and by whom. It is in a record of the store that takes
+//! over, and in `piton.departing` of the one that goes; both have the same bytes.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
 

@@ -183,7 +183,7 @@ impl Checkpoint {
                 let data = self.0.manifest.data_file(extent.file);
                 (layout::data_file(data.id, data.lent()), extent.offset)
             }
-            None => (layout::manifest(self.id()), 0),
+            None => (layout::MANIFESTS.into(), 0),
         };
         check_digest(offset, expected, &Digest::of(bytes))
             .map_err(|error| error.at(OPERATION, &self.0.settings.volume().path(name)))

@@ -86,13 +86,18 @@ impl Hold {
         self.registry.accounts.lock().refers(self.holder, extent)
     }
 
-    /// Lets go before the value is dropped. Again, or late, changes nothing.
+    /// Lets go before the value is dropped, and leaves tidying up to the caller. Again, or late, changes nothing.
+    pub(crate) fn let_go(&self) {
+        let gone = self.registry.accounts.lock().release(self.holder);
+        drop(gone);
+    }
+
+    /// Lets go before the value is dropped, and tidies up. Again, or late, changes nothing.
     pub(crate) fn release(&self) {
         if self.registry.is_in_child() {
             return;
         }
-        let gone = self.registry.accounts.lock().release(self.holder);
-        drop(gone);
+        self.let_go();
         // What cannot be removed is remembered and tried again at the next sweep.
         let _ = self.registry.tidy(LEAST_PUNCHED);
     }

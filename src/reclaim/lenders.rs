@@ -3,14 +3,16 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io::ErrorKind,
+    path::Path,
     sync::Arc,
 };
 
 use super::registry::Registry;
 use crate::{
-    disk::{FileKind, LockGuard, SharedGuard, layout, volume::Volume},
+    disk::{LockGuard, SharedGuard, layout, volume::Volume},
     error::{Error, Result},
     manifest::{Lender, Origins},
+    records::{Follower, identity},
 };
 
 /// By lender; whoever has one keeps it.
@@ -64,17 +66,20 @@ impl Registry {
 /// Keeps another store from removing a checkpoint; `None` if that is gone, or cannot be had. What this process lacks says
 /// nothing of it.
 pub(crate) fn pin_lender(volume: &Volume, lender: &Lender) -> Result<Option<Box<dyn LockGuard>>> {
-    let name = layout::lender(lender.root(), lender.checkpoint());
-    // To open anything else than a file might take for ever.
+    let theirs = volume.elsewhere(lender.root().to_owned());
+    let opened = unless_of_this_process(theirs.open_root().map(Some))?;
+    let identity = opened.map(|()| unless_of_this_process(identity::read(&theirs).map(Some))).transpose()?.flatten();
+    let Some(identity) = identity else { return Ok(None) };
+    let records = Follower::new(identity.identity.store);
     let is_there = || {
-        let found = unless_of_this_process(volume.metadata(&name))?;
-        Ok::<_, Error>(found.is_some_and(|found| found.kind == FileKind::File))
+        let found = records.look(&theirs, |history| history.get(lender.checkpoint()).is_some());
+        Ok::<_, Error>(unless_of_this_process(found.map(Some))? == Some(true))
     };
     if !is_there()? {
         return Ok(None);
     }
-    let readers = layout::readers_of(lender.root());
-    let lock = unless_of_this_process(volume.lock_shared(&readers, lender.checkpoint().get()))?;
+    let readers = Path::new(layout::READERS);
+    let lock = unless_of_this_process(theirs.lock_shared(readers, lender.checkpoint().get()))?;
     // It may have been forgotten before it was locked.
     Ok(if is_there()? { lock } else { None })
 }
@@ -86,6 +91,6 @@ fn unless_of_this_process<T>(found: Result<Option<T>>) -> Result<Option<T>> {
 
 /// A checkpoint that is to lend files is not there.
 pub(crate) fn not_lent(lender: &Lender) -> Error {
-    let path = layout::lender(lender.root(), lender.checkpoint());
+    let path = layout::checkpoint(lender.root(), lender.checkpoint());
     Error::unavailable("pin", &path, "the checkpoint is gone there, or cannot be locked")
 }

@@ -10,30 +10,26 @@
 //! # Forgetting, step by step
 //!
 //! 1. refuse if the store is poisoned or fenced (a stalled writer must not delete);
-//! 2. if the newest checkpoint goes, raise the id floor durably: its id must not come back;
-//! 3. remove the manifests, each after one more look whether the store is ours, and only if no other process reads the
-//!    checkpoint: a crash leaves each of them there or gone, and its data there;
-//! 4. sync `manifests/`: from here they are gone for good. A crash before may bring them back, with all their data;
-//! 5. refuse if the store is fenced: whoever took it over may refer to the data;
-//! 6. take the checkpoints out of the line, unless a reader holds them, and remove what was changed of them since they were published;
-//! 7. tidy up: remove the dead, punch holes into others, and mark files if that was not enough. A crash leaves orphans,
-//!    which the next open removes, and holes that are there or not: in either case nobody reads there.
+//! 2. lock the ids, so that no other process opens one of the checkpoints. Those that another process has open stay;
+//! 3. append one record that they are forgotten: durable, all or none; then look whether the store is still ours. A crash
+//!    before leaves them all;
+//! 4. take the checkpoints out of the line, unless a reader here holds them, and tidy up: remove the dead, punch holes into
+//!    others, and mark files if that was not enough. A crash leaves orphans, which the next open removes, and holes that are
+//!    there or not: in either case nobody reads there.
 //!
-//! Automatic retention does 1 to 3 after a commit, and leaves the sync to the commit point of the next one, which costs
-//! nothing more: the data stays for one commit longer. Were a removal to share the sync of the commit it follows from,
-//! a power cut could keep the removal and lose the commit.
+//! Automatic retention does 2 before a commit, and the record of the commit says that they are forgotten.
 //!
 //! # Tidying up
 //!
-//! With `Maintenance::Inline` step 7 runs at the end of every commit, abort and forgetting, and when a reader goes; with
+//! With `Maintenance::Inline` step 4 runs at the end of every commit, abort and forgetting, and when a reader goes; with
 //! `Manual` when the engine says so. Files are removed and punched outside of every lock. What cannot be removed is
 //! reported, stays dead, and is tried again. Once the store is poisoned nothing is touched: that is looked at under the
 //! lock that what may be touched is taken under, and whoever poisons does so before letting go of anything.
 //!
 //! Holes are planned under the lock, from the live extents as they are then, and punched without it: in a sealed file
 //! extents only die, so that what is dead stays dead. A file with another name beside ours is not punched: somebody else
-//! may read there what is dead here. While nobody knows what some checkpoint refers to, because its manifest cannot be
-//! read, files that are older than this open are neither removed nor punched.
+//! may read there what is dead here. While nobody knows what some checkpoint refers to, because its record is lost,
+//! files that are older than this open are neither removed nor punched.
 
 pub(crate) mod forget;
 mod hold;

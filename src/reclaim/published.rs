@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::registry::Registry;
 use crate::{
     accounts::{
-        catalog::{Catalog, Retired},
-        retention::Retention,
+        catalog::Catalog,
+        retention::{Facts, Retention},
     },
     error::{Error, Result},
-    format::identity::RollBacks,
+    format::record::RolledBack,
     id::CheckpointId,
+    manifest::CheckpointKind,
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
 };
 
@@ -20,6 +21,8 @@ pub(crate) enum Plan {
     Nothing,
     /// This one, if it is there.
     One(CheckpointId),
+    /// Every one above this one.
+    Above(CheckpointId),
     /// Those that retention gives up, if these cannot be read just now.
     Retention(Retention, BTreeSet<CheckpointId>),
     /// Those that go with their job.
@@ -31,8 +34,6 @@ pub(crate) enum Plan {
 pub(crate) struct Status {
     pub(crate) damage: Option<Error>,
     pub(crate) rolled_back: bool,
-    /// Whether something of it was changed after it was published.
-    pub(crate) updated: bool,
 }
 
 impl Registry {
@@ -43,8 +44,7 @@ impl Registry {
     /// What is known of a published checkpoint.
     pub(crate) fn status(&self, id: CheckpointId) -> Option<Status> {
         self.catalog(|catalog| {
-            let (damage, updated) = (catalog.damage(id), catalog.is_updated(id));
-            let status = Status { damage, rolled_back: catalog.is_rolled_back(id), updated };
+            let status = Status { damage: catalog.damage(id), rolled_back: catalog.is_rolled_back(id) };
             catalog.is_published(id).then_some(status)
         })
     }
@@ -53,14 +53,9 @@ impl Registry {
         self.catalog(|catalog| catalog.is_published(id))
     }
 
-    /// Whether a checkpoint is there, or may be again after a power cut.
-    pub(crate) fn may_be_there(&self, id: CheckpointId) -> bool {
-        self.catalog(|catalog| catalog.may_be_there(id))
-    }
-
-    /// Fails unless the id is above every one that was ever committed.
-    pub(crate) fn check_new(&self, id: CheckpointId, operation: &str) -> Result<()> {
-        self.catalog(|catalog| catalog.check_new(id, operation))
+    /// Fails unless the id is above every one that was ever committed, or that of a savepoint that was begun before.
+    pub(crate) fn check_new(&self, id: CheckpointId, kind: CheckpointKind, operation: &str) -> Result<()> {
+        self.catalog(|catalog| catalog.check_new(id, kind, operation))
     }
 
     /// The first id that no attempt has had.
@@ -118,18 +113,33 @@ impl Registry {
         self.catalog(|catalog| catalog.unknown())
     }
 
-    /// Something of a checkpoint was changed.
-    pub(crate) fn note_update(&self, id: CheckpointId, pinned: bool) {
-        self.catalog(|catalog| catalog.note_update(id, pinned));
+    /// A checkpoint is pinned from now on, or is not.
+    pub(crate) fn note_pinned(&self, id: CheckpointId, pinned: bool) {
+        self.catalog(|catalog| catalog.note_pinned(id, pinned));
+    }
+
+    /// Whether a published checkpoint is pinned.
+    pub(crate) fn is_pinned(&self, id: CheckpointId) -> bool {
+        self.catalog(|catalog| catalog.is_pinned(id))
+    }
+
+    /// Records are lost: nobody knows what they referred to.
+    pub(crate) fn mark_lost(&self, why: Error) {
+        self.catalog(|catalog| catalog.mark_lost(why));
+    }
+
+    /// The checkpoints that retention gives up once this one is published, ascending.
+    pub(crate) fn planned_with(&self, retention: Retention, id: CheckpointId, facts: Facts) -> Vec<CheckpointId> {
+        self.catalog(|catalog| catalog.plan_with(retention, id, facts))
     }
 
     /// What to remember so that this checkpoint is the newest, until there is another one.
-    pub(crate) fn roll_back_to(&self, id: CheckpointId) -> Result<RollBacks> {
+    pub(crate) fn roll_back_to(&self, id: CheckpointId) -> Result<RolledBack> {
         self.catalog(|catalog| catalog.roll_back_to(id))
     }
 
-    pub(crate) fn note_roll_backs(&self, roll_backs: RollBacks) {
-        self.catalog(|catalog| catalog.note_roll_backs(roll_backs));
+    pub(crate) fn note_rolled_back(&self, ranges: RolledBack) {
+        self.catalog(|catalog| catalog.note_rolled_back(ranges));
     }
 
     /// The checkpoints that a plan says are to be forgotten, ascending.
@@ -137,25 +147,9 @@ impl Registry {
         self.catalog(|catalog| match plan {
             Plan::Nothing => Vec::new(),
             Plan::One(id) => Some(*id).filter(|id| catalog.is_published(*id)).into_iter().collect(),
+            Plan::Above(id) => catalog.ids().into_iter().filter(|above| above > id).collect(),
             Plan::Retention(retention, unreadable) => catalog.plan(*retention, unreadable),
             Plan::EndOfJob(cleanup, outcome) => catalog.end_of_job(*cleanup, *outcome),
         })
-    }
-
-    /// Takes back checkpoints whose manifests were removed. Until that is durable they may come back: what they refer to
-    /// stays.
-    pub(super) fn retire(&self, ids: &[CheckpointId]) {
-        self.catalog(|catalog| ids.iter().for_each(|id| catalog.retire(*id)));
-    }
-
-    /// The checkpoints whose removal the next sync of `manifests/` makes durable. Taken before it, and given back to
-    /// [`settle`](Self::settle) after it.
-    pub(crate) fn take_retired(&self) -> Retired {
-        self.catalog(Catalog::take_retired)
-    }
-
-    /// It is still not certain that they are gone for good.
-    pub(super) fn give_back(&self, retired: Retired) {
-        self.catalog(|catalog| catalog.give_back(retired));
     }
 }

@@ -9,13 +9,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::hold::Hold;
 use crate::{
-    accounts::{
-        Accounts, Base, Changes, FileRecord, Found, catalog::Retired, gauges::Usage, retention::Facts,
-        space::SpacePolicy,
-    },
+    accounts::{Accounts, Base, Changes, FileRecord, Found, gauges::Usage, retention::Facts, space::SpacePolicy},
     disk::{Metadata, SharedGuard, layout, volume::Volume},
     error::{Error, Malformed, Result},
-    format::identity::Identity,
+    format::record::RolledBack,
     handle::Extent,
     id::{CheckpointId, FileId, StoreId},
     manifest::{DataFile, Lender, Manifest, ManifestContent, Origins},
@@ -29,7 +26,6 @@ pub(crate) struct Registry {
     /// Whether the disk was found to punch no holes.
     pub(super) cannot_punch: AtomicBool,
     pub(super) accounts: Mutex<Accounts>,
-    manifests: Mutex<()>,
     /// Held while holes are punched into a file, and while a file is given another name: nobody punches what has two.
     linking: Mutex<()>,
     /// What keeps lenders from removing what they lend.
@@ -53,18 +49,14 @@ impl Registry {
     /// Knows of no checkpoint yet, and that every id up to the floor was used.
     pub(crate) fn new(
         volume: Arc<Volume>,
-        identity: &Identity,
+        generation: u64,
+        (id_floor, rolled_back): (u64, RolledBack),
         (policy, maintenance): (SpacePolicy, Maintenance),
     ) -> Self {
-        let accounts = Mutex::new(Accounts::new(policy, identity));
+        let accounts = Mutex::new(Accounts::new(policy, generation, (id_floor, rolled_back)));
         let cannot_punch = AtomicBool::new(!policy.punch);
-        let (manifests, linking, pins) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { volume, maintenance, cannot_punch, accounts, manifests, linking, pins }
-    }
-
-    /// The generation that files are written under from now on.
-    pub(crate) fn set_generation(&self, generation: u64) {
-        self.accounts.lock().set_generation(generation);
+        let (linking, pins) = (Mutex::default(), Mutex::default());
+        Self { volume, maintenance, cannot_punch, accounts, linking, pins }
     }
 
     /// Whether this process is a child of the one that opened the store. Destructors do nothing there: a thread that the
@@ -75,11 +67,6 @@ impl Registry {
 
     pub(crate) fn volume(&self) -> &Arc<Volume> {
         &self.volume
-    }
-
-    /// Held by whoever changes names in `manifests/`, so that ids are published in order.
-    pub(crate) fn lock_manifests(&self) -> MutexGuard<'_, ()> {
-        self.manifests.lock()
     }
 
     /// Held by whoever gives a data file another name, or punches holes into one.
@@ -93,18 +80,13 @@ impl Registry {
         Ok((id, Hold::new(self, holder)))
     }
 
-    /// The content of a published checkpoint as it is known: others share what is in it.
-    pub(crate) fn content(&self, id: CheckpointId) -> Option<ManifestContent> {
-        self.accounts.lock().content(id)
-    }
-
     /// Keeps a published checkpoint for a reader.
     pub(crate) fn open(self: &Arc<Self>, id: CheckpointId) -> Option<Hold> {
         let holder = self.accounts.lock().open(id)?;
         Some(Hold::new(self, holder))
     }
 
-    /// Enters a checkpoint whose manifest was just published, as it was compared with the newest one then. The pending
+    /// Enters a checkpoint whose record was just published, as it was compared with the newest one then. The pending
     /// checkpoint holds everything that it names, and nobody else publishes meanwhile.
     pub(crate) fn publish(&self, pending: &Hold, manifest: &Manifest, mut compared: Compared) {
         let facts = Facts::of(manifest);
@@ -124,11 +106,6 @@ impl Registry {
         let mut accounts = self.accounts.lock();
         accounts.enter_alone(id, facts, damage.clone());
         accounts.catalog.mark_unknown(id, damage);
-    }
-
-    /// Enters a checkpoint that must not be used, and keeps nothing for it.
-    pub(crate) fn enter_stranger(&self, id: CheckpointId, facts: Facts, damage: Error) {
-        self.accounts.lock().enter_alone(id, facts, damage);
     }
 
     /// Enters a checkpoint that was found on disk, with what is known of the files that its states are in. `unseen` are the
@@ -242,8 +219,8 @@ impl Registry {
     }
 
     /// These checkpoints are gone for good: what nobody else refers to is dead.
-    pub(crate) fn settle(&self, retired: Retired) {
-        let gone = self.accounts.lock().settle(retired);
+    pub(crate) fn forget(&self, ids: &[CheckpointId]) {
+        let gone = self.accounts.lock().forget(ids);
         drop(gone);
     }
 }

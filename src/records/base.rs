@@ -10,7 +10,12 @@
 //! 3. the owner looks again. Then the logs before the one with the place go, and older bases: those that were there before
 //!    the first look. A crash leaves some of them to the next base.
 
-use std::{cmp::Reverse, collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{history::History, log::Owner};
 use crate::{
@@ -21,6 +26,7 @@ use crate::{
         log::{LogId, Position},
     },
     id::StoreId,
+    manifest::Manifest,
 };
 
 /// After this many bytes they are synced, so that a commit never waits for more.
@@ -46,27 +52,50 @@ pub(super) struct Loaded {
     pub(super) history: History,
     /// How many blocks, the header among them, are whole in one of two files alone.
     pub(super) once: usize,
+    /// How many bytes its records have.
+    pub(super) len: u64,
 }
 
 /// Writes a base and its copy, durably; then removes what it makes superfluous: the logs before the one in which it
-/// stands, and older bases. What cannot be removed is remembered by the volume.
+/// stands, and older bases. What cannot be removed is remembered by the volume. Returns how many bytes its records have.
 ///
 /// # Errors
 ///
 /// Those of the owner and of the file system. What was there before is still there.
-pub(super) fn write(volume: &Arc<Volume>, header: &Header, history: &History, owner: &impl Owner) -> Result<()> {
-    let [base, copy] = write_both(volume, header, history)?;
+pub(super) fn write(volume: &Arc<Volume>, header: &Header, history: &History, owner: &impl Owner) -> Result<u64> {
+    let (both, len) = write_both(volume, header, history)?;
     // Nothing goes that was made after the last look at the owner: it may be of a later one.
     let there = volume.list(layout::MANIFESTS)?;
     owner.check()?;
-    base.publish(&layout::base(header.generation, header.sequence))?;
-    copy.publish(&layout::base_copy(header.generation, header.sequence))?;
-    volume.sync_dir(layout::MANIFESTS)?;
+    name_both(volume, header, both)?;
     owner.check()?;
     for entry in there.iter().filter(|entry| is_superseded(entry, header)) {
         let _ = volume.discard(&Path::new(layout::MANIFESTS).join(&entry.name));
     }
-    Ok(())
+    Ok(len)
+}
+
+/// Writes what a store has instead of a log that is being made of one checkpoint: a base, durably. Returns how many bytes base
+/// and copy have.
+pub(crate) fn write_export(volume: &Arc<Volume>, manifest: &Manifest, generation: u64) -> Result<u64> {
+    let operation = format!("export checkpoint {}", manifest.id);
+    let salt = || getrandom::u64().map_err(|e| Error::invalid(&*operation, e.to_string()));
+    let (store, id) = (manifest.store, manifest.id.get());
+    // A log that goes on from here says so by this salt.
+    let position = Position { log: LogId { generation: 0, sequence: 0 }, salt: salt()?.max(1), offset: 0, number: 0 };
+    let mut history = History::new(store);
+    history.note_published(manifest).map_err(|error| error.at(&*operation, volume.root()))?;
+    let header = &Header { store, generation, sequence: 1, salt: salt()?, position, id_floor: id, reserved_ids: id };
+    let (both, _) = write_both(volume, header, &history)?;
+    let len = both.iter().map(|file| file.file().len()).sum::<Result<u64>>()?;
+    name_both(volume, header, both)?;
+    Ok(len)
+}
+
+fn name_both(volume: &Volume, header: &Header, [base, copy]: [TempFile; 2]) -> Result<()> {
+    base.publish(&layout::base(header.generation, header.sequence))?;
+    copy.publish(&layout::base_copy(header.generation, header.sequence))?;
+    volume.sync_dir(layout::MANIFESTS)
 }
 
 fn is_superseded(entry: &DirEntry, header: &Header) -> bool {
@@ -76,8 +105,8 @@ fn is_superseded(entry: &DirEntry, header: &Header) -> bool {
         || base.is_some_and(|base| base < (header.generation, header.sequence))
 }
 
-/// Both files, under temporary names, synced.
-fn write_both(volume: &Arc<Volume>, header: &Header, history: &History) -> Result<[TempFile; 2]> {
+/// Both files, under temporary names, synced; and how many bytes their records have.
+fn write_both(volume: &Arc<Volume>, header: &Header, history: &History) -> Result<([TempFile; 2], u64)> {
     let temp = || TempFile::create(volume, layout::MANIFESTS.as_ref());
     let both = [temp()?, temp()?];
     let files = || both.iter().map(TempFile::file);
@@ -92,14 +121,15 @@ fn write_both(volume: &Arc<Volume>, header: &Header, history: &History) -> Resul
         }
         Ok::<_, Error>(())
     };
-    let mut blocks = Blocks::new(header);
+    let (mut blocks, mut len) = (Blocks::new(header), 0);
     for record in history.records() {
         let record = record.ok_or_else(|| Error::invalid("write a base", "a checkpoint is in more than 2^32 files"))?;
+        len += record.len() as u64;
         blocks.add(&record, &mut write)?;
     }
     blocks.finish(&mut write)?;
     files().try_for_each(VolumeFile::sync)?;
-    Ok(both)
+    Ok((both, len))
 }
 
 /// Finds every base that has a header, or whose copy has one; and the generation and the number of those without one.
@@ -139,6 +169,22 @@ pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, Vec<N
     Ok((all, bad))
 }
 
+/// The store that the bases belong to, whatever store that is.
+///
+/// # Errors
+///
+/// Those of [`find`].
+pub(super) fn store_of_bases(volume: &Volume) -> Result<Option<StoreId>> {
+    let mut store = None;
+    for entry in volume.list(layout::MANIFESTS)? {
+        if layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name)).is_some() {
+            let header = open(volume, &Path::new(layout::MANIFESTS).join(&entry.name))?.header();
+            store = header.map(|header| header.store).or(store);
+        }
+    }
+    Ok(store)
+}
+
 /// A file, and its header if it has one.
 struct Opened(Option<(VolumeFile, Option<Header>)>);
 
@@ -164,7 +210,7 @@ fn open(volume: &Volume, path: &Path) -> Result<Opened> {
     // A verdict takes a second look.
     let first = read();
     match if matches!(first, Ok((_, Some(_)))) { first } else { read() } {
-        Err(error) if error.is_newer_format() || error.is_of_this_process() => Err(error),
+        Err(error) if !error.is_verdict() => Err(error),
         read => Ok(Opened(read.ok())),
     }
 }
@@ -173,6 +219,14 @@ impl Found {
     /// Whether base and copy are both there. A crash may leave one of them.
     pub(super) fn has_copy(&self) -> bool {
         self.base.is_some() && self.copy.is_some()
+    }
+
+    /// The files that are there.
+    pub(super) fn names(&self) -> Vec<PathBuf> {
+        let Header { generation, sequence, .. } = self.header;
+        let base = self.base.as_ref().map(|_| layout::base(generation, sequence));
+        let copy = self.copy.as_ref().map(|_| layout::base_copy(generation, sequence));
+        base.into_iter().chain(copy).collect()
     }
 
     pub(super) fn position(&self) -> Position {
@@ -206,7 +260,7 @@ impl Found {
         let mut history = History::new(self.header.store);
         let applied = base::records(&contents).try_for_each(|record| history.apply(record?));
         history.raise_floor(self.header.id_floor);
-        Ok(applied.map(|()| Loaded { history, once }))
+        Ok(applied.map(|()| Loaded { history, once, len: contents.len() as u64 }))
     }
 
     fn read_block(&self, file: Option<&VolumeFile>, block: u32) -> Result<Option<(Vec<u8>, bool)>> {
@@ -220,7 +274,7 @@ impl Found {
                 let content = decode_block(self.header.tag(), block, &bytes).ok();
                 Ok(content.map(|(content, is_last)| (content.to_vec(), is_last)))
             }
-            Err(error) if error.is_of_this_process() => Err(error),
+            Err(error) if !error.is_verdict() => Err(error),
             Err(_) => Ok(None),
         }
     }

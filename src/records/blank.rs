@@ -3,7 +3,7 @@
 use std::{io::IoSlice, sync::Arc};
 
 use crate::{
-    disk::{file::VolumeFile, layout, publish::TempFile, volume::Volume},
+    disk::{file::VolumeFile, layout, publish::TempFile, spare, volume::Volume},
     error::{Cause, Error, Malformed, Result},
     format::log::{BLOCK, Header, Link, LogId, LogTag, Position, encode_head, encode_header, place, room},
     id::StoreId,
@@ -28,7 +28,7 @@ pub(crate) enum Urgency {
 
 impl Entry<'_> {
     /// How many bytes of each half it takes.
-    fn room(&self, is_first: bool) -> u64 {
+    pub(super) fn room(&self, is_first: bool) -> u64 {
         room(is_first, self.record.len(), self.redo.len() as u64)
     }
 }
@@ -49,7 +49,15 @@ pub(super) struct Plan {
     pub(super) store: StoreId,
     pub(super) id: LogId,
     pub(super) half: u64,
+    pub(super) fill: Fill,
     pub(super) reserved_ids: u64,
+}
+
+/// Whether a log is written full of zeros when it is made, so that appending to it changes no metadata of the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    Zeros,
+    Nothing,
 }
 
 /// At most this much of a half is kept for records that give room back.
@@ -73,11 +81,11 @@ pub(super) fn half_for(entry: &Entry<'_>, least: u64) -> u64 {
 /// `is_fenced` if there is a file of this name: another opener made it. Those of the file system. After a failed sync of
 /// the directory the store is poisoned: the name may come and go.
 pub(super) fn make(volume: &Arc<Volume>, plan: Plan, first: Option<(u64, &Link, &Entry<'_>)>) -> Result<OpenLog> {
-    let Plan { store, id, half, reserved_ids } = plan;
+    let Plan { store, id, half, fill, reserved_ids } = plan;
     let salt = getrandom::u64().map_err(|e| Error::invalid("make a log", e.to_string()))?;
-    let header = Header { store, id, salt, half, reserved_ids };
     let temp = TempFile::create(volume, layout::MANIFESTS.as_ref())?;
-    temp.file().fill(place(half, 2, 0))?;
+    let filled = fill == Fill::Zeros && temp.file().fill(place(half, 2, 0))?;
+    let header = Header { store, id, salt, half, filled, reserved_ids };
     write_headers(temp.file(), &header)?;
     let mut end = 0;
     if let Some((number, link, entry)) = first {
@@ -118,12 +126,33 @@ impl OpenLog {
 
     /// Appends a record: both halves, one sync. After a failure nothing is known of the record, and nothing more may be
     /// written to this log.
-    pub(super) fn append(&mut self, number: u64, link: Option<&Link>, entry: &Entry<'_>) -> Result<()> {
-        let bytes = (entry.record, entry.redo);
-        let end = write_record(&self.file, (&self.header, self.tag), (self.end, number), link, bytes)?;
+    pub(super) fn append(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        link: Option<&Link>,
+        entry: &Entry<'_>,
+    ) -> Result<()> {
+        let write = || {
+            let bytes = (entry.record, entry.redo);
+            write_record(&self.file, (&self.header, self.tag), (self.end, number), link, bytes)
+        };
+        // Where a file system copies what it changes, this takes room on a full disk.
+        let gives_room = entry.urgency == Urgency::GivesRoom;
+        let end = if gives_room { spare::even_if_full(volume, write) } else { write() }?;
         self.file.sync()?;
         self.end = end;
         Ok(())
+    }
+
+    /// Fails if the file has not got its name any more: what was appended is lost with it.
+    pub(super) fn check_in_place(&self, volume: &Volume) -> Result<()> {
+        let LogId { generation, sequence } = self.header.id;
+        let name = layout::log(generation, sequence);
+        match volume.leads_to(&name, &self.file)? {
+            Some(false) => Err(Error::at("append to", &volume.path(name), Cause::Exchanged("the log"))),
+            _ => Ok(()),
+        }
     }
 }
 

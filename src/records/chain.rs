@@ -41,10 +41,11 @@ impl Image {
 }
 
 impl Link {
-    /// The log that this one goes on from, and its salt; `None` for the first log of a store.
+    /// The log that this one goes on from, and its salt; `None` for the first log of a store. One that goes on from the base of
+    /// an export has the salt of that alone.
     fn log(&self) -> Option<(LogId, u64)> {
         let Self { generation, sequence, salt, .. } = *self;
-        (generation > 0).then_some((LogId { generation, sequence }, salt))
+        (generation > 0 || salt > 0).then_some((LogId { generation, sequence }, salt))
     }
 }
 
@@ -58,7 +59,7 @@ pub(super) fn chain(logs: &Logs) -> Chain {
         parts.push(Part { log, end });
         end = Some(link.end);
         let Some((before, salt)) = link.log() else { break };
-        // A hostile log may name itself, or a later one.
+        // Whatever precedes an export is not there. A hostile log may name itself, or a later one.
         let there = logs.get(&before).and_then(Option::as_ref).filter(|_| before < log);
         match there.filter(|there| there.header().salt == salt).and_then(Image::link) {
             Some(link) => next = Some((before, link)),
@@ -90,7 +91,8 @@ fn lost_above(logs: &Logs, top: Option<LogId>) -> Vec<LogId> {
             expected = found.sequence + 1;
             // The first log of a generation is begun before it has its name.
             let must_be_begun = found.sequence == 1;
-            if must_be_begun || log.as_ref().is_none_or(|log| log.next_from(0).is_some()) {
+            let is_blank = |log: &Image| log.next_from(0).is_none() && !log.is_unreadable(0);
+            if must_be_begun || !log.as_ref().is_some_and(is_blank) {
                 lost.insert(*found);
             }
         }
@@ -102,7 +104,8 @@ impl Chain {
     /// Whether a base may be believed that says where it stands: whether no log that is there says otherwise.
     pub(super) fn admits(&self, logs: &Logs, base: &Position) -> bool {
         if base.is_before_all() {
-            return true;
+            return self.parts.is_empty()
+                || self.from.is_some_and(|from| !from.is_before_all() || from.salt == base.salt);
         }
         if let Some(part) = self.parts.iter().find(|part| part.log == base.log) {
             let salt = logs.get(&part.log).and_then(Option::as_ref).map(|log| log.header().salt);
@@ -129,10 +132,9 @@ impl Chain {
 
     /// Whether all is there that followed a base; with `None`, all that ever happened.
     pub(super) fn is_whole_after(&self, base: Option<&Position>) -> bool {
-        let base = base.filter(|base| !base.is_before_all() || self.parts.is_empty());
         let follows = match base {
             None => self.from.is_none() && !self.parts.is_empty(),
-            Some(base) if base.is_before_all() => true,
+            Some(base) if base.is_before_all() && self.parts.is_empty() => true,
             Some(base) => {
                 let ends_there = |from: &Link| from.log() == Some((base.log, base.salt)) && from.end == base.offset;
                 self.parts.iter().any(|part| part.log == base.log) || self.from.as_ref().is_some_and(ends_there)
@@ -146,6 +148,13 @@ impl Position {
     /// Whether it is that of the base of an export, which precedes all logs.
     fn is_before_all(&self) -> bool {
         self.log.generation == 0
+    }
+}
+
+impl Link {
+    /// Whether it leads to the base of an export.
+    pub(super) fn is_before_all(&self) -> bool {
+        self.generation == 0
     }
 }
 
@@ -291,12 +300,18 @@ mod tests {
 
     #[test]
     fn export_has_a_base_and_no_log_until_it_is_opened() {
-        let base = Position { log: id(0, 0), salt: 0, offset: 0, number: 0 };
-        for logs in [Logs::new(), logs([Written::begun(1, 1, None), Written::blank(1, 2)])] {
+        let base = Position { log: id(0, 0), salt: 77, offset: 0, number: 0 };
+        let opened = || logs([Written::begun(1, 1, Some(base)), Written::blank(1, 2)]);
+        for logs in [Logs::new(), opened()] {
             assert!(chain(&logs).admits(&logs, &base));
             assert!(chain(&logs).is_whole_after(Some(&base)));
         }
         assert!(!chain(&logs([Written::blank(1, 2)])).is_whole_after(Some(&base)));
+        assert!(!chain(&opened()).is_whole_after(None), "the base is lost");
+        let other = Position { salt: 78, ..base };
+        assert!(!chain(&opened()).admits(&opened(), &other), "the base of another export");
+        let none = logs([Written::begun(1, 1, None)]);
+        assert!(!chain(&none).admits(&none, &base), "the log begins with nothing");
     }
 
     #[test]

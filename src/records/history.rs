@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::{
     error::Malformed,
-    format::record::{self, Against, Published, Record, RolledBack, Unknown, Updated},
+    format::{
+        record::{self, Against, Changeable, Published, Record, RolledBack, Unknown, Updated},
+        source::Source,
+    },
     handle::StateHandle,
-    id::{CheckpointId, StoreId},
+    id::{CheckpointId, LAST, StoreId},
     manifest::{Manifest, ManifestContent, Origins},
 };
 
@@ -26,6 +29,8 @@ pub(crate) struct History {
     id_floor: u64,
     /// Of the files that any kept checkpoint ever named.
     origins: Origins,
+    /// The stores that are to go, by the checkpoints that are taken over from them.
+    departing: BTreeMap<CheckpointId, Source>,
 }
 
 /// A checkpoint that was published and not forgotten.
@@ -35,23 +40,38 @@ pub(crate) struct Kept {
     /// The generation that published it.
     pub(crate) generation: u64,
     pub(crate) pinned: bool,
-    /// Or why the content is not known.
-    pub(crate) content: Parsed<ManifestContent>,
+    /// The content as it was published, or why it is not known. Later checkpoints are recorded by their differences from it,
+    /// so that no change of it matters to them.
+    pub(crate) published: Parsed<ManifestContent>,
+    /// What was changed of that since.
+    changed: Option<Changeable>,
+}
+
+impl Kept {
+    /// What the checkpoint consists of now.
+    pub(crate) fn content(&self) -> Parsed<ManifestContent> {
+        let mut content = self.published.clone()?;
+        if let Some(changed) = &self.changed {
+            changed.clone().apply(&mut content);
+        }
+        Ok(content)
+    }
 }
 
 impl History {
     /// Of a store without records.
     pub(crate) fn new(store: StoreId) -> Self {
-        let (kept, places, rolled_back, origins) = Default::default();
-        Self { store, kept, places, published: 0, rolled_back, id_floor: 0, origins }
+        let (kept, places, rolled_back, origins, departing) = Default::default();
+        Self { store, kept, places, published: 0, rolled_back, id_floor: 0, origins, departing }
     }
 
-    /// Applies the next record. After an error nothing has changed: the record is lost, and what needs it is unknown.
+    /// Applies the next record. After an error the record is lost: nothing has changed, but that a checkpoint whose content
+    /// makes no sense is there without it.
     pub(crate) fn apply(&mut self, record: &[u8]) -> Parsed<()> {
         match record::decode(record)? {
             Record::Checkpoint(published) => self.publish(&published),
             Record::Forgotten(ids) => {
-                self.forget(&ids);
+                drop(self.forget(&ids));
                 Ok(())
             }
             Record::Updated(update) => self.update(&update),
@@ -60,15 +80,45 @@ impl History {
                 Ok(())
             }
             Record::Lost(Unknown { id, generation, pinned }) => {
-                self.insert(Kept { id, generation, pinned, content: Err(lost()) })
+                self.insert(Kept { id, generation, pinned, published: Err(lost()), changed: None })
             }
-            Record::Nothing => Ok(()),
+            Record::IdsUsed(id) => {
+                self.raise_floor(id);
+                Ok(())
+            }
+            Record::Departing(source) => {
+                self.departing.insert(source.ours.1, source);
+                Ok(())
+            }
+            Record::Departed(id) => {
+                self.departing.remove(&id);
+                Ok(())
+            }
         }
+    }
+
+    /// The stores that are to go, and the checkpoints that are taken over from them.
+    pub(crate) fn departing(&self) -> &BTreeMap<CheckpointId, Source> {
+        &self.departing
+    }
+
+    /// What [`apply`](Self::apply) does with the record of this checkpoint, which shares its content with others.
+    pub(crate) fn note_published(&mut self, manifest: &Manifest) -> Parsed<()> {
+        let Manifest { id, generation, origins, content, .. } = manifest.clone();
+        self.insert(Kept { id, generation, pinned: false, published: Ok(content), changed: None })?;
+        self.origins.extend(origins);
+        Ok(())
+    }
+
+    /// The checkpoint that the next one is recorded by its differences from: the last one of which everything is known.
+    pub(crate) fn against(&self) -> Option<(CheckpointId, ManifestContent)> {
+        let mut newest = self.kept.values().rev();
+        newest.find_map(|kept| Some((kept.id, kept.published.clone().ok()?)))
     }
 
     /// Remembers that every id up to this one was used.
     pub(crate) fn raise_floor(&mut self, id: u64) {
-        self.id_floor = self.id_floor.max(id);
+        self.id_floor = self.id_floor.max(id.min(LAST));
     }
 
     pub(crate) fn id_floor(&self) -> u64 {
@@ -88,51 +138,66 @@ impl History {
         self.kept.get(self.places.get(&id)?)
     }
 
-    /// A kept checkpoint as a manifest, with the origins of the files that it names.
+    /// A kept checkpoint as it is now.
     pub(crate) fn manifest(&self, kept: &Kept) -> Parsed<Manifest> {
-        let content = kept.content.clone()?;
+        Ok(self.with_content(kept, kept.content()?))
+    }
+
+    /// A kept checkpoint as it was published.
+    pub(crate) fn published(&self, kept: &Kept) -> Parsed<Manifest> {
+        Ok(self.with_content(kept, kept.published.clone()?))
+    }
+
+    /// With the origins of the files that it names.
+    fn with_content(&self, kept: &Kept, content: ManifestContent) -> Manifest {
         let mut origins = Origins::new();
         if !self.origins.is_empty() {
             let files = content.handles().filter_map(StateHandle::extent).map(|extent| extent.file);
             origins = files.filter_map(|file| Some((file, self.origins.get(&file)?.clone()))).collect();
         }
-        Ok(Manifest { store: self.store, id: kept.id, generation: kept.generation, origins, content })
+        Manifest { store: self.store, id: kept.id, generation: kept.generation, origins, content }
     }
 
     /// Records that lead to the same history from none: those of a base. `None` if a checkpoint is in more than 2^32 files.
     pub(crate) fn records(&self) -> impl Iterator<Item = Option<Vec<u8>>> {
         let mut before: Option<&Kept> = None;
-        let kept = self.kept.values().map(move |kept| {
+        let kept = self.kept.values().flat_map(move |kept| {
             let Kept { id, generation, pinned, .. } = *kept;
-            let Ok(manifest) = self.manifest(kept) else {
-                return Some(record::lost(Unknown { id, generation, pinned }));
+            let Ok(manifest) = self.published(kept) else {
+                return [Some(Some(record::lost(Unknown { id, generation, pinned }))), None];
             };
-            let against = before.and_then(|before| Some((before.id, before.content.as_ref().ok()?)));
+            let against = before.and_then(|before| Some((before.id, before.published.as_ref().ok()?)));
             before = Some(kept);
-            record::checkpoint(&manifest, kept.pinned, Against(against), &[])
+            let changed = kept.changed.as_ref();
+            let changed = changed.map(|changed| Some(record::updated(id, pinned, &manifest.content, changed)));
+            [Some(record::checkpoint(&manifest, pinned, Against(against), &[])), changed]
         });
         let rolled_back = (!self.rolled_back.is_empty()).then(|| Some(record::rolled_back(&self.rolled_back)));
-        kept.chain(rolled_back)
+        let departing = self.departing.values().map(|source| Some(record::departing(source)));
+        kept.flatten().chain(rolled_back).chain(departing)
     }
 
     fn publish(&mut self, published: &Published<'_>) -> Parsed<()> {
-        let read = self.content_against(published.against).and_then(|older| published.content(self.store, &older));
+        let older = self.content_against(published.against);
+        let read = older.clone().and_then(|older| published.content(self.store, &older));
         let (content, origins) = match read {
             Ok((content, origins)) => (Ok(content), origins),
             Err(error) => (Err(error), Origins::new()),
         };
+        // Where the older one is lost, that was told.
+        let makes_no_sense = content.as_ref().err().filter(|_| older.is_ok()).cloned();
         let Published { id, pinned, .. } = *published;
-        self.insert(Kept { id, generation: published.generation(), pinned, content })?;
+        self.insert(Kept { id, generation: published.generation(), pinned, published: content, changed: None })?;
         self.origins.extend(origins);
-        self.forget(&published.forgotten);
-        Ok(())
+        drop(self.forget(&published.forgotten));
+        makes_no_sense.map_or(Ok(()), Err)
     }
 
     fn content_against(&self, id: Option<CheckpointId>) -> Parsed<ManifestContent> {
         let Some(id) = id else { return Ok(ManifestContent::default()) };
         let unknown =
             || Malformed::new(0, format!("it is known only by what differs from checkpoint {id}, which is lost"));
-        self.get(id).and_then(|kept| kept.content.clone().ok()).ok_or_else(unknown)
+        self.get(id).and_then(|kept| kept.published.clone().ok()).ok_or_else(unknown)
     }
 
     fn insert(&mut self, kept: Kept) -> Parsed<()> {
@@ -146,20 +211,17 @@ impl History {
         Ok(())
     }
 
-    /// A checkpoint that is not there may have been in a record that is lost.
-    fn forget(&mut self, ids: &[CheckpointId]) {
-        for id in ids {
-            if let Some(place) = self.places.remove(id) {
-                self.kept.remove(&place);
-            }
-        }
+    /// Takes checkpoints out. One that is not there may have been in a record that is lost.
+    pub(crate) fn forget(&mut self, ids: &[CheckpointId]) -> Vec<Kept> {
+        let places: Vec<_> = ids.iter().filter_map(|id| self.places.remove(id)).collect();
+        places.iter().filter_map(|place| self.kept.remove(place)).collect()
     }
 
     fn update(&mut self, update: &Updated<'_>) -> Parsed<()> {
         let gone = || Malformed::new(0, format!("checkpoint {} was updated and is not there", update.id));
         let kept = self.places.get(&update.id).and_then(|place| self.kept.get_mut(place)).ok_or_else(gone)?;
-        if let Ok(content) = &mut kept.content {
-            update.apply(content)?;
+        if let Ok(published) = &kept.published {
+            kept.changed = Some(update.changeable(published)?);
         }
         kept.pinned = update.pinned;
         Ok(())
@@ -197,6 +259,11 @@ mod tests {
         record::checkpoint(&manifest, false, Against(against.map(|(n, content)| (id(n), content))), &gone).unwrap()
     }
 
+    fn source(n: u64) -> Source {
+        let (ours, theirs) = ((STORE, id(n)), (StoreId([2; 16]), id(1)));
+        Source { ours, generation: 1, theirs, root: "/theirs".into() }
+    }
+
     fn ids(history: &History) -> Vec<u64> {
         history.kept().map(|kept| kept.id.get()).collect()
     }
@@ -215,9 +282,12 @@ mod tests {
             checkpoint(5, &one, None, &[]),
             checkpoint(9, &two, Some((5, &one)), &[]),
             checkpoint(7, &three, Some((9, &two)), &[5]),
-            record::updated(id(9), true, &two, &pinned),
+            record::updated(id(9), true, &two, &Changeable::of(&pinned)),
             record::rolled_back(&vec![(7, 9)]),
-            record::nothing(),
+            record::ids_used(11),
+            record::departing(&source(7)),
+            record::departing(&source(9)),
+            record::departed(id(9)),
         ] {
             history.apply(&record).unwrap();
         }
@@ -228,10 +298,12 @@ mod tests {
     fn records_lead_to_the_checkpoints_that_were_published_in_their_order() {
         let (history, three) = example();
         assert_eq!(ids(&history), [9, 7]);
-        assert_eq!(history.get(id(7)).unwrap().content.as_ref().unwrap().states, three.states);
+        assert_eq!(history.get(id(7)).unwrap().content().unwrap().states, three.states);
         let nine = history.get(id(9)).unwrap();
-        assert!(nine.pinned && nine.content.as_ref().unwrap().metadata.contains_key("k"));
-        assert_eq!((history.id_floor(), history.rolled_back()), (9, &vec![(7, 9)]));
+        assert!(nine.pinned && nine.content().unwrap().metadata.contains_key("k"));
+        assert!(!nine.published.as_ref().unwrap().metadata.contains_key("k"));
+        assert_eq!((history.id_floor(), history.rolled_back()), (11, &vec![(7, 9)]));
+        assert_eq!(history.departing(), &BTreeMap::from([(id(7), source(7))]));
     }
 
     #[test]
@@ -245,8 +317,42 @@ mod tests {
         assert_eq!(again.rolled_back(), history.rolled_back());
         for (one, other) in history.kept().zip(again.kept()) {
             assert_eq!(history.manifest(one).unwrap(), again.manifest(other).unwrap());
+            assert_eq!(history.published(one).unwrap(), again.published(other).unwrap());
             assert_eq!(one.pinned, other.pinned);
         }
+        assert_eq!(again.departing(), history.departing());
+    }
+
+    #[test]
+    fn checkpoint_that_is_noted_by_its_writer_is_the_same_as_when_it_is_read() {
+        let (mut noted, _) = example();
+        let mut read = noted.clone();
+        let manifest = Manifest {
+            store: STORE,
+            id: id(12),
+            generation: 2,
+            origins: Origins::new(),
+            content: content(&[("z", b"9")]),
+        };
+        let against = read.against().unwrap();
+        let against = Against(Some((against.0, &against.1)));
+        read.apply(&record::checkpoint(&manifest, false, against, &[id(7)]).unwrap()).unwrap();
+        noted.note_published(&manifest).unwrap();
+        drop(noted.forget(&[id(7)]));
+        assert_eq!((ids(&noted), ids(&read)), (vec![9, 12], vec![9, 12]));
+        assert_eq!(noted.manifest(noted.get(id(12)).unwrap()), read.manifest(read.get(id(12)).unwrap()));
+        assert!(noted.note_published(&manifest).is_err(), "it is there already");
+    }
+
+    #[test]
+    fn checkpoint_of_which_the_record_makes_no_sense_is_told_and_is_there_without_content() {
+        let one = content(&[("a", b"1")]);
+        let mut history = History::new(STORE);
+        history.apply(&checkpoint(1, &ManifestContent::default(), None, &[])).unwrap();
+        // It takes a state away that the first one has not.
+        let gone = checkpoint(2, &ManifestContent::default(), Some((1, &one)), &[]);
+        assert!(history.apply(&gone).unwrap_err().what.contains("not there"));
+        assert!(history.get(id(2)).unwrap().published.is_err());
     }
 
     #[test]
@@ -262,15 +368,15 @@ mod tests {
             history.apply(&record).unwrap();
         }
         assert_eq!(ids(&history), [3, 4]);
-        assert!(history.get(id(3)).unwrap().content.as_ref().unwrap_err().what.contains("checkpoint 2"));
-        assert!(history.get(id(4)).unwrap().content.is_ok());
+        assert!(history.get(id(3)).unwrap().content().unwrap_err().what.contains("checkpoint 2"));
+        assert!(history.get(id(4)).unwrap().content().is_ok());
         let mut again = History::new(STORE);
         for record in history.records() {
             again.apply(&record.unwrap()).unwrap();
         }
         assert_eq!(ids(&again), [3, 4], "a base remembers what was lost");
         let three = again.get(id(3)).unwrap();
-        assert!(three.content.is_err() && !three.pinned && three.generation == 1);
+        assert!(three.content().is_err() && !three.pinned && three.generation == 1);
     }
 
     #[test]
@@ -278,7 +384,7 @@ mod tests {
         let (mut history, three) = example();
         let before = ids(&history);
         assert!(history.apply(&checkpoint(7, &three, None, &[9])).is_err());
-        assert!(history.apply(&record::updated(id(5), true, &three, &three)).is_err());
+        assert!(history.apply(&record::updated(id(5), true, &three, &Changeable::of(&three))).is_err());
         assert!(history.apply(b"").is_err());
         assert_eq!(ids(&history), before);
         assert!(!history.get(id(7)).unwrap().pinned);

@@ -1,23 +1,37 @@
 //! What is in the file of a log.
 
+use std::collections::BTreeSet;
+
 use crate::{
     disk::file::VolumeFile,
     error::Result,
-    format::log::{BLOCK, Head, Header, LogTag, decode_head, decode_header, place},
+    format::log::{BLOCK, Head, Header, LogTag, begins_at, decode_head, decode_header, place},
 };
 
+/// So many bytes are read at a time.
+const PIECE: usize = 1 << 20;
 /// [`BLOCK`], as lengths in memory are.
 const STEP: usize = 4096;
 const _: () = assert!(STEP as u64 == BLOCK, "they are the same");
 
-/// The bytes of a log. A block that cannot be read is zeros, which are no record.
+/// The bytes of a log.
 #[derive(Debug)]
 pub(super) struct Image {
     header: Header,
     tag: LogTag,
     /// Whether both headers are whole.
     header_twice: bool,
-    halves: [Vec<u8>; 2],
+    /// Whether the file is shorter than it was when it was made.
+    is_cut: bool,
+    halves: [Half; 2],
+}
+
+/// What was read of a half.
+#[derive(Clone, Debug, Default)]
+struct Half {
+    bytes: Vec<u8>,
+    /// Blocks that the medium did not give. They count as zeros.
+    unreadable: BTreeSet<u64>,
 }
 
 /// A record that is whole.
@@ -35,7 +49,43 @@ impl Image {
     ///
     /// `is_newer_format` if the log has features that this version does not know; errors that say nothing of the file.
     pub(super) fn read(file: &VolumeFile) -> Result<Option<Self>> {
-        let blocks = read_blocks(file, 0, 2 * BLOCK)?;
+        let Some((header, header_twice)) = Self::read_headers(file)? else { return Ok(None) };
+        let halves = [0, 1].map(|which| read_half(file, &header, which));
+        let [first, second] = halves;
+        let is_cut = header.filled && file.len()? < place(header.half, 2, 0);
+        Ok(Some(Self { header, tag: header.tag(), header_twice, is_cut, halves: [first?, second?] }))
+    }
+
+    /// Reads the header alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    pub(super) fn read_header(file: &VolumeFile) -> Result<Option<Header>> {
+        Ok(Self::read_headers(file)?.map(|(header, _)| header))
+    }
+
+    /// Whether a record seems to begin at an offset, in either half.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    pub(super) fn is_begun_at(file: &VolumeFile, offset: u64) -> Result<bool> {
+        let Some(header) = Self::read_header(file)? else { return Ok(true) };
+        let len = header.half.saturating_sub(offset).min(BLOCK);
+        for which in [0, 1] {
+            let mut is_unreadable = false;
+            let bytes = read_blocks(file, place(header.half, which, offset), len, |_| is_unreadable = true)?;
+            if is_unreadable || begins_at(header.tag(), offset, &bytes) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The header, and whether it is there twice.
+    fn read_headers(file: &VolumeFile) -> Result<Option<(Header, bool)>> {
+        let blocks = read_blocks(file, 0, 2 * BLOCK, |_| ())?;
         let (mut headers, mut newer) = ([None, None], None);
         for (header, block) in headers.iter_mut().zip(blocks.chunks(STEP)) {
             match decode_header(block) {
@@ -48,13 +98,16 @@ impl Image {
         let Some(header) = one.or(other) else {
             return newer.map_or(Ok(None), |error| Err(error.at("read log", file.path())));
         };
-        let halves = [0, 1].map(|which| read_blocks(file, place(header.half, which, 0), header.half));
-        let [first, second] = halves;
-        Ok(Some(Self { header, tag: header.tag(), header_twice: one == other, halves: [first?, second?] }))
+        Ok(Some((header, one == other)))
     }
 
     pub(super) fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Whether records may be gone that the file had at its end.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     pub(super) fn header_is_twice(&self) -> bool {
@@ -68,9 +121,14 @@ impl Image {
         one.or(other).map(|head| Found { head, twice })
     }
 
+    /// Whether the medium gives the block at an offset in neither half: then nobody knows whether a record begins there.
+    pub(super) fn is_unreadable(&self, offset: u64) -> bool {
+        self.halves.iter().all(|half| half.unreadable.contains(&offset))
+    }
+
     /// The first whole record at this offset or behind it, and its offset.
     pub(super) fn next_from(&self, offset: u64) -> Option<(u64, Found<'_>)> {
-        let len = self.halves.iter().map(Vec::len).max().unwrap_or_default();
+        let len = self.halves.iter().map(|half| half.bytes.len()).max().unwrap_or_default();
         let mut offsets = (offset..len as u64).step_by(STEP);
         offsets.find_map(|offset| Some((offset, self.at(offset)?)))
     }
@@ -81,40 +139,58 @@ impl Image {
         [(0, first), (1, head.redo_len - first)].map(|(which, len)| self.run(which, head.redo_at, len))
     }
 
-    /// The redo bytes of a record, as many as it says. Those that the file does not have are zeros.
-    pub(super) fn whole_redo(&self, head: &Head<'_>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (run, end) in self.redo(head).into_iter().zip([head.redo_len.div_ceil(2), head.redo_len]) {
-            bytes.extend_from_slice(run);
-            bytes.resize(usize::try_from(end).unwrap_or(bytes.len()), 0);
-        }
-        bytes
-    }
-
     fn head(&self, which: usize, offset: u64) -> Option<Head<'_>> {
-        let bytes = self.halves.get(which)?.get(usize::try_from(offset).ok()?..)?;
+        let bytes = self.halves.get(which)?.bytes.get(usize::try_from(offset).ok()?..)?;
         decode_head(self.tag, offset, bytes).ok()
     }
 
     fn run(&self, which: usize, offset: u64, len: u64) -> &[u8] {
         let range = usize::try_from(offset).ok().zip(usize::try_from(offset.saturating_add(len)).ok());
-        range.and_then(|(start, end)| self.halves.get(which)?.get(start..end)).unwrap_or_default()
+        range.and_then(|(start, end)| self.halves.get(which)?.bytes.get(start..end)).unwrap_or_default()
     }
 }
 
-/// Reads what there is of a range, block by block if it cannot be read as a whole. A block that cannot be read is zeros.
-fn read_blocks(file: &VolumeFile, offset: u64, len: u64) -> Result<Vec<u8>> {
+/// Reads a half, and keeps what is in front of the zeros that it ends with.
+fn read_half(file: &VolumeFile, header: &Header, which: u64) -> Result<Half> {
+    let (mut bytes, mut zeros, mut unreadable) = (Vec::new(), 0, BTreeSet::new());
+    for at in (0..header.half).step_by(PIECE) {
+        let len = (header.half - at).min(PIECE as u64);
+        let piece = read_blocks(file, place(header.half, which, at), len, |block| {
+            unreadable.insert(at + block);
+        })?;
+        if piece.is_empty() {
+            break;
+        }
+        let used = piece.chunks(STEP).rposition(|block| block.iter().any(|byte| *byte != 0));
+        let Some(used) = used.map(|last| ((last + 1) * STEP).min(piece.len())) else {
+            zeros += piece.len();
+            continue;
+        };
+        bytes.resize(bytes.len() + zeros, 0);
+        zeros = piece.len() - used;
+        bytes.extend_from_slice(piece.get(..used).unwrap_or_default());
+    }
+    bytes.shrink_to_fit();
+    Ok(Half { bytes, unreadable })
+}
+
+/// Reads what there is of a range, block by block if the medium does not give it as a whole. A block that it does not give is
+/// zeros, and `note` gets where in the range that is.
+fn read_blocks(file: &VolumeFile, offset: u64, len: u64, mut note: impl FnMut(u64)) -> Result<Vec<u8>> {
     let there = file.len()?.saturating_sub(offset).min(len);
     let error = match file.read(offset, there) {
-        Err(error) if !error.is_of_this_process() => error,
+        Err(error) if error.is_damage() => error,
         read => return read,
     };
     let room = usize::try_from(there).map_err(|_| error)?;
     let mut bytes = vec![0; room];
     for (block, n) in bytes.chunks_mut(STEP).zip(0..) {
         match file.read_exact_at(block, offset + n * BLOCK) {
-            Err(error) if error.is_of_this_process() => return Err(error),
-            Err(_) => block.fill(0),
+            Err(error) if !error.is_damage() => return Err(error),
+            Err(_) => {
+                block.fill(0);
+                note(n * BLOCK);
+            }
             Ok(()) => {}
         }
     }
@@ -125,7 +201,10 @@ fn read_blocks(file: &VolumeFile, offset: u64, len: u64) -> Result<Vec<u8>> {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        format::log::{Link, LogId, Position, encode_head, room},
+        format::{
+            log::{Link, LogId, Position, encode_head, room},
+            record,
+        },
         id::StoreId,
     };
 
@@ -142,7 +221,7 @@ pub(super) mod tests {
         pub(crate) fn blank(generation: u64, sequence: u64) -> Self {
             let (id, half) = (LogId { generation, sequence }, 16 * BLOCK);
             let salt = generation * 1000 + sequence;
-            let header = Header { store: StoreId([1; 16]), id, salt, half, reserved_ids: 1000 };
+            let header = Header { store: StoreId([1; 16]), id, salt, half, filled: true, reserved_ids: 1000 };
             let zeros = vec![0; usize::try_from(half).unwrap()];
             Self { header, halves: [zeros.clone(), zeros], end: 0, next: 0 }
         }
@@ -159,7 +238,7 @@ pub(super) mod tests {
                 id_floor: 0,
             });
             log.next = from.map_or(0, |from| from.number);
-            log.append_with(Some(&link), &[6], &[]);
+            log.append_with(Some(&link), &record::ids_used(0), &[]);
             log
         }
 
@@ -195,7 +274,8 @@ pub(super) mod tests {
 
         pub(crate) fn image(self) -> Image {
             let Self { header, halves, .. } = self;
-            Image { header, tag: header.tag(), header_twice: true, halves }
+            let halves = halves.map(|bytes| Half { bytes, ..Half::default() });
+            Image { header, tag: header.tag(), header_twice: true, is_cut: false, halves }
         }
     }
 

@@ -2,14 +2,15 @@
 //!
 //! # Who owns what
 //!
-//! The writer has one log that takes records, and blank ones to go on to. Each file belongs to it alone from the moment it
+//! The writer has one log that takes records, and [blank ones](super::blanks) to go on to. Each file belongs to it alone from the moment it
 //! was made: a name says which generation made it, and no file of a name that is there is ever made again.
 //!
 //! # Appending, step by step
 //!
 //! 1. a blank log is there whose name is durable, two if the record has to go to the next one; else they are made.
 //!    Where there is no room for them the record is refused, and nothing was written;
-//! 2. the record is written to both halves. A crash leaves some of it: the end of the log, or the record;
+//! 2. the record is written to both halves. A crash leaves some of it: the end of the log, or the record. Where a full disk
+//!    refuses that, a record that gives room back is written once more in the room that is kept;
 //! 3. the file is synced: **the record is there**;
 //! 4. the owner looks whether it still has the store. If not, the outcome is unknown.
 //!
@@ -21,26 +22,21 @@
 //! A full log is left the same way, and the record itself is the first one of the next log: one sync. A record that fits into
 //! no blank log gets one of its own length.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-use super::blank::{self, Entry, OpenLog, Plan, Urgency};
+use super::{
+    blank::{Entry, OpenLog, Urgency},
+    blanks::{self, Blanks, Shape},
+};
 use crate::{
-    disk::{layout, spare, volume::Volume},
+    disk::{layout, volume::Volume},
     error::{Error, Result},
     format::{
         base,
         log::{Link, LogId, Position},
         record,
     },
-    id::{LAST, StoreId},
 };
-
-/// How many ids may be used before another blank log has to say so.
-const RESERVED_IDS: u64 = 1 << 20;
-/// How many blank logs there are once there is nothing to do: one to go on to, and one whose name tells that there was one.
-const SPARES: usize = 2;
-/// The half of a log that is made on a full disk.
-const LEAST_HALF: u64 = 64 * 1024;
 
 /// Who writes the log, as far as others have a say in it.
 pub(crate) trait Owner {
@@ -51,29 +47,14 @@ pub(crate) trait Owner {
     fn may_void(&self) -> Result<()>;
 }
 
-/// Which logs are made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) store: StoreId,
-    pub(crate) generation: u64,
-    /// Bytes of each half.
-    pub(crate) half: u64,
-}
-
 /// The log of an open store.
 #[derive(Debug)]
 pub(crate) struct Log {
     volume: Arc<Volume>,
-    shape: Shape,
     current: OpenLog,
     /// The number of the next record.
     next: u64,
-    /// Every id up to this one was used.
-    id_floor: u64,
-    /// Blank logs, in the order of their names.
-    spares: VecDeque<OpenLog>,
-    /// The last name that was made.
-    sequence: u64,
+    blanks: Arc<Blanks>,
     /// How many bases this process began to write.
     bases: u64,
 }
@@ -86,16 +67,18 @@ impl Log {
     ///
     /// `is_fenced` if another opener has made a log of this generation. Those of the file system.
     pub(crate) fn begin(volume: &Arc<Volume>, shape: Shape, from: Option<Position>, id_floor: u64) -> Result<Self> {
+        let blanks = Arc::new(Blanks::new(volume, shape, id_floor));
         let link = link_from(from, id_floor);
         let next = from.map_or(0, |from| from.number);
-        let record = record::nothing();
+        let record = record::ids_used(id_floor);
         let entry = Entry { record: &record, redo: &[], urgency: Urgency::GivesRoom };
-        let make = |half| shape.make(volume, 1, (half, id_floor), Some((next, &link, &entry)));
-        let current = make(shape.half).or_else(|error| {
-            if error.is_no_space() { spare::even_if_full(volume, || make(LEAST_HALF)) } else { Err(error) }
-        })?;
-        let (volume, spares) = (Arc::clone(volume), VecDeque::new());
-        Ok(Self { volume, shape, current, next: next.saturating_add(1), id_floor, spares, sequence: 1, bases: 0 })
+        let current = blanks.make_first(next, &link, &entry)?;
+        Ok(Self { volume: Arc::clone(volume), current, next: next.saturating_add(1), blanks, bases: 0 })
+    }
+
+    /// Where blank logs come from.
+    pub(crate) fn blanks(&self) -> &Arc<Blanks> {
+        &self.blanks
     }
 
     /// Behind the last record.
@@ -103,22 +86,13 @@ impl Log {
         self.current.position(self.next)
     }
 
-    /// Whether an id may be used: if this log is lost, its successor still tells that it may have been.
-    pub(crate) fn reserves(&self, id: u64) -> bool {
-        self.spares.back().is_some_and(|spare| id <= spare.reserved_ids())
-    }
-
     /// Remembers that an id was used, durably if it is far above all others.
     ///
     /// # Errors
     ///
     /// Those of making a file. The id must not be used then.
-    pub(crate) fn use_id(&mut self, id: u64) -> Result<()> {
-        if !self.reserves(id) {
-            self.make_spare(self.shape.half, self.id_floor.max(id))?;
-        }
-        self.id_floor = self.id_floor.max(id);
-        Ok(())
+    pub(crate) fn use_id(&self, id: u64) -> Result<()> {
+        self.blanks.use_id(id)
     }
 
     /// The header of the next base, which stands at a place of the log; every id up to the floor was used. Each attempt has
@@ -130,24 +104,10 @@ impl Log {
     pub(crate) fn next_base(&mut self, position: Position, id_floor: u64) -> Result<base::Header> {
         let salt = getrandom::u64().map_err(|e| Error::invalid("make a base", e.to_string()))?;
         self.bases += 1;
-        let Shape { store, generation, .. } = self.shape;
-        let id_floor = self.id_floor.max(id_floor);
-        let reserved_ids = reserved(id_floor);
+        let Shape { store, generation, .. } = self.blanks.shape();
+        let id_floor = self.blanks.id_floor().max(id_floor);
+        let reserved_ids = blanks::reserved(id_floor);
         Ok(base::Header { store, generation, sequence: self.bases, salt, position, id_floor, reserved_ids })
-    }
-
-    /// Whether [`refill`](Self::refill) has something to do.
-    pub(crate) fn needs_spares(&self) -> bool {
-        self.spares.len() < SPARES
-    }
-
-    /// Makes blank logs, so that no record has to wait for that.
-    ///
-    /// # Errors
-    ///
-    /// Those of making a file. The log goes on without.
-    pub(crate) fn refill(&mut self) -> Result<()> {
-        self.ensure_spares(SPARES, Urgency::Ordinary)
     }
 
     /// Appends a record: durable on return.
@@ -160,7 +120,11 @@ impl Log {
         let goes_on = !self.current.takes(entry);
         let passed = self.make_ready(entry, goes_on)?;
         let before = self.position();
-        let appended = if goes_on { self.go_on(&before, entry) } else { self.current.append(self.next, None, entry) };
+        let appended = if goes_on {
+            self.go_on(&before, entry)
+        } else {
+            self.current.append(&self.volume, self.next, None, entry)
+        };
         if let Err(error) = appended {
             return Err(self.make_void(&before, error, owner));
         }
@@ -169,33 +133,25 @@ impl Log {
             let _ = self.volume.discard(&layout::log(generation, sequence));
         }
         self.next = self.next.saturating_add(1);
-        owner.check().map_err(|error| self.volume.in_doubt(error))
+        let in_place = self.current.check_in_place(&self.volume);
+        in_place.and_then(|()| owner.check()).map_err(|error| self.volume.in_doubt(error))
     }
 
-    /// Step 1. Returns the blank logs that are passed over: they go once a later one is begun, and not before, for then they
-    /// would seem lost.
+    /// Step 1. Returns the blank logs that are passed over.
     fn make_ready(&mut self, entry: &Entry<'_>, goes_on: bool) -> Result<Vec<LogId>> {
         if !goes_on {
-            return self.ensure_spares(1, entry.urgency).map(|()| Vec::new());
+            return self.blanks.ensure(1, entry.urgency).map(|()| Vec::new());
         }
-        self.ensure_spares(SPARES, entry.urgency)?;
-        if self.spares.front().is_some_and(|spare| spare.takes(entry)) {
-            return Ok(Vec::new());
-        }
-        // Logs are begun in the order of their names: the blank ones before a longer one are left.
-        let passed = self.spares.len();
-        let half = blank::half_for(entry, self.shape.half);
-        self.make_spare(half, self.id_floor)?;
-        self.make_spare(self.shape.half, self.id_floor)?;
-        Ok(self.spares.drain(..passed).map(|spare| spare.id()).collect())
+        self.blanks.ensure(blanks::ENOUGH, entry.urgency)?;
+        if self.blanks.next_takes(entry) { Ok(Vec::new()) } else { self.blanks.make_longer(entry) }
     }
 
     /// The next log goes on from a place, with this record.
     fn go_on(&mut self, from: &Position, entry: &Entry<'_>) -> Result<()> {
-        let link = link_from(Some(*from), self.id_floor);
-        let spare = self.spares.pop_front();
-        let mut next = spare.ok_or_else(|| Error::invalid("append to the log", "there is no blank log to go on to"))?;
-        next.append(self.next, Some(&link), entry)?;
+        let link = link_from(Some(*from), self.blanks.id_floor());
+        let blank = self.blanks.take();
+        let mut next = blank.ok_or_else(|| Error::invalid("append to the log", "there is no blank log to go on to"))?;
+        next.append(&self.volume, self.next, Some(&link), entry)?;
         self.current = next;
         Ok(())
     }
@@ -203,11 +159,11 @@ impl Log {
     /// Makes sure that a record never was which was to be behind a place. Returns the error of the append: as it is, or
     /// with an unknown outcome.
     fn make_void(&mut self, from: &Position, error: Error, owner: &impl Owner) -> Error {
-        let record = record::nothing();
+        let record = record::ids_used(self.blanks.id_floor());
         let nothing = Entry { record: &record, redo: &[], urgency: Urgency::GivesRoom };
         let voided = owner
             .may_void()
-            .and_then(|()| self.ensure_spares(SPARES, Urgency::GivesRoom))
+            .and_then(|()| self.blanks.ensure(blanks::ENOUGH, Urgency::GivesRoom))
             .and_then(|()| self.go_on(from, &nothing))
             .and_then(|()| owner.check());
         self.next = self.next.saturating_add(1);
@@ -216,55 +172,6 @@ impl Log {
             Err(_) => self.volume.in_doubt(error),
         }
     }
-
-    fn ensure_spares(&mut self, count: usize, urgency: Urgency) -> Result<()> {
-        while self.spares.len() < count {
-            let half = self.shape.half;
-            let made = self.make_spare(half, self.id_floor);
-            match made {
-                Err(error) if urgency == Urgency::GivesRoom && error.is_no_space() => self.make_spare_if_full()?,
-                made => made?,
-            }
-        }
-        Ok(())
-    }
-
-    fn make_spare(&mut self, half: u64, id_floor: u64) -> Result<()> {
-        let made = self.shape.make(&self.volume, self.sequence.saturating_add(1), (half, id_floor), None);
-        self.keep_spare(made)
-    }
-
-    /// A short one, in the room that is kept for that.
-    fn make_spare_if_full(&mut self) -> Result<()> {
-        let (sequence, floor) = (self.sequence.saturating_add(1), self.id_floor);
-        let make = || self.shape.make(&self.volume, sequence, (LEAST_HALF, floor), None);
-        self.keep_spare(spare::even_if_full(&self.volume, make))
-    }
-
-    fn keep_spare(&mut self, made: Result<OpenLog>) -> Result<()> {
-        let made = made?;
-        self.sequence = made.id().sequence;
-        self.spares.push_back(made);
-        Ok(())
-    }
-}
-
-impl Shape {
-    fn make(
-        &self,
-        volume: &Arc<Volume>,
-        sequence: u64,
-        (half, id_floor): (u64, u64),
-        first: Option<(u64, &Link, &Entry<'_>)>,
-    ) -> Result<OpenLog> {
-        let (store, id) = (self.store, LogId { generation: self.generation, sequence });
-        blank::make(volume, Plan { store, id, half, reserved_ids: reserved(id_floor) }, first)
-    }
-}
-
-/// The highest id that may be used before another file has to say so.
-fn reserved(id_floor: u64) -> u64 {
-    id_floor.saturating_add(RESERVED_IDS).min(LAST)
 }
 
 fn link_from(from: Option<Position>, id_floor: u64) -> Link {
@@ -288,7 +195,7 @@ pub(super) mod tests {
             log::{encode_head, place},
             record::Unknown,
         },
-        id::CheckpointId,
+        id::{CheckpointId, StoreId},
         testing::{Call, Fault, Survival},
     };
 
@@ -384,7 +291,7 @@ pub(super) mod tests {
         let Ok(mut log) = Log::begin(volume, shape(generation), from, 0) else { return told };
         for n in ids {
             if n.is_multiple_of(refill) {
-                let _ = log.refill();
+                let _ = log.blanks().refill();
             }
             match append(&mut log, n, &owner) {
                 Ok(()) => {
@@ -679,12 +586,12 @@ pub(super) mod tests {
         let volume = volume(&disk);
         let mut log = Log::begin(&volume, shape(1), None, 0).unwrap();
         append(&mut log, 1, &owner).unwrap();
-        assert!(log.reserves(1000));
+        assert!(log.blanks().reserves(1000));
         let made = disk.count(Call::CreateTemp);
         log.use_id(1000).unwrap();
         assert_eq!(disk.count(Call::CreateTemp), made);
         log.use_id(1 << 40).unwrap();
-        assert!(log.reserves((1 << 40) + 1000));
+        assert!(log.blanks().reserves((1 << 40) + 1000));
         assert_eq!(disk.count(Call::CreateTemp), made + 1);
     }
 }

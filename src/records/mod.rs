@@ -1,4 +1,4 @@
-//! What the store writes about itself: the manifest log. It is being built beside the manifests, and nothing uses it yet.
+//! What the store writes about itself: which store it is, and the manifest log.
 //!
 //! # Who owns what
 //!
@@ -23,13 +23,17 @@
 //!
 //! # Taking over, step by step
 //!
-//! 1. the generation was raised, durably, so that the writer before finds out;
-//! 2. [`find`], [`chain`], [`replay`]: what is there, what counts, what it says;
+//! 1. [`find`], [`chain`], [`replay`]: what is there, what counts, what it says. Nothing was changed up to here;
+//! 2. the generation is raised, durably, so that the writer before finds out. What it appended meanwhile is read as well;
 //! 3. [`adopt`]: the last record is written again and synced. A writer appends nothing behind a record of which the sync
 //!    failed, so no other record can be in the page cache alone;
 //! 4. [`Log::begin`](log::Log::begin): the first log of the generation gets its name, with a record that says where the one
 //!    before ended. From here on nothing counts that the writer before appends. A crash before leaves its log as the last one;
-//! 5. blank logs are made. Nothing is deleted before 4.
+//! 5. blank logs are made with the next record. Nothing is deleted before 4.
+//!
+//! # Reading beside a writer
+//!
+//! See [`follow`]: what was read is kept, and a look reads on from there.
 //!
 //! | file | is |
 //! |---|---|
@@ -42,15 +46,29 @@
 //! | `adopt` | making sure of the last record |
 //! | `base` | all that is known at one place of the log, in two files |
 //! | `blank` | making a log, and writing a record to it |
+//! | `blanks` | the blank logs that wait for the writer |
 //! | `log` | the writer: appending, going on to the next log, what becomes of a record that failed |
+//! | `journal` | the log and the history of an open store, and its identity |
+//! | `follow` | those of a store that another process writes |
+//! | `identity` | `piton.store` |
 
 mod adopt;
 mod base;
 mod blank;
+mod blanks;
 mod chain;
 mod find;
+mod follow;
 mod history;
+pub(crate) mod identity;
 mod image;
+mod journal;
 mod log;
 mod replay;
 mod survey;
+
+pub(crate) use base::write_export;
+pub(crate) use follow::Follower;
+pub(crate) use history::{History, Kept};
+pub(crate) use journal::Journal;
+pub(crate) use survey::Survey;

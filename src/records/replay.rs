@@ -128,7 +128,7 @@ impl<'a> Replayed<'a> {
             let number = found.head.number;
             self.lose(at, format!("records {} to {} are damaged in both halves", at.number, number - 1));
             self.end = Position { offset, number, ..at };
-        } else if part.end.is_some() {
+        } else if part.end.is_some() || image.is_unreadable(at.offset) {
             self.lose(at, format!("record {} and what follows it in this log are damaged", at.number));
             self.last = None;
         }

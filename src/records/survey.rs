@@ -1,5 +1,7 @@
 //! All that the files in `manifests/` say, taken together.
 
+use std::path::PathBuf;
+
 use super::{
     base,
     chain::{self, Chain, Logs},
@@ -34,13 +36,43 @@ pub(crate) struct Told<'a> {
     /// Behind the last record; `None` if there are neither records nor a base.
     pub(crate) end: Option<Position>,
     pub(super) last: Option<Last<'a>>,
+    /// The files that it was read from.
+    pub(super) read: Vec<PathBuf>,
     pub(super) redo: Vec<Redo<'a>>,
-    /// What is gone for good, in words: files and records.
+    /// Which files are gone for good.
+    pub(crate) missing: Vec<Error>,
+    /// Which records are gone for good, in files that are there.
     pub(crate) lost: Vec<Error>,
     /// What is damaged and there once more.
     pub(crate) healed: Vec<Error>,
     /// Whether something is there once that should be there twice: a new base mends that.
     pub(crate) needs_base: bool,
+    /// How many bytes of content the base has.
+    pub(super) base_len: u64,
+    /// How many bytes of records follow it, in so many logs.
+    pub(super) since_base: u64,
+    pub(super) logs: usize,
+}
+
+impl Told<'_> {
+    /// Fails if a file is gone for good, unless that is accepted.
+    pub(crate) fn check_complete(&self, accepts_loss: bool) -> Result<()> {
+        self.missing.first().filter(|_| !accepts_loss).cloned().map_or(Ok(()), Err)
+    }
+
+    /// Whether nothing follows, as far as a glance tells.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub(crate) fn is_all(&self, volume: &Volume) -> Result<bool> {
+        find::nothing_follows(volume, self.end.as_ref())
+    }
+
+    /// What is gone for good.
+    pub(crate) fn gone(&self) -> impl Iterator<Item = &Error> {
+        self.missing.iter().chain(&self.lost)
+    }
 }
 
 impl Survey {
@@ -67,35 +99,46 @@ impl Survey {
         logs.chain(self.bases.iter().map(|base| base.header.generation)).max().unwrap_or_default()
     }
 
-    /// Puts together what the files say.
+    /// The store that the files belong to, whatever store that is; `None` if there is none with a header.
+    ///
+    /// # Errors
+    ///
+    /// `is_newer_format` if a newer version wrote one of them. Errors that say nothing of the files.
+    pub(crate) fn store_of_files(volume: &Volume) -> Result<Option<StoreId>> {
+        let of_base = base::store_of_bases(volume)?;
+        Ok(find::store_of_logs(volume)?.or(of_base))
+    }
+
+    /// Puts together what the files say, of a store that must have some, or that may be new.
     ///
     /// # Errors
     ///
     /// `is_newer_format` if there is a record of a kind that this version does not know. Those that say nothing of the
     /// files.
-    pub(crate) fn tell(&self, volume: &Volume) -> Result<Told<'_>> {
+    pub(crate) fn tell(&self, volume: &Volume, must_exist: bool) -> Result<Told<'_>> {
         let mut told = Told {
             history: History::new(self.store),
             end: None,
             last: None,
+            read: Vec::new(),
             redo: Vec::new(),
+            missing: Vec::new(),
             lost: Vec::new(),
             healed: Vec::new(),
             needs_base: false,
+            base_len: 0,
+            since_base: 0,
+            logs: self.chain.parts.len(),
         };
         let headless = |at: &base::Name| at_base(volume, *at, Malformed::new(0, "base and copy have no header"));
         let mut bad = self.bad_bases.iter().map(headless).collect();
         let base = self.load_base(volume, &mut told, &mut bad)?;
-        if self.is_empty() || self.chain.is_whole_after(base.as_ref()) {
+        if self.is_empty() && !must_exist || self.chain.is_whole_after(base.as_ref()) {
             // An older base and the logs behind it say the same.
             told.healed.append(&mut bad);
         } else {
-            told.lost.append(&mut bad);
-            told.lost.extend(self.missing(volume, base));
-            // What was in them may have used any id up to this one.
-            let reserved = self.logs.values().flatten().map(|log| log.header().reserved_ids);
-            let reserved = reserved.chain(self.bases.iter().map(|base| base.header.reserved_ids)).max();
-            told.history.raise_floor(reserved.unwrap_or_default());
+            told.missing.append(&mut bad);
+            told.missing.extend(self.missing(volume, base));
         }
         let replayed = replay(&mut told.history, &self.logs, &self.chain, base);
         for log in self.logs.values().flatten().filter(|log| !log.header_is_twice()) {
@@ -110,11 +153,51 @@ impl Survey {
                 at_log(volume, log, Malformed::new(0, format!("record {number} is damaged in one of two halves")))
             }));
         }
+        let last = self.chain.parts.last().and_then(|part| self.logs.get(&part.log)?.as_ref());
+        if let Some(cut) = last.filter(|log| log.is_cut()) {
+            let what = "the file is cut short, and records at its end may be gone: bring it back, or open the store with \
+                        Options::accept_loss(true)";
+            told.missing.push(at_log(volume, cut.header().id, Malformed::new(0, what)));
+        }
         if let Some(newer) = told.lost.iter().find(|error| error.is_newer_format()) {
             return Err(newer.clone());
         }
-        told.needs_base |= !told.healed.is_empty() || !told.lost.is_empty();
+        if told.gone().next().is_some() {
+            // What is gone may have used any id up to this one.
+            told.history.raise_floor(self.reserved_ids());
+        }
+        let counted = self.chain.parts.iter().filter(|part| base.is_none_or(|base| part.log >= base.log));
+        told.read.extend(counted.map(|part| layout::log(part.log.generation, part.log.sequence)));
+        told.since_base = self.since(base, told.end);
+        told.needs_base |= !told.healed.is_empty();
         Ok(told)
+    }
+
+    /// Whether these are the logs that were read.
+    pub(super) fn has_logs(&self, names: &[(LogId, bool)]) -> bool {
+        names.len() == self.logs.len() && names.iter().all(|(log, _)| self.logs.contains_key(log))
+    }
+
+    fn reserved_ids(&self) -> u64 {
+        let logs = self.logs.values().flatten().map(|log| log.header().reserved_ids);
+        logs.chain(self.bases.iter().map(|base| base.header.reserved_ids)).max().unwrap_or_default()
+    }
+
+    /// How many bytes of the logs that count lie between these two places.
+    fn since(&self, base: Option<Position>, end: Option<Position>) -> u64 {
+        let of_log = |part: &chain::Part| {
+            let from = base.filter(|base| base.log == part.log).map_or(0, |base| base.offset);
+            let to = part.end.or(end.filter(|end| end.log == part.log).map(|end| end.offset));
+            to.unwrap_or(from).saturating_sub(from)
+        };
+        let follows = |part: &&chain::Part| base.is_none_or(|base| part.log >= base.log);
+        self.chain.parts.iter().filter(follows).map(of_log).sum()
+    }
+
+    /// The logs of earlier generations that do not count, and never will: the caller has begun a later one.
+    pub(crate) fn superfluous(&self) -> impl Iterator<Item = LogId> {
+        let counts = |log: &LogId| self.chain.parts.iter().any(|part| part.log == *log);
+        self.logs.keys().copied().filter(move |log| !counts(log))
     }
 
     /// Loads the newest base that counts and is whole; returns where the log goes on from it.
@@ -128,9 +211,11 @@ impl Survey {
                         let what = format!("{} blocks of the base or of its copy are damaged", loaded.once);
                         told.healed.push(at(Malformed::new(0, what)));
                     }
-                    told.history = loaded.history;
+                    (told.history, told.base_len) = (loaded.history, loaded.len);
+                    told.read = found.names();
                     return Ok(Some(found.position()));
                 }
+                Err(malformed) if malformed.newer.is_some() => return Err(at(malformed)),
                 Err(malformed) => bad.push(at(malformed)),
             }
         }
@@ -142,7 +227,13 @@ impl Survey {
         let what = "the log is missing, or both of its headers or its first record are damaged: bring it back, or open the \
                     store with Options::accept_loss(true)";
         let lost = self.chain.lost.iter().copied().chain(self.chain.missing(base.as_ref()));
+        let lost = lost.filter(|log| log.generation > 0);
         let mut missing: Vec<_> = lost.map(|log| at_log(volume, log, Malformed::new(0, what))).collect();
+        if missing.is_empty() && self.chain.from.is_some_and(|from| from.is_before_all()) {
+            let what = "the base of the export that this store was is missing: bring it back, or open the store with \
+                        Options::accept_loss(true)";
+            missing.push(Malformed::new(0, what).at(OPERATION, &volume.path(layout::MANIFESTS)));
+        }
         if missing.is_empty() {
             let what = "the logs are missing: bring them back, or open the store with Options::accept_loss(true)";
             missing.push(Malformed::new(0, what).at(OPERATION, &volume.path(layout::MANIFESTS)));
@@ -174,7 +265,8 @@ mod tests {
         records::{
             adopt,
             blank::{Entry, Urgency},
-            log::{Log, Owner, Shape, tests::volume},
+            blanks::Shape,
+            log::{Log, Owner, tests::volume},
         },
         testing::{Call, Fault, Survival},
     };
@@ -200,7 +292,7 @@ mod tests {
     type Contents = BTreeMap<u64, Option<ManifestContent>>;
 
     fn contents(history: &History) -> Contents {
-        history.kept().map(|kept| (kept.id.get(), kept.content.clone().ok())).collect()
+        history.kept().map(|kept| (kept.id.get(), kept.content().ok())).collect()
     }
 
     /// A writer of one generation, as far as its records go.
@@ -214,8 +306,8 @@ mod tests {
         /// Takes over what is there.
         fn open(volume: &Arc<Volume>) -> Result<Self> {
             let survey = Survey::read(volume, STORE)?;
-            let told = survey.tell(volume)?;
-            if let Some(lost) = told.lost.first() {
+            let told = survey.tell(volume, false)?;
+            if let Some(lost) = told.gone().next() {
                 return Err(lost.clone());
             }
             if let Some(last) = &told.last {
@@ -234,7 +326,7 @@ mod tests {
         fn commit(&mut self, n: u64) -> Result<()> {
             let id = CheckpointId::new(n).unwrap();
             let newest = self.history.kept().last();
-            let before = newest.map(|kept| (kept.id, kept.content.clone().unwrap()));
+            let before = newest.map(|kept| (kept.id, kept.content().unwrap()));
             let mut content = before.as_ref().map_or_else(ManifestContent::default, |(_, content)| content.clone());
             (content.epoch, content.vnode_count) = (Some(n), Some(256));
             content.states.insert("newest".into(), StateHandle::inline(&n.to_le_bytes()));
@@ -255,7 +347,7 @@ mod tests {
 
         fn write_base(&mut self) -> Result<()> {
             let header = self.log.next_base(self.log.position(), self.history.id_floor())?;
-            base::write(&self.volume, &header, &self.history, &Alone)
+            base::write(&self.volume, &header, &self.history, &Alone).map(drop)
         }
     }
 
@@ -289,7 +381,7 @@ mod tests {
                 let _ = writer.write_base();
             }
             if n % 3 == 2 {
-                let _ = writer.log.refill();
+                let _ = writer.log.blanks().refill();
             }
         }
         (run, true)
@@ -308,8 +400,8 @@ mod tests {
 
     fn check(run: &Run, volume: &Volume, at: &str) -> Contents {
         let survey = Survey::read(volume, STORE).unwrap();
-        let told = survey.tell(volume).unwrap();
-        assert!(told.lost.is_empty(), "{at}: {:?}", told.lost);
+        let told = survey.tell(volume, false).unwrap();
+        assert_eq!(told.gone().count(), 0, "{at}: {:?} {:?}", told.missing, told.lost);
         assert!(told.healed.is_empty(), "{at}: {:?}", told.healed);
         let found = contents(&told.history);
         assert!(found == run.certain || run.possible.contains(&found), "{at}: {:?}", found.keys());
@@ -373,7 +465,7 @@ mod tests {
         (disk.cut_power(Survival::Nothing), told.certain)
     }
 
-    fn files(volume: &Volume) -> Vec<(std::path::PathBuf, u64)> {
+    fn files(volume: &Volume) -> Vec<(PathBuf, u64)> {
         let entries = volume.list(layout::MANIFESTS).unwrap().into_iter();
         let files = entries.filter(|entry| entry.metadata.kind == FileKind::File);
         files.map(|entry| (std::path::Path::new(layout::MANIFESTS).join(&entry.name), entry.metadata.len)).collect()
@@ -396,8 +488,8 @@ mod tests {
                 for bytes in [vec![0; before.len()], before.iter().map(|byte| byte ^ 0x41).collect()] {
                     file.write_all_at(&bytes, at).unwrap();
                     let survey = Survey::read(&volume, STORE).unwrap();
-                    let told = survey.tell(&volume).unwrap();
-                    assert!(told.lost.is_empty(), "{} at {at}: {:?}", name.display(), told.lost);
+                    let told = survey.tell(&volume, false).unwrap();
+                    assert_eq!(told.gone().count(), 0, "{} at {at}: {:?}", name.display(), told.missing);
                     assert_eq!(contents(&told.history), expected, "{} at {at}", name.display());
                     damaged += 1;
                     healed += usize::from(!told.healed.is_empty());
@@ -417,8 +509,8 @@ mod tests {
             let volume = volume(&disk);
             volume.remove(&name).unwrap();
             let survey = Survey::read(&volume, STORE).unwrap();
-            let told = survey.tell(&volume).unwrap();
-            if told.lost.is_empty() {
+            let told = survey.tell(&volume, false).unwrap();
+            if told.missing.is_empty() {
                 assert_eq!(contents(&told.history), expected, "{}", name.display());
                 continue;
             }
@@ -434,7 +526,8 @@ mod tests {
     fn store_without_any_file_is_empty_and_one_with_any_is_not() {
         let survey = |volume: &Volume| Survey::read(volume, STORE).unwrap();
         let empty = volume(&SimDisk::new());
-        assert!(survey(&empty).is_empty() && survey(&empty).tell(&empty).unwrap().lost.is_empty());
+        assert!(survey(&empty).is_empty() && survey(&empty).tell(&empty, false).unwrap().missing.is_empty());
+        assert!(!survey(&empty).tell(&empty, true).unwrap().missing.is_empty());
         let names: Vec<_> = files(&volume(&example().0)).into_iter().map(|(name, _)| name).collect();
         for kept in &names {
             let (disk, _) = example();
@@ -442,8 +535,8 @@ mod tests {
             names.iter().filter(|name| *name != kept).for_each(|name| volume.remove(name).unwrap());
             let survey = survey(&volume);
             assert!(!survey.is_empty(), "{}", kept.display());
-            let lost = survey.tell(&volume).unwrap().lost;
-            assert!(!lost.is_empty(), "{}", kept.display());
+            let missing = survey.tell(&volume, false).unwrap().missing;
+            assert!(!missing.is_empty(), "{}", kept.display());
         }
     }
 
@@ -459,9 +552,9 @@ mod tests {
             first.open_writable(name).unwrap().write_all_at(&[0; 512], 0).unwrap();
         }
         let survey = Survey::read(&first, STORE).unwrap();
-        let told = survey.tell(&first).unwrap();
+        let told = survey.tell(&first, false).unwrap();
         assert_eq!(contents(&told.history), contents(&writer.history));
-        assert!(told.lost.is_empty() && told.healed.len() == 1 && told.needs_base, "{:?}", told.healed);
+        assert!(told.gone().next().is_none() && told.healed.len() == 1 && told.needs_base, "{:?}", told.healed);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::{
     disk::{layout, volume::Volume},
     error::Result,
-    id::CheckpointId,
     reclaim::{registry::Registry, sweep::Maintained},
+    records::Survey,
 };
 
 use super::{OpenReport, scan::Found};
@@ -20,17 +20,20 @@ pub(super) fn take_back(volume: &Volume, found: &Found) -> Result<()> {
     volume.sync_dir("")
 }
 
-/// Removes temporary files, and updates of checkpoints that are gone. What resists is reported and tried again later.
+/// Removes temporary files. What resists is reported and tried again later.
 pub(super) fn clean_temps(volume: &Volume, found: &Found, report: &mut OpenReport) {
-    let updates = found.stray_updates().map(|(id, _)| layout::update(id));
-    let without_manifest = |id: &&CheckpointId| !found.manifests.contains_key(*id);
-    let sources = found.sources.keys().filter(without_manifest).map(|id| layout::source(*id));
-    for name in found.temps.iter().cloned().chain(updates).chain(sources) {
-        match volume.discard(&name) {
-            Ok(()) => report.removed.push(name),
+    for name in &found.temps {
+        match volume.discard(name) {
+            Ok(()) => report.removed.push(name.clone()),
             Err(error) => report.failures.push(error),
         }
     }
+}
+
+/// Removes logs that do not count. A later one was begun, durably.
+pub(super) fn clean_logs(volume: &Volume, survey: &Survey, report: &mut OpenReport) {
+    let names = survey.superfluous().map(|log| layout::log(log.generation, log.sequence));
+    report.failures.extend(names.filter_map(|name| volume.discard(&name).err()));
 }
 
 /// Removes data files that no manifest names. What resists is reported and tried again later.

@@ -6,100 +6,110 @@ use super::scan::{Found, scan};
 use crate::{
     disk::{layout, root, volume::Volume},
     error::{Error, Malformed, Result},
-    format::identity::{Identity, RollBacks, TakeOver},
+    format::identity::Identity,
     handle::StateHandle,
-    id::LAST,
-    identity::{self, IdentityFile, read},
+    id::{LAST, StoreId},
     manifest::Manifest,
-    manifests,
     options::Options,
+    records::{
+        Survey,
+        identity::{self, IdentityFile, ReadIdentity, read},
+    },
 };
 
 const OPERATION: &str = "read store identity";
-const LOST: &str = "the store has had checkpoints, and there is none: bring the manifests back; if they are lost for good, \
-                    save what list_segment finds, and open it with Options::accept_loss(true)";
-const REMEDY: &str = "there are checkpoints, and Options::rebuild_identity(true) makes a new one from their manifests";
+const LOST: &str = "the directory is missing, and the manifest log with it: bring it back; if it is lost for good, save what \
+                    list_segment finds, and open the store with Options::accept_loss(true)";
+const REMEDY: &str = "there are checkpoints, and Options::rebuild_identity(true) makes a new one from their log";
 const REMEDY_WITHOUT_CHECKPOINTS: &str =
     "there are no checkpoints, and Options::rebuild_identity(true) makes a new one";
+/// A rebuilt identity leaves out so many generations: openers may have had some that left no file.
+const LEFT_OUT: u64 = 1 << 20;
 
-/// Refuses a store of a newer version before anything is touched. Everything else is looked at under the lock.
+/// Refuses a store of a newer version before anything is touched. All else is looked at under the lock.
 pub(super) fn refuse_newer(volume: &Volume) -> Result<()> {
     match read(volume) {
+        Err(error) if error.is_newer_format() => return Err(error),
+        _ => {}
+    }
+    match Survey::store_of_files(volume) {
         Err(error) if error.is_newer_format() => Err(error),
         _ => Ok(()),
     }
 }
 
-/// What was found when a store was taken over.
+/// A store that is about to be taken over.
 #[derive(Debug)]
 pub(super) struct Claimed {
-    /// With the next generation.
-    pub(super) identity: IdentityFile,
-    /// Whether it was just made.
+    identity: Identity,
+    /// Whether the store is new: then there is no identity on disk yet.
     pub(super) created: bool,
-    /// That the checkpoints are lost, if that was accepted.
-    pub(super) lost: Option<Error>,
+    /// Why one of the two records of the identity could not be read, if it could not.
+    pub(super) healed: Option<Error>,
 }
 
-/// Takes the store over.
+/// Finds out which store this is. Nothing is written but directories that are missing.
 pub(super) fn claim(volume: &Arc<Volume>, options: &Options) -> Result<Claimed> {
-    let (identity, created) = match read(volume) {
-        Ok(identity) => (identity, false),
-        Err(error) if error.is_not_found() || error.is_corrupt() => make(volume, error, options.rebuild_identity)?,
+    let (found, created) = match read(volume) {
+        Ok(found) => (found, false),
+        Err(error) if error.is_not_found() || error.is_corrupt() => make(volume, error, options)?,
         Err(error) => return Err(error),
     };
-    let lost = if identity.populated { lost_checkpoints(volume)? } else { None };
-    if let Some(error) = lost.clone().filter(|_| !options.accept_loss) {
-        return Err(error);
-    }
-    restore_dirs(volume)?;
-    volume.sync_above_root()?;
-    let generation = identity.generation.saturating_add(1);
-    // In a new store there is nothing that somebody else could have published.
-    let take_over = if created { TakeOver { generation, newest: 0 } } else { identity.take_over };
-    if generation > LAST {
-        return Err(Malformed::new(0, "the last generation was used").at(OPERATION, &volume.path(layout::IDENTITY)));
-    }
-    let identity = IdentityFile::take_over(volume, Identity { generation, take_over, ..identity })?;
-    Ok(Claimed { identity, created, lost })
+    let ReadIdentity { identity, healed } = found;
+    restore_dirs(volume, identity.store, options.accept_loss)?;
+    Ok(Claimed { identity, created, healed })
 }
 
-/// The identity says that there are checkpoints. If there is no manifest, they are lost: to go on would remove their data,
-/// and give their ids out again.
-fn lost_checkpoints(volume: &Volume) -> Result<Option<Error>> {
-    let has_manifests = |volume: &Volume| -> Result<bool> {
-        let entries = root::list_if_there(volume, layout::MANIFESTS)?;
-        Ok(entries.iter().any(|entry| layout::parse_manifest(&entry.name).is_some()))
-    };
-    // A verdict takes a second look: some file systems leave names out of a list now and then.
-    if has_manifests(volume)? || has_manifests(volume)? {
-        return Ok(None);
+impl Claimed {
+    pub(super) fn store(&self) -> StoreId {
+        self.identity.store
     }
-    Ok(Some(Malformed::new(0, LOST).at(OPERATION, &volume.path(layout::MANIFESTS))))
+
+    /// Takes the store over with a generation above its own and above this one, durably. That of a new store is still to be
+    /// written.
+    pub(super) fn take_over(&self, volume: &Arc<Volume>, newest: u64) -> Result<IdentityFile> {
+        volume.sync_above_root()?;
+        let generation = self.identity.generation.max(newest).saturating_add(1);
+        if generation > LAST {
+            let path = volume.path(layout::IDENTITY);
+            return Err(Malformed::new(0, "the last generation was used").at(OPERATION, &path));
+        }
+        let identity = IdentityFile::of(volume, Identity { generation, ..self.identity });
+        if !self.created {
+            identity.write()?;
+        }
+        Ok(identity)
+    }
 }
 
 /// Makes directories again that were lost because they were empty, as archives, backups and cleaners do it. Whether one was
-/// empty only the manifests tell: every one must be readable, and name nothing there.
-fn restore_dirs(volume: &Volume) -> Result<()> {
+/// empty only the log tells: every checkpoint must be known, and name nothing there. The log itself is never empty.
+fn restore_dirs(volume: &Volume, store: StoreId, accept_loss: bool) -> Result<()> {
     let missing = root::missing_dirs(volume)?;
     if missing.is_empty() {
         return Ok(());
     }
-    if root::has_lost_manifests(volume)? {
-        let what = "the directory is missing, and there is data of checkpoints; bring it back";
-        return Err(Malformed::new(0, what).at(root::OPERATION, &volume.path(layout::MANIFESTS)));
-    }
-    for entry in root::list_if_there(volume, layout::MANIFESTS)? {
-        let Some(id) = layout::parse_manifest(&entry.name) else { continue };
-        let lost = match manifests::peek(volume, id) {
-            Ok(manifest) => missing.iter().find(|dir| names_files_in(&manifest, Path::new(dir))).copied(),
-            // It may name files in any of them.
-            Err(error) if error.is_damage() => missing.first().copied(),
-            Err(error) => return Err(error),
+    if missing.contains(&layout::MANIFESTS) {
+        if !accept_loss {
+            return Err(Malformed::new(0, LOST).at(root::OPERATION, &volume.path(layout::MANIFESTS)));
+        }
+    } else {
+        let survey = Survey::read(volume, store)?;
+        let told = survey.tell(volume, true)?;
+        let unknown = |dir: &&str| {
+            let what = "the directory is missing, and checkpoints that are lost may have data in it; bring it back";
+            Malformed::new(0, what).at(root::OPERATION, &volume.path(dir))
         };
-        if let Some(dir) = lost {
-            let what = format!("the directory is missing, and checkpoint {id} may have data in it; bring it back");
-            return Err(Malformed::new(0, what).at(root::OPERATION, &volume.path(dir)));
+        if let Some(dir) = missing.first().filter(|_| told.gone().next().is_some() && !accept_loss) {
+            return Err(unknown(dir));
+        }
+        for kept in told.history.kept() {
+            let Ok(manifest) = told.history.manifest(kept) else { continue };
+            if let Some(dir) = missing.iter().find(|dir| names_files_in(&manifest, Path::new(dir))) {
+                let what =
+                    format!("the directory is missing, and checkpoint {} has data in it; bring it back", kept.id);
+                return Err(Malformed::new(0, what).at(root::OPERATION, &volume.path(dir)));
+            }
         }
     }
     root::make_dirs(volume)
@@ -110,43 +120,41 @@ fn names_files_in(manifest: &Manifest, dir: &Path) -> bool {
     files.filter(|file| manifest.data_file(*file).lent.is_none()).any(|file| layout::scope_dir(file.scope) == dir)
 }
 
-/// An identity where there is none: for a directory in which nothing was ever written, or if it was asked for.
-fn make(volume: &Volume, error: Error, rebuild: bool) -> Result<(Identity, bool)> {
+/// An identity where there is none: for a directory in which nothing was ever committed, or if it was asked for.
+fn make(volume: &Volume, error: Error, options: &Options) -> Result<(ReadIdentity, bool)> {
     if identity::is_partial(volume)? {
         return Err(error);
     }
     if error.is_not_found() {
         root::make_dirs(volume)?;
-    } else {
-        restore_dirs(volume)?;
+    } else if root::missing_dirs(volume)?.contains(&layout::MANIFESTS) {
+        return Err(error.with_remedy(REMEDY_WITHOUT_CHECKPOINTS));
     }
     let found = scan(volume)?;
-    if error.is_not_found() && found.is_empty() {
-        return Ok((fresh()?, true));
+    let store = Survey::store_of_files(volume)?;
+    let survey = Survey::read(volume, store.unwrap_or(StoreId([0; 16])))?;
+    let told = survey.tell(volume, false)?;
+    let is_empty = told.history.kept().next().is_none() && told.gone().next().is_none();
+    let generation = survey.newest_generation();
+    // A log without records precedes the identity: then the store was never made.
+    if error.is_not_found() && is_empty && found.segments.is_empty() {
+        let identity = Identity { store: store.map_or_else(identity::fresh_id, Ok)?, generation };
+        return Ok((ReadIdentity { identity, healed: None }, true));
     }
-    if rebuild {
-        return Ok((rebuilt(volume, &found)?, false));
+    if options.rebuild_identity {
+        let store = store.map_or_else(identity::fresh_id, Ok)?;
+        let generation = generation.max(newest_segment(&found)).saturating_add(LEFT_OUT);
+        return Ok((ReadIdentity { identity: Identity { store, generation }, healed: None }, false));
     }
     let missing = Malformed::new(0, "the file is missing").at(OPERATION, &volume.path(layout::IDENTITY));
     let error = if error.is_not_found() { missing } else { error };
-    Err(error.with_remedy(if found.is_empty() { REMEDY_WITHOUT_CHECKPOINTS } else { REMEDY }))
+    let has_checkpoints = store.is_some() && !is_empty;
+    Err(error.with_remedy(if has_checkpoints { REMEDY } else { REMEDY_WITHOUT_CHECKPOINTS }))
 }
 
-fn fresh() -> Result<Identity> {
-    let (take_over, roll_backs) = (TakeOver::default(), RollBacks::default());
-    Ok(Identity { store: identity::fresh_id()?, generation: 0, id_floor: 0, populated: false, take_over, roll_backs })
-}
-
-/// The store's id is in every manifest; generations are there and in the names of the files.
-fn rebuilt(volume: &Volume, found: &Found) -> Result<Identity> {
-    let mut identity = fresh()?;
-    for id in found.manifests.keys() {
-        if let Ok(manifest) = manifests::peek(volume, *id) {
-            identity.store = manifest.store;
-            identity.generation = identity.generation.max(manifest.generation);
-        }
-    }
-    let written = found.segments.keys().map(|file| file.generation).max().unwrap_or_default();
-    identity.generation = identity.generation.max(written);
-    Ok(identity)
+/// The highest generation that a data file is of. No store gets as far as the half: such a name is not one of ours, and must
+/// not use up all that are left.
+pub(super) fn newest_segment(found: &Found) -> u64 {
+    let written = found.segments.keys().map(|file| file.generation).filter(|generation| *generation <= LAST / 2);
+    written.max().unwrap_or_default()
 }

@@ -9,29 +9,24 @@
 //! # Opening, step by step
 //!
 //! 1. the root: created if it is missing, unless it must exist, and opened: from here on everything is done in that
-//!    directory. A store whose identity was written by a newer version is refused here, untouched;
+//!    directory. A store of which a header was written by a newer version is refused here, untouched;
 //! 2. the lock; then a look whether the name still leads to the directory that was locked, else steps 1 and 2 again;
-//! 3. [`identity`]: the identity is read and written again with the next generation, durably: from here on a stalled
-//!    writer finds out that it lost the store, and what it had published before is seen by the next step. Where there is
-//!    none and nothing was ever written, one is made, after the directories were made and synced. Everything above the
-//!    root is synced as well: this open or an interrupted one may have created it. An identity that is damaged, or
-//!    lost while there are checkpoints, is an error with a remedy. So is it that the identity knows of checkpoints and no
-//!    manifest is there, before anything is written. A directory that has vanished is made again if every manifest can be
-//!    read and names nothing in it; else it is an error;
-//! 4. `piton.readers`, which readers lock, is made if it is missing: before anything can be forgotten. [`scan`]: every
-//!    name, sorted into ours, temporary, foreign. A store that was to be taken over by another one (`transfer`) is taken
-//!    back, durably, since it goes on. [`validate`]: every manifest is read as a whole, every file it names must be there
-//!    and long enough; the registry learns of each checkpoint, damaged ones included.
-//!    States are verified on first use, not here;
-//! 5. `manifests/` is synced, so that a checkpoint that another process had renamed and not yet synced is really there
-//!    before anybody relies on it (and one that it had removed is really gone before its data goes). A crash up to here
-//!    changes nothing that can be seen;
-//! 6. the identity is written once more, with the highest id that was found: what a stalled writer publishes above it from
-//!    now on is invalid. Not while something of that kind is there already. A crash before leaves what was recorded by the
-//!    last open, which says less;
-//! 7. [`clean`]: temporary names, and data files that no manifest names. Not while a manifest cannot be read: nobody
-//!    knows then what it names. A crash leaves some of them to the next open;
-//!    Then room is kept for when the disk is full;
+//! 3. [`identity`]: the identity is read. Where there is none and nothing was ever committed, one is made up, after the
+//!    directories were made and synced; it is written in step 5. An identity that is damaged, or lost while there are
+//!    checkpoints, is an error with a remedy. A directory that has vanished is made again if every checkpoint is known and
+//!    names nothing in it; else it is an error. [`scan`]: every name, sorted into ours, temporary, foreign. The log is read
+//!    (`records`). Files of it that are missing are an error, unless the loss is accepted; up to here nothing was changed;
+//! 4. everything above the root is synced: this open or an interrupted one may have created it. The identity is written
+//!    again with the next generation, durably: from here on a stalled writer finds out that it lost the store. What it
+//!    appended since step 3 is read. `piton.readers`, which readers lock, is made if it is missing: before anything can be
+//!    forgotten. A store that was to be taken over by another one (`transfer`) is taken back, durably, since it goes on;
+//! 5. the last record is made sure of, and the first log of the generation is begun: from here on nothing counts that a
+//!    stalled writer appends. Then a new store gets its identity. A crash up to here changes nothing that can be seen;
+//! 6. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each checkpoint,
+//!    damaged ones included. States are verified on first use, not here;
+//! 7. [`clean`]: logs that do not count, temporary names, and data files that no checkpoint names. Of those last ones none
+//!    while a record is lost: nobody knows then what it named. A crash leaves some of them to the next open. A base is
+//!    written if one is due. Then room is kept for when the disk is full;
 //! 8. stores are removed that checkpoints were taken over from, if that was interrupted (`transfer`).
 
 mod clean;
@@ -46,6 +41,8 @@ pub(crate) use orphans::cleanup;
 pub use salvage::{SegmentEntry, list_segment};
 
 use std::{
+    cell::OnceCell,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -56,10 +53,11 @@ use crate::{
     accounts::space::SpacePolicy,
     disk::{DirEntry, layout, root, spare, this_process, volume::Volume},
     error::{Cause, Error, Result},
+    format::source::Source,
     id::CheckpointId,
-    identity::IdentityFile,
     options::{Durability, Options},
     reclaim::registry::Registry,
+    records::{Journal, Survey},
 };
 
 /// What opening a store found and did.
@@ -77,8 +75,29 @@ pub struct OpenReport {
     pub foreign: Vec<PathBuf>,
     /// Leftovers that could not be removed; the next open tries again.
     pub failures: Vec<Error>,
-    /// Why leftovers were not looked for, if they were not: a manifest that cannot be read may name any of them.
+    /// Why data that no checkpoint refers to was not looked for, if it was not: a record that is lost may name any of it.
     pub cleanup_skipped: Option<Error>,
+    /// What of the manifest log was damaged, and was there once more: nothing is lost. It is written anew.
+    pub healed: Vec<Error>,
+    /// What of the manifest log is lost for good: files, if that was accepted ([`Options::accept_loss`]), and records.
+    /// Checkpoints that need them are damaged. Until an open accepts it, every open says so again.
+    pub lost: Vec<Error>,
+}
+
+impl fmt::Display for OpenReport {
+    /// One line for each thing that was found or done; nothing if there was nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.created {
+            writeln!(f, "the store is new")?;
+        }
+        self.healed.iter().try_for_each(|error| writeln!(f, "healed: {error}"))?;
+        self.lost.iter().try_for_each(|error| writeln!(f, "lost: {error}"))?;
+        self.damaged.iter().try_for_each(|(id, error)| writeln!(f, "checkpoint {id} is damaged: {error}"))?;
+        self.removed.iter().try_for_each(|name| writeln!(f, "removed {}", name.display()))?;
+        self.foreign.iter().try_for_each(|name| writeln!(f, "left alone, not piton's: {}", name.display()))?;
+        self.failures.iter().try_for_each(|error| writeln!(f, "not done: {error}"))?;
+        self.cleanup_skipped.iter().try_for_each(|why| writeln!(f, "data was not cleaned up: {why}"))
+    }
 }
 
 /// Why a store is opened for writing.
@@ -93,11 +112,11 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) volume: Arc<Volume>,
-    pub(crate) identity: Arc<IdentityFile>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) report: OpenReport,
-    /// The checkpoints that were taken over from stores which are still to go, and the generations that published them.
-    pub(crate) departing: Vec<(CheckpointId, u64)>,
+    /// What is agreed with stores that are still to go, because whole checkpoints were taken over from them.
+    pub(crate) departing: Vec<Source>,
 }
 
 /// How often a root is opened that is exchanged, or departs, before it can be locked.
@@ -138,9 +157,9 @@ fn take_lock(options: &Options, root: &Path) -> Result<Volume> {
 
 /// Refuses where no store ever was, as on the mount point of a volume that is not mounted.
 fn check_exists(volume: &Volume) -> Result<()> {
-    let is_manifest = |entry: &DirEntry| layout::parse_manifest(&entry.name).is_some();
+    let is_of_log = |entry: &DirEntry| layout::is_of_log(&entry.name);
     let exists = volume.metadata(layout::IDENTITY)?.is_some()
-        || root::list_if_there(volume, layout::MANIFESTS)?.iter().any(is_manifest);
+        || root::list_if_there(volume, layout::MANIFESTS)?.iter().any(is_of_log);
     if exists {
         return Ok(());
     }
@@ -151,34 +170,73 @@ fn check_exists(volume: &Volume) -> Result<()> {
 /// Opens a store to go on with it, or to see it off.
 pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose: Purpose) -> Result<Recovered> {
     let volume = Arc::new(take_lock(options, root)?);
-    let Claimed { identity, created, lost } = identity::claim(&volume, options)?;
-    root::ensure_readers(&volume)?;
+    let claimed = identity::claim(&volume, options)?;
     let mut found = scan::scan(&volume)?;
+    let (mut survey, second) = (&Survey::read(&volume, claimed.store())?, OnceCell::new());
+    let mut told = survey.tell(&volume, !claimed.created)?;
+    told.check_complete(options.accept_loss)?;
+    let newest = survey.newest_generation().max(identity::newest_segment(&found));
+    let identity = claimed.take_over(&volume, newest)?;
+    if !told.is_all(&volume)? {
+        // What a stalled writer appended before it could find out counts.
+        survey = second.get_or_init(|| Survey::read(&volume, claimed.store())).as_ref().map_err(Clone::clone)?;
+        told = survey.tell(&volume, !claimed.created)?;
+        told.check_complete(options.accept_loss)?;
+    }
+    root::ensure_readers(&volume)?;
     if purpose == Purpose::SeeOff {
         found.temps.retain(|name| name != Path::new(layout::DEPARTING));
     } else {
         clean::take_back(&volume, &found)?;
     }
-    let registry = Registry::new(Arc::clone(&volume), &identity.on_disk(), (policy, options.maintenance));
+    let Claimed { created, healed, .. } = claimed;
+    let used = (told.history.id_floor(), told.history.rolled_back().clone());
+    let registry = Registry::new(Arc::clone(&volume), identity.generation(), used, (policy, options.maintenance));
     let registry = Arc::new(registry);
-    let learned = validate::enter_all(&volume, &found, &identity.on_disk(), &registry)?;
-    volume.sync_dir(layout::MANIFESTS)?;
-    let newest = found.manifests.keys().next_back().copied();
-    let identity = identity.settle(newest, learned.generation, learned.stale)?;
-    registry.set_generation(identity.generation());
+    let identity = Arc::new(identity);
+    // At once: until then readers wait.
+    let journal = Journal::begin(&volume, &identity, &mut told, options.half_log())?;
+    if created {
+        identity.write()?;
+    }
+    let unreadable = journal.look(|history| validate::enter_all(&volume, &found, history, &registry))?;
     let mut report =
         OpenReport { created, damaged: registry.damaged(), foreign: found.foreign.clone(), ..OpenReport::default() };
+    report.healed.extend(healed.into_iter().chain(told.healed.iter().cloned()));
+    report.lost.extend(told.gone().cloned());
     clean::clean_temps(&volume, &found, &mut report);
     // What lost checkpoints referred to stays until the next open, so that it can be saved.
-    match learned.unreadable.or(lost) {
-        Some(error) => report.cleanup_skipped = Some(error),
-        None => clean::clean_data(&found, &registry, &mut report),
+    match report.lost.first().cloned() {
+        Some(lost) => registry.mark_lost(lost),
+        None => clean::clean_logs(&volume, survey, &mut report),
     }
+    report.cleanup_skipped = registry.unknown().or(unreadable);
+    if report.cleanup_skipped.is_none() {
+        clean::clean_data(&found, &registry, &mut report);
+    }
+    report.failures.extend(journal.settle(&told, options.accept_loss).err());
     report.removed.sort_unstable();
     spare::keep(&volume);
-    // A checkpoint that is not whole is no reason to remove anything elsewhere.
-    let is_whole = |id: &CheckpointId| registry.status(*id).is_none_or(|status| status.damage.is_none());
-    let departing = learned.published_under.into_iter().filter(|(id, _)| found.sources.contains_key(id));
-    let departing = departing.filter(|(id, _)| is_whole(id)).collect();
-    Ok(Recovered { volume, identity: Arc::new(identity), registry, report, departing })
+    let departing = agreed(&journal, &registry)?;
+    Ok(Recovered { volume, journal: Arc::new(journal), registry, report, departing })
+}
+
+/// The agreements that count still: their checkpoints were committed, and are whole. One that is not whole is no reason to
+/// remove anything elsewhere. The others are taken back.
+fn agreed(journal: &Journal, registry: &Registry) -> Result<Vec<Source>> {
+    let is_whole = |id| registry.status(id).is_some_and(|status| status.damage.is_none());
+    let noted = journal.look(|history| history.departing().clone());
+    let committed = |source: &Source| {
+        let kept = journal.look(|history| history.get(source.ours.1).map(|kept| kept.generation));
+        kept == Some(source.generation)
+    };
+    let mut agreed = Vec::new();
+    for (id, source) in noted {
+        if committed(&source) {
+            agreed.extend(is_whole(id).then_some(source));
+        } else {
+            journal.turn().note_departed(id)?;
+        }
+    }
+    Ok(agreed)
 }

@@ -6,8 +6,8 @@ use super::scan::scan;
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Result},
-    identity::IdentityFile,
     reclaim::{registry::Registry, sweep::Maintained},
+    records::Journal,
 };
 
 const OPERATION: &str = "clean up";
@@ -26,7 +26,7 @@ pub struct Orphans {
     pub removed: bool,
     /// What could not be removed; it is tried again.
     pub failures: Vec<Error>,
-    /// Why data files were not looked for, if they were not: a manifest that cannot be read may name any of them.
+    /// Why data files were not looked for, if they were not: a record that is lost may have named any of them.
     pub skipped: Option<Error>,
 }
 
@@ -41,31 +41,26 @@ impl Orphans {
 ///
 /// A writer's files are known before they are there, and its temporary files are its own until it ends: those that are
 /// left of other processes were removed, or noted as leftovers, when the store was opened.
-pub(crate) fn cleanup(volume: &Volume, identity: &IdentityFile, registry: &Registry, dry_run: bool) -> Result<Orphans> {
+pub(crate) fn cleanup(volume: &Volume, journal: &Journal, registry: &Registry, dry_run: bool) -> Result<Orphans> {
     volume.check_writable(OPERATION)?;
-    identity.check_not_fenced(OPERATION)?;
+    journal.check_not_fenced(OPERATION)?;
     let mut orphans = Orphans { skipped: registry.unknown(), ..Orphans::default() };
-    // Held, so that nobody publishes a checkpoint between the two looks at its names.
-    let names = registry.lock_manifests();
+    // Held, so that no checkpoint is published meanwhile.
+    let turn = journal.turn();
     let found = scan(volume)?;
     let leftovers = volume.leftovers();
     for name in leftovers {
         let len = volume.metadata(&name)?.map_or(0, |found| found.len);
         orphans.add(name, len);
     }
-    let updates: Vec<_> = found.stray_updates().filter(|(id, _)| !registry.may_be_there(*id)).collect();
-    for (id, len) in &updates {
-        orphans.add(layout::update(*id), *len);
-    }
-    let ours = |generation| generation <= identity.generation();
+    let ours = |generation| generation <= journal.generation();
     let unknown = found.segments.iter().filter(|(file, _)| orphans.skipped.is_none() && ours(file.generation));
     let dead: Vec<_> = unknown.filter(|(file, _)| !registry.knows(**file)).map(|(file, at)| (*file, at.len)).collect();
     for (file, len) in &dead {
         orphans.add(layout::segment(*file), *len);
     }
     if !dry_run {
-        orphans.failures.extend(updates.iter().filter_map(|(id, _)| volume.discard(&layout::update(*id)).err()));
-        drop(names);
+        drop(turn);
         orphans.failures.extend(volume.retry_leftovers());
         for (file, len) in &dead {
             registry.bury(*file, *len);

@@ -1,24 +1,18 @@
 //! Every name in the store, sorted into ours, temporary and foreign.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     path::{Path, PathBuf},
 };
 
 use crate::{
     disk::{DirEntry, FileKind, Metadata, layout, volume::Volume},
     error::Result,
-    id::{CheckpointId, FileId, Scope},
+    id::{FileId, Scope},
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// With what is under their names: a manifest that is no regular file is one that cannot be read.
-    pub(super) manifests: BTreeMap<CheckpointId, FileKind>,
-    /// With the lengths of the files.
-    pub(super) updates: BTreeMap<CheckpointId, u64>,
-    /// Which store is to go because a checkpoint was taken over from it.
-    pub(super) sources: BTreeMap<CheckpointId, u64>,
     /// With their lengths, and what they take.
     pub(super) segments: HashMap<FileId, Metadata>,
     pub(super) temps: Vec<PathBuf>,
@@ -26,16 +20,6 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Whether anything was ever committed or written here.
-    pub(super) fn is_empty(&self) -> bool {
-        self.manifests.is_empty() && self.segments.is_empty()
-    }
-
-    /// The updates of checkpoints that are not there, with their lengths.
-    pub(super) fn stray_updates(&self) -> impl Iterator<Item = (CheckpointId, u64)> {
-        self.updates.iter().filter(|(id, _)| !self.manifests.contains_key(*id)).map(|(id, len)| (*id, *len))
-    }
-
     fn sort(&mut self, dir: &Path, entry: &DirEntry, ours: impl FnOnce(&mut Self) -> bool) {
         let is_file = entry.metadata.kind == FileKind::File;
         let is_mark = [layout::PARTIAL, layout::DEPARTING].iter().any(|mark| entry.name == *mark);
@@ -71,17 +55,10 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
     }
     let dir = Path::new(layout::MANIFESTS);
     for entry in volume.list(dir)? {
-        // Whatever has the name: while it is no manifest, it is unknown what the checkpoint refers to.
-        if let Some(id) = layout::parse_manifest(&entry.name) {
-            found.manifests.insert(id, entry.metadata.kind);
-            continue;
+        // Whatever has such a name: one that is no regular file is one that cannot be read.
+        if !layout::is_of_log(&entry.name) {
+            found.sort(dir, &entry, |_| false);
         }
-        let (update, source) = (layout::parse_update(&entry.name), layout::parse_source(&entry.name));
-        found.sort(dir, &entry, |found| {
-            found.updates.extend(update.map(|id| (id, entry.metadata.len)));
-            found.sources.extend(source.map(|id| (id, entry.metadata.len)));
-            update.is_some() || source.is_some()
-        });
     }
     found.foreign.sort_unstable();
     Ok(found)

@@ -10,93 +10,51 @@ use crate::{
     accounts::retention::Facts,
     disk::{FileKind, Metadata, layout, volume::Volume},
     error::{Error, Malformed, Result},
-    format::{
-        identity::{Identity, TakeOver},
-        segment::entry_end,
-    },
+    format::segment::entry_end,
     handle::{Extent, StateHandle},
-    id::{CheckpointId, FileId, LAST},
+    id::FileId,
     manifest::{Lender, Manifest},
-    manifests::{self, Loaded},
     reclaim::registry::Registry,
+    records::{History, Kept},
 };
 
-const OPERATION: &str = "read manifest";
-
-/// What was learned by reading every manifest.
-#[derive(Debug, Default)]
-pub(super) struct Learned {
-    /// The first reason for which it is unknown what a checkpoint refers to.
-    pub(super) unreadable: Option<Error>,
-    /// The highest generation that a file has.
-    pub(super) generation: u64,
-    /// The checkpoints whose manifests could be read, and the generations that published them.
-    pub(super) published_under: Vec<(CheckpointId, u64)>,
-    /// Whether something is there that only the record of the last take-over makes invalid.
-    pub(super) stale: bool,
-}
-
-/// Enters every checkpoint into the registry, damaged ones with their damage. A manifest that merely cannot be read now
-/// is no damage: then the open fails.
-pub(super) fn enter_all(volume: &Volume, found: &Found, identity: &Identity, registry: &Registry) -> Result<Learned> {
-    let mut learned = Learned::default();
-    let mut published_under = 0;
-    for (id, kind) in &found.manifests {
-        let load = || match kind {
-            FileKind::File => manifests::load_in_parts(volume, identity.store, *id),
-            _ => Err(Malformed::new(0, "it is not a regular file").at(OPERATION, &volume.path(layout::manifest(*id)))),
-        };
-        // A verdict takes a second look.
-        match load().or_else(|error| if error.is_damage() { load() } else { Err(error) }) {
-            Ok((loaded, bad_update)) => {
-                let bad_update = bad_update.map(only_damage).transpose()?;
-                let Loaded { manifest, pinned, updated, .. } = loaded;
-                let stale = stale(volume, &manifest, &identity.take_over, published_under);
-                learned.stale |= identity.take_over.outdates(*id, manifest.generation);
-                let damage = stale.or(bad_update).or_else(|| without_epoch(volume, &manifest));
+/// Enters every checkpoint into the registry, in the order in which they were published, damaged ones with their damage.
+/// Returns the first reason for which it is unknown what a checkpoint refers to. What merely cannot be looked at now is no
+/// damage: then the open fails.
+pub(super) fn enter_all(
+    volume: &Volume,
+    found: &Found,
+    history: &History,
+    registry: &Registry,
+) -> Result<Option<Error>> {
+    let mut unreadable = None;
+    for kept in history.kept() {
+        let Kept { id, pinned, .. } = *kept;
+        match history.manifest(kept) {
+            Ok(manifest) => {
                 let mut files = Files::of(volume, &manifest, &found.segments);
-                let damage = match damage {
+                let damage = match without_epoch(volume, &manifest) {
                     Some(damage) => Some(damage),
                     None => files.find_missing(volume, &manifest)?,
                 };
-                let facts = Facts { pinned, updated, ..Facts::of(&manifest) };
+                let facts = Facts { pinned, ..Facts::of(&manifest) };
                 registry.enter(&manifest, facts, |file| files.get(file), &files.unseen, damage)?;
-                learned.published_under.push((*id, manifest.generation));
-                published_under = published_under.max(manifest.generation);
             }
-            Err(error) => {
-                let error = only_damage(error)?;
-                let updated = found.updates.contains_key(id);
-                let pinned = updated && manifests::may_be_pinned(volume, *id);
-                registry.enter_unknown(*id, Facts { pinned, updated, ..Facts::default() }, error.clone());
-                learned.unreadable.get_or_insert(error);
+            Err(why) => {
+                let error = why.at("read manifest", &volume.path(layout::MANIFESTS));
+                registry.enter_unknown(id, Facts { pinned, ..Facts::default() }, error.clone());
+                unreadable.get_or_insert(error);
             }
         }
     }
     registry.unpin_lenders();
-    // No store gets as far as the half: such a name is not one of ours, and must not use up all that are left.
-    let written = found.segments.keys().map(|file| file.generation).filter(|generation| *generation <= LAST / 2);
-    learned.generation = written.max().unwrap_or_default().max(published_under);
-    Ok(learned)
-}
-
-/// What is lost for good, or for this version.
-fn only_damage(error: Error) -> Result<Error> {
-    if error.is_damage() || error.is_newer_format() { Ok(error) } else { Err(error) }
-}
-
-/// Whether a writer that had lost the store published this: somebody else had taken the store over, or published a
-/// checkpoint with a lower id.
-fn stale(volume: &Volume, manifest: &Manifest, take_over: &TakeOver, published_under: u64) -> Option<Error> {
-    let Manifest { id, generation, .. } = *manifest;
-    let later = if take_over.outdates(id, generation) { take_over.generation } else { published_under };
-    (generation < later).then(|| manifests::stale(volume, manifest, later))
+    Ok(unreadable)
 }
 
 /// No checkpoint is committed without.
 fn without_epoch(volume: &Volume, manifest: &Manifest) -> Option<Error> {
-    let at = |what| Malformed::new(0, what).at("check", &volume.path(layout::manifest(manifest.id)));
-    (manifest.epoch() == 0).then(|| at("its epoch is 0"))
+    let what = format!("the epoch of checkpoint {} is 0", manifest.id);
+    (manifest.epoch() == 0).then(|| Malformed::new(0, what).at("check", &volume.path(layout::MANIFESTS)))
 }
 
 fn extents(manifest: &Manifest) -> impl Iterator<Item = Extent> + use<'_> {

@@ -7,9 +7,9 @@ use crate::{
     accounts::retention::Retention,
     check::Validation,
     error::{Cause, Error, Result},
+    format::record::Changeable,
     id::CheckpointId,
-    manifest::Manifest,
-    manifests::{self, Loaded},
+    manifest::{Manifest, ManifestContent},
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
     reclaim::{
         Plan,
@@ -35,10 +35,7 @@ impl Store {
         if report.in_use.contains(&id) {
             return Err(Error::new(format!("forget checkpoint {id}"), Cause::InUse(id)));
         }
-        match report.failures.first() {
-            Some(error) if report.checkpoints.is_empty() => Err(error.clone()),
-            _ => Ok(report),
-        }
+        Ok(report)
     }
 
     /// Forgets all but the newest `keep` valid checkpoints, durably; at least one valid one stays.
@@ -47,7 +44,7 @@ impl Store {
     /// [Pinned](Self::pin) ones and savepoints stay, and savepoints do not count. Those that merely could not be read, or
     /// were written by a newer version, stay, and so do those that another process reads.
     ///
-    /// Those that are to count as kept are looked at first, [quickly](Validation::Quick): a manifest or a data file that
+    /// Those that are to count as kept are looked at first, [quickly](Validation::Quick): a data file that
     /// was lost since the store was opened does not let older ones go. Whether every byte of them is right only
     /// [`validate`](Self::validate) in full tells.
     ///
@@ -113,13 +110,13 @@ impl Store {
     }
 
     pub(super) fn forget_planned(&self, plan: &Plan) -> Result<Reclaimed> {
-        let Inner { volume, identity, registry, .. } = &*self.0;
+        let Inner { volume, journal, registry, .. } = &*self.0;
         let was_unknown = registry.unknown().is_some();
         registry.recheck_links();
-        let mut report = forget::forget(registry, identity, plan)?;
+        let mut report = forget::forget(registry, journal, plan)?;
         // Now that everybody knows what is referred to: what the unreadable ones referred to alone goes as well.
         if was_unknown && registry.unknown().is_none() {
-            match recover::cleanup(volume, identity, registry, false) {
+            match recover::cleanup(volume, journal, registry, false) {
                 Ok(orphans) => {
                     report.files += orphans.files.len() as u64;
                     report.bytes = report.bytes.saturating_add(orphans.bytes);
@@ -137,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none, `is_corrupt` if its manifest is damaged; `is_poisoned`, `is_fenced`; errors of the
+    /// `is_not_found` if there is none, `is_corrupt` if its record is lost; `is_poisoned`, `is_fenced`; errors of the
     /// file system. The checkpoint is pinned or not as before, unless the error `is_indeterminate`.
     ///
     /// # Examples
@@ -168,10 +165,7 @@ impl Store {
     }
 
     fn set_pinned(&self, verb: &str, id: CheckpointId, pinned: bool) -> Result<()> {
-        self.update(verb, id, |loaded| {
-            loaded.pinned = pinned;
-            Ok(())
-        })
+        self.update(verb, id, |_, was| Ok((None, if was == pinned { was } else { pinned })))
     }
 
     /// The [pinned](Self::pin) checkpoints, ascending.
@@ -186,7 +180,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none, `is_invalid` if anything else differs, `is_corrupt` if its manifest is damaged;
+    /// `is_not_found` if there is none, `is_invalid` if anything else differs, `is_corrupt` if its record is lost;
     /// `is_poisoned`, `is_fenced`; errors of the file system. Nothing has changed then, unless the error
     /// `is_indeterminate`.
     ///
@@ -205,26 +199,29 @@ impl Store {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn update_manifest(&self, manifest: &Manifest) -> Result<()> {
-        self.update("update", manifest.id(), |loaded| loaded.change(manifest))
+        self.update("update", manifest.id(), |stored, pinned| Ok((Some(changes(stored, manifest)?), pinned)))
     }
 
-    fn update(&self, verb: &str, id: CheckpointId, change: impl FnOnce(&mut Loaded) -> Result<()>) -> Result<()> {
-        let Inner { volume, identity, registry, .. } = &*self.0;
+    /// `change` gets a checkpoint as it is, and whether it is pinned, and says what of it is to change.
+    fn update(
+        &self,
+        verb: &str,
+        id: CheckpointId,
+        change: impl FnOnce(&Manifest, bool) -> Result<(Option<Changeable>, bool)>,
+    ) -> Result<()> {
+        let Inner { volume, journal, registry, .. } = &*self.0;
         let operation = format!("{verb} checkpoint {id} in");
-        let _names = registry.lock_manifests();
-        // Also if nothing is to be changed: what can be seen may not be durable, or not be ours any more.
+        let mut turn = journal.turn();
+        // Also if nothing is to be changed: what can be seen may not be ours any more.
         volume.check_writable(&operation)?;
-        identity.check_not_fenced(&operation)?;
-        if !registry.is_published(id) {
-            return Err(no_such_checkpoint(verb, id));
-        }
-        let mut loaded = self.look(id)?;
-        let before = loaded.update();
-        change(&mut loaded)?;
-        let after = loaded.update();
-        if after != before {
-            manifests::write_update(volume, identity, &after)?;
-            registry.note_update(id, after.pinned);
+        journal.check_not_fenced(&operation)?;
+        let stored = journal.manifest(id)?.ok_or_else(|| no_such_checkpoint(verb, id))?;
+        let (is, pinned) = (Changeable::of(&stored.content), registry.is_pinned(id));
+        let (will_be, will_be_pinned) = change(&stored, pinned)?;
+        let will_be = will_be.unwrap_or_else(|| is.clone());
+        if (&will_be, will_be_pinned) != (&is, pinned) {
+            turn.update(&operation, id, will_be_pinned, &will_be)?;
+            registry.note_pinned(id, will_be_pinned);
         }
         Ok(())
     }
@@ -235,9 +232,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_invalid` if four earlier roll-backs have to be
-    /// remembered, because not all that they skip was forgotten; `is_poisoned`, `is_fenced`; errors of the file system. Nothing
-    /// has changed then, unless the error `is_indeterminate`.
+    /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_poisoned`, `is_fenced`; errors of the file system.
+    /// Nothing has changed then, unless the error `is_indeterminate`.
     ///
     /// # Examples
     ///
@@ -254,21 +250,47 @@ impl Store {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn rollback_to(&self, id: CheckpointId) -> Result<()> {
-        let Inner { volume, identity, registry, .. } = &*self.0;
+        let Inner { volume, journal, registry, .. } = &*self.0;
         volume.check_writable("roll back")?;
         self.checkpoint(id)?;
-        let _names = registry.lock_manifests();
+        let mut turn = journal.turn();
         volume.check_writable("roll back")?;
-        identity.check_not_fenced("roll back")?;
-        let roll_backs = registry.roll_back_to(id)?;
-        identity.roll_back(roll_backs)?;
-        registry.note_roll_backs(roll_backs);
+        journal.check_not_fenced("roll back")?;
+        let ranges = registry.roll_back_to(id)?;
+        if turn.look(|history| *history.rolled_back() != ranges) {
+            turn.roll_back(&ranges)?;
+            registry.note_rolled_back(ranges);
+        }
         Ok(())
     }
 
+    /// Forgets every checkpoint above an id, durably and all at once: those of a time line that is given up, perhaps after
+    /// [`rollback_to`](Self::rollback_to). Savepoints and [pinned](Self::pin) checkpoints among them go as well; those that
+    /// another process reads stay, and are in the report. Ids go on above them.
+    ///
+    /// # Errors
+    ///
+    /// `is_poisoned`, `is_fenced`; errors of the file system. All are still there then, unless the error
+    /// `is_indeterminate`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options};
+    /// # let store = Options::memory().open("state")?;
+    /// let [first, second, third] =
+    ///     [1, 2, 3].map(|_| store.begin_next().unwrap().commit(Manifest::builder()).unwrap().id());
+    /// assert_eq!(store.forget_above(first)?.checkpoints, [second, third]);
+    /// assert_eq!(store.begin_next()?.id().get(), 4);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    pub fn forget_above(&self, id: CheckpointId) -> Result<Reclaimed> {
+        self.forget_planned(&Plan::Above(id))
+    }
+
     /// What the automatic retention ([`Options::retain`](crate::Options::retain),
-    /// [`Options::retain_for`](crate::Options::retain_for)) did after the last commit: which checkpoints went, and which
-    /// data of those that went with the commit before.
+    /// [`Options::retain_for`](crate::Options::retain_for)) did with the last commit: which checkpoints went, and which
+    /// data.
     pub fn last_retention(&self) -> Reclaimed {
         self.0.publisher.last_retention.lock().clone()
     }
@@ -278,13 +300,27 @@ impl Store {
     ///
     /// Opening a store does the same, so there is something only after a removal failed, or after a checkpoint was pruned
     /// that could not be read. Files that are being written are left alone, and so is every name that is not ours. While a
-    /// manifest cannot be read no data file is looked at: it may name any of them.
+    /// record is lost no data file is looked at: it may have named any of them.
     ///
     /// # Errors
     ///
     /// `is_poisoned`, `is_fenced`; errors of the file system while looking. What merely could not be removed is in the
     /// report.
     pub fn cleanup_orphans(&self, dry_run: bool) -> Result<Orphans> {
-        recover::cleanup(&self.0.volume, &self.0.identity, &self.0.registry, dry_run)
+        recover::cleanup(&self.0.volume, &self.0.journal, &self.0.registry, dry_run)
     }
+}
+
+/// What may change of a checkpoint, as it is to be; refuses if anything else differs.
+fn changes(stored: &Manifest, to: &Manifest) -> Result<Changeable> {
+    let (id, ours) = (stored.id, &stored.content);
+    let mut theirs = ManifestContent { epoch: Some(to.epoch()), ..to.content.clone() };
+    theirs.vnode_count = theirs.vnode_count.or(ours.vnode_count);
+    let mut allowed = ours.clone();
+    Changeable::of(&theirs).apply(&mut allowed);
+    if to.id != id || theirs != allowed {
+        let why = "only the status of sinks and the metadata of a checkpoint may change";
+        return Err(Error::invalid(format!("update checkpoint {id}"), why));
+    }
+    Ok(Changeable::of(&theirs))
 }

@@ -21,13 +21,13 @@ use crate::{
     check,
     commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
     disk::{layout, root, volume::Volume},
-    error::{Error, Malformed, Result},
+    error::{Error, Result},
     id::{CheckpointId, StoreId},
-    identity::IdentityFile,
-    manifests::{self, Loaded},
-    options::Options,
+    manifest::Manifest,
+    options::{Maintenance, Options},
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{Plan, forget::Reclaimed, registry::Registry, sweep::Maintained},
+    records::Journal,
     recover::{self, OpenReport, Purpose, Recovered},
     write::batch::WriteSettings,
 };
@@ -62,7 +62,7 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     volume: Arc<Volume>,
-    identity: Arc<IdentityFile>,
+    journal: Arc<Journal>,
     registry: Arc<Registry>,
     staging: Staging,
     publisher: Arc<Publisher>,
@@ -72,7 +72,7 @@ struct Inner {
 impl Options {
     /// Opens the store in this directory, or creates it, with everything above it that is missing.
     ///
-    /// Takes the lock, checks every manifest, and removes what crashed processes left behind. When it returns, every
+    /// Takes the lock, reads the manifest log, and removes what crashed processes left behind. When it returns, every
     /// checkpoint that it found is durable, unless it was committed with [`Durability::None`](crate::Durability::None).
     ///
     /// # Errors
@@ -89,18 +89,18 @@ impl Options {
         let root = root::absolute(root::OPERATION, root)?;
         WriteSettings::check(&self)?;
         let policy = SpacePolicy::of(&self)?;
-        let Recovered { volume, identity, registry, mut report, departing } =
+        let Recovered { volume, journal, registry, mut report, departing } =
             recover::open(&self, &root, policy, purpose)?;
         // What cannot be made durable here is no reason to remove anything elsewhere.
-        for (id, generation) in departing.into_iter().filter(|_| volume.syncs()) {
-            report.failures.extend(transfer::see_off(&volume, (identity.store(), id), generation).err());
+        for agreed in departing.into_iter().filter(|_| volume.syncs()) {
+            report.failures.extend(transfer::see_off(&volume, &journal, agreed).err());
         }
         volume.check_writable(root::OPERATION)?;
-        let write = WriteSettings::new(&registry, identity.store(), identity.generation(), &self);
+        let write = WriteSettings::new(&registry, journal.store(), journal.generation(), &self);
         let publisher = Arc::new(Publisher {
             volume: Arc::clone(&volume),
             registry: Arc::clone(&registry),
-            identity: Arc::clone(&identity),
+            journal: Arc::clone(&journal),
             write: Arc::new(write),
             retention: Retention::of(&self),
             vnode_count: self.vnode_count,
@@ -108,10 +108,11 @@ impl Options {
             cannot_link: AtomicBool::new(false),
             relocation: self.relocation,
             kept_from: parking_lot::Mutex::default(),
+            tends: self.maintenance == Maintenance::Inline,
             last_retention: parking_lot::Mutex::default(),
         });
         let staging = Staging::new(&publisher);
-        Ok(Store(Arc::new(Inner { volume, identity, registry, staging, publisher, report })))
+        Ok(Store(Arc::new(Inner { volume, journal, registry, staging, publisher, report })))
     }
 }
 
@@ -134,13 +135,13 @@ impl Store {
     /// The random identity of the store.
     #[must_use]
     pub fn id(&self) -> StoreId {
-        self.0.identity.store()
+        self.0.journal.store()
     }
 
     /// How often the store was opened for writing, this time included.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.0.identity.generation()
+        self.0.journal.generation()
     }
 
     /// What opening found and did.
@@ -166,7 +167,7 @@ impl Store {
     }
 
     /// Begins a checkpoint. Nothing touches the disk yet. Several may be pending at the same time; once one is committed,
-    /// those with lower ids cannot be any more.
+    /// those with lower ids cannot be any more, unless they are savepoints ([`CheckpointKind`](crate::CheckpointKind)).
     ///
     /// # Errors
     ///
@@ -224,7 +225,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if there is none. `is_corrupt`, with the file, if its manifest is damaged, or if opening the store
+    /// `is_not_found` if there is none. `is_corrupt`, with the file, if its record is lost, or if opening the store
     /// or reading found other damage: a data file that is missing, too short, or has wrong bytes.
     pub fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint> {
         let hold = self.0.registry.open(id);
@@ -232,49 +233,12 @@ impl Store {
         if let Some(damage) = self.0.registry.status(id).and_then(|status| status.damage) {
             return Err(damage);
         }
-        let mut loaded = self.load(id)?;
-        // The update may have been removed before it was read, with the checkpoint.
-        if !self.0.registry.is_published(id) {
-            return Err(no_such_checkpoint("open", id));
-        }
-        // An engine that goes on from it is compared with what is known, and that is quick only where they share.
-        if let Some(known) = self.0.registry.content(id) {
-            loaded.manifest.content = loaded.manifest.content.sharing(&known);
-        }
-        Ok(Checkpoint::new(loaded.manifest, &self.0.publisher.reading, Pin::Registered(hold)))
+        Ok(Checkpoint::new(self.load(id)?, &self.0.publisher.reading, Pin::Registered(hold)))
     }
 
-    /// What a checkpoint consists of.
-    ///
-    /// The first look takes no lock, and another thread may be in the middle of updating, pinning or forgetting the
-    /// checkpoint. So when it fails, the second look is taken under the lock of the names, and only that one is a verdict.
-    fn load(&self, id: CheckpointId) -> Result<Loaded> {
-        self.look(id).or_else(|error| {
-            if !error.is_damage() {
-                return Err(error);
-            }
-            // In a directory that was exchanged nothing is damage.
-            self.0.volume.check_in_place("read from")?;
-            let _names = self.0.registry.lock_manifests();
-            if !self.0.registry.is_published(id) {
-                return Err(no_such_checkpoint("open", id));
-            }
-            self.look(id).inspect_err(|error| {
-                if error.is_corrupt() {
-                    self.0.registry.mark_damaged(id, error.clone());
-                }
-            })
-        })
-    }
-
-    /// Reads a manifest and its update, which must be there if the checkpoint was updated.
-    fn look(&self, id: CheckpointId) -> Result<Loaded> {
-        let loaded = manifests::load(&self.0.volume, self.id(), id)?;
-        if !loaded.updated && self.0.registry.status(id).is_some_and(|status| status.updated) {
-            let path = self.0.volume.path(layout::update(id));
-            return Err(Malformed::new(0, "the file is missing").at("read update", &path));
-        }
-        Ok(loaded)
+    /// What a checkpoint consists of now.
+    fn load(&self, id: CheckpointId) -> Result<Manifest> {
+        self.0.journal.manifest(id)?.ok_or_else(|| no_such_checkpoint("open", id))
     }
 
     /// The ids of all checkpoints, ascending, damaged ones included.
@@ -336,8 +300,9 @@ impl Store {
     }
 
     /// Gives space back, as much as the budget says, in bytes: removes files that nobody refers to, punches holes, marks
-    /// files for rewriting. With [`Maintenance::Manual`](crate::Maintenance) nothing else does; with `Inline` little is
-    /// left to do. No writer waits for it.
+    /// files for rewriting. Beyond the budget it keeps the manifest log in order: it makes the files that the log goes on
+    /// to, and sums the log up when it is long. With [`Maintenance::Manual`](crate::Maintenance) nothing else does; with
+    /// `Inline` little is left to do. No writer and no commit waits for it.
     ///
     /// Nothing is durable on return: what a power cut undoes is done again by the next open, or by the next call.
     ///
@@ -357,16 +322,17 @@ impl Store {
     /// ```
     pub fn maintain(&self, budget: u64) -> Result<Maintained> {
         self.0.volume.check_writable("maintain")?;
-        self.0.identity.check_not_fenced("maintain")?;
+        self.0.journal.check_not_fenced("maintain")?;
         self.0.registry.recheck_links();
-        Ok(self.0.registry.maintain(budget))
+        let mut done = self.0.registry.maintain(budget);
+        done.failures.extend(self.0.journal.tend().err());
+        Ok(done)
     }
 
     /// Closes this clone of the store: seals the segments that states were appended to, remembers durably which ids
-    /// attempts have had, completes the last automatic retention, and removes the files that nobody refers to, also with
-    /// [`Maintenance::Manual`](crate::Maintenance). Dropping a store without this only gives back the lock: data of the
-    /// last automatic retention stays until the next open, which removes it, and ids of aborted attempts may be given out
-    /// again. Other clones go on, with fresh segments. What was saved by id for a checkpoint that was never saved itself is
+    /// attempts have had, and removes the files that nobody refers to, also with
+    /// [`Maintenance::Manual`](crate::Maintenance). Dropping a store without this only gives back the lock: ids of aborted
+    /// attempts may be given out again. Other clones go on, with fresh segments. What was saved by id for a checkpoint that was never saved itself is
     /// given up when the last clone goes.
     ///
     /// # Errors
@@ -388,8 +354,7 @@ impl Store {
         report.files += removed.files;
         report.bytes += removed.bytes;
         report.failures.extend(removed.failures);
-        let (floor, is_empty) = (self.0.registry.id_floor(), self.0.registry.ids().is_empty());
-        match self.0.identity.note_end(floor, !is_empty) {
+        match self.note_ids() {
             Ok(()) => Ok(report),
             Err(error) if error.needs_reopen() => Err(error),
             Err(error) => {
@@ -397,6 +362,15 @@ impl Store {
                 Ok(report)
             }
         }
+    }
+}
+
+impl Store {
+    /// Remembers which ids attempts have had, if no record says so.
+    fn note_ids(&self) -> Result<()> {
+        let mut turn = self.0.journal.turn();
+        let floor = self.0.registry.id_floor().map_or(0, CheckpointId::get);
+        if turn.look(|history| history.id_floor() >= floor) { Ok(()) } else { turn.use_ids(floor) }
     }
 }
 

@@ -7,11 +7,12 @@ use crate::{
     disk::{is_this_host_s_and_dead, layout, root, volume::Volume},
     error::{Error, Result},
     format::source::Source,
-    id::{CheckpointId, StoreId},
+    id::CheckpointId,
     manifest::Lender,
     options::Options,
     read::Checkpoint,
     read_only::ReadOnlyStore,
+    records::Journal,
     recover::Purpose,
     transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Take, TransferProgress},
 };
@@ -174,7 +175,7 @@ impl Store {
 
     /// Has the source open for writing until it is gone, so that nobody else goes on with it.
     fn take_over(&self, reader: &ReadOnlyStore, progress: impl FnMut(TransferProgress)) -> Result<Imported> {
-        let Inner { volume, registry, identity, .. } = &*self.0;
+        let Inner { volume, registry, journal, .. } = &*self.0;
         if !volume.syncs() {
             let why = "a store that syncs nothing must not be the only one that has it; import with Claim::Copy";
             return Err(Error::invalid(format!("take over {}", reader.root().display()), why));
@@ -185,26 +186,26 @@ impl Store {
         let imported = self.take(&checkpoint, Take::Own { may_link: true }, progress, |id| {
             let (ours, theirs) = ((self.id(), id), (source.id(), checkpoint.id()));
             let agreed = Source { ours, generation: self.generation(), theirs, root: reader.root().to_owned() };
-            // Whoever has taken the source over goes on with it.
-            source.0.identity.check_not_fenced("take over")?;
+            // Who has taken the source over goes on with it.
+            source.0.journal.check_not_fenced("take over")?;
             transfer::mark(&source.0.volume, &agreed)?;
-            source.0.identity.check_not_fenced("take over")?;
-            let _names = registry.lock_manifests();
-            identity.check_not_fenced("import")?;
-            noted = Some(id);
-            transfer::note(volume, &agreed)
+            source.0.journal.check_not_fenced("take over")?;
+            journal.turn().note_departing(&agreed)?;
+            noted = Some(agreed);
+            Ok(())
         });
         drop(checkpoint);
         let mut imported = imported.inspect_err(|error| {
-            // Without a manifest it means nothing, and the next open removes it as well.
-            if let Some(id) = noted.filter(|_| !error.needs_reopen()) {
-                let _ = volume.discard(&layout::source(id));
+            // Without a checkpoint it means nothing, and the next open takes it back as well.
+            if let Some(agreed) = noted.as_ref().filter(|_| !error.needs_reopen()) {
+                let _ = journal.turn().note_departed(agreed.ours.1);
             }
         })?;
-        let id = imported.checkpoint.id();
-        let gone = Departing::noted(volume, id).and_then(|departing| match departing {
-            Some(departing) => depart(&source, departing).and_then(|()| forget_note(volume, id)),
-            None => Ok(()),
+        let gone = noted.map_or(Ok(()), |agreed| {
+            let id = agreed.ours.1;
+            Departing::noted(volume, agreed)
+                .and_then(|departing| depart(&source, departing))
+                .and_then(|()| journal.turn().note_departed(id))
         });
         imported.failures.extend(gone.err());
         registry.recheck_links();
@@ -239,7 +240,7 @@ impl Store {
     /// ```
     pub fn capabilities(&self) -> Result<Capabilities> {
         self.0.volume.check_writable("try what can be done in")?;
-        self.0.identity.check_not_fenced("try what can be done in")?;
+        self.0.journal.check_not_fenced("try what can be done in")?;
         transfer::probe(&self.0.volume)
     }
 }
@@ -268,11 +269,11 @@ fn is_quiet(volume: &Volume) -> bool {
     }
 }
 
-/// Removes the store that a checkpoint was taken over from, if that is still to be done, and if both still agree.
-pub(super) fn see_off(volume: &Arc<Volume>, ours: (StoreId, CheckpointId), generation: u64) -> Result<()> {
-    let Some(departing) = Departing::noted(volume, ours.1)? else { return Ok(()) };
-    let agreed = departing.agreed();
-    if (agreed.ours, agreed.generation) == (ours, generation) && departing.is_marked()? {
+/// Removes the store that a checkpoint was taken over from, if both still agree.
+pub(super) fn see_off(volume: &Arc<Volume>, journal: &Journal, agreed: Source) -> Result<()> {
+    let id = agreed.ours.1;
+    let departing = Departing::noted(volume, agreed)?;
+    if departing.agreed().ours.0 == journal.store() && departing.is_marked()? {
         if departing.is_store()? {
             let source = elsewhere(volume).open_to(Purpose::SeeOff, departing.root())?;
             depart(&source, departing)?;
@@ -283,7 +284,7 @@ pub(super) fn see_off(volume: &Arc<Volume>, ours: (StoreId, CheckpointId), gener
             }
         }
     }
-    forget_note(volume, ours.1)
+    journal.turn().note_departed(id)
 }
 
 /// Removes what was taken of a store, and with its last checkpoint the store itself. It is open, and so locked, until then.
@@ -298,9 +299,4 @@ fn depart(source: &Store, departing: Departing) -> Result<()> {
         left.into_iter().next().map_or(Ok(()), Err)?;
     }
     if source.checkpoint_ids().is_empty() { departing.remove_skeleton() } else { departing.unmark() }
-}
-
-fn forget_note(volume: &Arc<Volume>, id: CheckpointId) -> Result<()> {
-    volume.remove(&layout::source(id))?;
-    volume.sync_dir(layout::MANIFESTS)
 }

@@ -36,7 +36,7 @@ impl Store {
         let only = |issue| Ok(ValidationReport::new(id, vec![issue]));
         let Some(hold) = registry.open(id) else { return only(Issue::Missing) };
         let manifest = match self.load(id) {
-            Ok(loaded) => loaded.manifest,
+            Ok(manifest) => manifest,
             Err(error) if error.is_not_found() => return only(Issue::Missing),
             Err(error) if error.is_damage() || error.is_newer_format() => return only(Issue::Unreadable(error)),
             Err(error) => return Err(error),

@@ -17,29 +17,37 @@ pub use crate::disk::{
     durable::{Call, Fault, Survival},
     sim::SimDisk,
 };
-use crate::{error::Result, format, manifest::Manifest};
+use crate::{
+    error::{Malformed, Result},
+    format::{self, record},
+    id::StoreId,
+    manifest::{Manifest, ManifestContent},
+};
 
-/// The file of a manifest whose body these bytes are, with header and checksums that are right: for fuzzing what lies
-/// behind them.
-#[must_use]
-pub fn manifest_around(body: &[u8]) -> Vec<u8> {
-    format::manifest::around(body)
-}
-
-/// The bytes of the file that a manifest is published as; `None` if its states are in more than 2^32 files. One that was
-/// not published has generation 0 and no store.
+/// The bytes of the record that a manifest is published as, where no other one precedes it; `None` if its states are in more
+/// than 2^32 files. One that was not published has generation 0.
 #[must_use]
 pub fn manifest_bytes(manifest: &Manifest) -> Option<Vec<u8>> {
-    format::manifest::encode(manifest)
+    record::checkpoint(manifest, false, record::Against::default(), &[])
 }
 
-/// The manifest that these bytes are, of whatever store.
+/// The manifest that these bytes are the record of, as one of no store.
 ///
 /// # Errors
 ///
-/// Why the bytes are not a manifest.
+/// Why the bytes are not such a record.
 pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest> {
-    format::manifest::decode(bytes).map_err(|e| e.at("parse", "a manifest".as_ref()))
+    let store = StoreId([0; 16]);
+    let at = |error: Malformed| error.at("parse", "a manifest".as_ref());
+    let record = record::decode(bytes).map_err(at)?;
+    let record::Record::Checkpoint(published) = record else {
+        return Err(at(Malformed::new(0, "it is no record of a checkpoint")));
+    };
+    if published.against.is_some() || published.pinned || !published.forgotten.is_empty() {
+        return Err(at(Malformed::new(0, "it is a checkpoint among others")));
+    }
+    let (content, origins) = published.content(store, &ManifestContent::default()).map_err(at)?;
+    Ok(Manifest { store, id: published.id, generation: published.generation(), origins, content })
 }
 
 /// Parses bytes as each of the formats, for fuzzing: whatever they are, this returns. A manifest that parses is
@@ -47,11 +55,20 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest> {
 ///
 /// # Errors
 ///
-/// Why the bytes are not a manifest.
+/// Why the bytes are not the record of a manifest.
 pub fn parse_anything(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     let _ = format::identity::decode(bytes);
-    let _ = format::update::decode(bytes);
     let _ = format::source::decode(bytes);
+    if let Ok(header) = format::log::decode_header(bytes) {
+        let _ = format::log::decode_head(header.tag(), 0, bytes);
+    }
+    if let Ok(header) = format::base::decode_header(bytes) {
+        let _ = format::base::decode_block(header.tag(), 0, bytes);
+    }
+    let _ = format::base::records(bytes).try_for_each(|record| record.map(drop));
+    if let Ok(record::Record::Updated(update)) = record::decode(bytes) {
+        let _ = update.changeable(&ManifestContent::default());
+    }
     if let Ok((store, file)) = format::segment::decode_header(bytes.get(..64).unwrap_or(bytes)) {
         format::segment::entries(bytes, 0, format::segment::tag(store, file), file).for_each(drop);
     }

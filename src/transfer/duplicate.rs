@@ -73,7 +73,7 @@ impl PendingCheckpoint {
 
 impl CheckpointStreams {
     pub(crate) fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> bool {
-        let is_ours = handle.store() == Some(self.publisher().identity.store());
+        let is_ours = handle.store() == Some(self.publisher().journal.store());
         let Some(extent) = handle.extent().filter(|_| is_ours && self.batch().check_open().is_ok()) else {
             return false;
         };
@@ -88,7 +88,7 @@ impl CheckpointStreams {
 
     pub(crate) fn duplicate(&self, handles: &[StateHandle], scope: Scope) -> Result<Vec<StateHandle>> {
         self.batch().check_open()?;
-        let store = self.publisher().identity.store();
+        let store = self.publisher().journal.store();
         handles.iter().try_for_each(|handle| handle.check_store(store, DUPLICATE))?;
         let mut copies = BTreeMap::new();
         for (file, extents) in by_file(handles.iter()) {
@@ -110,7 +110,7 @@ impl CheckpointStreams {
 
     fn data_file(&self, file: FileId) -> DataFile {
         let publisher = self.publisher();
-        publisher.registry.data_file(publisher.identity.store(), file)
+        publisher.registry.data_file(publisher.journal.store(), file)
     }
 
     /// One name for all states of a file that are duplicated, in however many calls; but a copy has only those that it was

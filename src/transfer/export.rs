@@ -12,10 +12,10 @@ use crate::{
     disk::{DirEntry, FileKind, layout, link::Way, publish::TempFile, root, this_process, volume::Volume},
     error::{Cause, Error, Result},
     format::{self, identity::Identity},
-    id::{CheckpointId, FileId, Scope, StoreId},
-    identity,
+    id::{FileId, Scope, StoreId},
     manifest::{DataFile, Manifest, Origins},
     read::Checkpoint,
+    records::{self, identity},
 };
 
 const OPERATION: &str = "export to";
@@ -152,31 +152,24 @@ impl Target {
         }
         [Scope::Shared, Scope::Exclusive].iter().try_for_each(|scope| volume.sync_dir(layout::scope_dir(*scope)))?;
         let exported = of_its_own(manifest, needed.keys())?;
-        let manifest_len = write_manifest(volume, &exported)?;
-        let identity = Identity {
-            store: exported.store,
-            generation: publisher.identity.generation(),
-            id_floor: exported.id.get(),
-            populated: true,
-            take_over: format::identity::TakeOver::default(),
-            roll_backs: format::identity::RollBacks::default(),
-        };
+        let log_len = records::write_export(volume, &exported, publisher.journal.generation())?;
+        let identity = Identity { store: exported.store, generation: publisher.journal.generation() };
         // From the rename on nothing may be removed any more: a failure leaves the outcome unknown. Whoever has taken the
         // source over before may have punched holes into what was just being linked; who does so later sees two names.
         identity::write(volume, &identity, || {
-            publisher.identity.check_not_fenced(OPERATION)?;
+            publisher.journal.check_not_fenced(OPERATION)?;
             volume.check_in_place(OPERATION)
         })?;
         // It means nothing any more, and the next open for writing removes it.
         let _ = volume.remove(layout::PARTIAL.as_ref());
-        let overhead = manifest_len + format::identity::LEN as u64;
+        let overhead = log_len + format::identity::LEN as u64;
         Ok(Exported { root: volume.root().to_owned(), id: exported.store, files, overhead })
     }
 }
 
 /// Whether a commit has synced the states of a file. Who wrote it when the store was open before may have synced nothing.
 fn is_synced(publisher: &Publisher, data: &DataFile) -> bool {
-    let now = (publisher.identity.store(), publisher.identity.generation());
+    let now = (publisher.journal.store(), publisher.journal.generation());
     publisher.volume.syncs() && (data.store, data.written_as.generation) == now
 }
 
@@ -239,16 +232,4 @@ fn of_its_own<'a>(manifest: &Manifest, files: impl Iterator<Item = &'a FileId>) 
     let store = identity::fresh_id()?;
     let origins: Origins = files.map(|file| (*file, manifest.data_file(*file).as_origin())).collect::<BTreeMap<_, _>>();
     Ok(Manifest { store, origins, ..manifest.clone() })
-}
-
-/// Step 5. Returns how many bytes it has.
-fn write_manifest(volume: &Arc<Volume>, manifest: &Manifest) -> Result<u64> {
-    let bytes = format::manifest::encode(manifest).ok_or_else(|| too_many_files(manifest.id))?;
-    TempFile::write(volume, layout::MANIFESTS.as_ref(), &bytes)?.publish(&layout::manifest(manifest.id))?;
-    volume.sync_dir(layout::MANIFESTS)?;
-    Ok(bytes.len() as u64)
-}
-
-fn too_many_files(id: CheckpointId) -> Error {
-    Error::invalid(format!("export checkpoint {id}"), "its states are in more than 2^32 files")
 }

@@ -73,7 +73,7 @@ pub(crate) fn import(
 ) -> Result<(ManifestContent, Vec<Transferred>)> {
     let manifest = source.manifest();
     let needed = by_file(manifest.all_states().map(|state| state.handle));
-    let store = pending.publisher().identity.store();
+    let store = pending.publisher().journal.store();
     let (mut taken, mut files, mut progress) = (BTreeMap::new(), Vec::new(), TransferProgress::of(&needed));
     for (file, extents) in needed {
         let data = manifest.data_file(file);

@@ -4,10 +4,10 @@
 //!
 //! A data file that comes into a directory of a store under a name of its own belongs to that store, whatever other names
 //! the same bytes have: it goes when nobody refers to it there, by removing that name. So who owns a file is where it is,
-//! and no restart can lose track of it. What a store refers to in place ([`Claim::Borrow`]) is named in the manifest, with
+//! and no restart can lose track of it. What a store refers to in place ([`Claim::Borrow`]) is named by the checkpoint, with
 //! the directory of its owner, and is never removed or changed. Nor is it linked: its owner may still append to it.
 //!
-//! A file keeps the header that it was written with. Where its name says something else, the manifest says what the header
+//! A file keeps the header that it was written with. Where its name says something else, the checkpoint says what the header
 //! says: its *origin*. So a segment can be linked as it is, with all states in it, and still nothing is ever mistaken for
 //! something else.
 //!
@@ -33,7 +33,8 @@
 //! 3. `piton.partial`, durably, and everything above the root: from here on it is known what this directory is, and nobody
 //!    opens it. A crash before leaves a directory with a lock file at most;
 //! 4. its directories and `piton.readers`; the data files, linked, else reflinked, else copied and verified; sync of these directories;
-//! 5. the manifest, with the origin of each file, synced, renamed, and its directory synced;
+//! 5. in place of a log a base and its copy, with the checkpoint and the origin of each file, synced, renamed, and their
+//!    directory synced;
 //! 6. a last look whether the source is still ours: who takes it over from now on sees that its files have two names.
 //!    `piton.store`, synced, renamed, sync of the root: **the export is complete**. A crash before leaves what step 2 of
 //!    the next attempt removes; from the rename to the sync it is complete or not at all;
@@ -48,12 +49,12 @@
 //!    nobody else goes on with it;
 //! 2. a checkpoint with the next id is begun, and each file adopted: linked, else reflinked, else copied and verified, and
 //!    synced; or, borrowed, only referred to. A file of a source that somebody is writing is not linked, because it may
-//!    grow. A crash leaves files that no manifest names;
-//! 3. to be moved: both stores note what is agreed, durably ([`source`]): the source in its root, ours beside the
-//!    manifest-to-be. A crash leaves that: ours is removed without a manifest, and the source's by who opens it;
+//!    grow. A crash leaves files that no checkpoint names;
+//! 3. to be moved: both stores note what is agreed, durably ([`source`]): the source in its root, ours in its log. A crash
+//!    leaves that: ours is taken back without the checkpoint, and the source's by who opens it;
 //! 4. the commit, like any other;
 //! 5. to be moved: the checkpoint is forgotten in the source, and when it was the last, the source itself is removed: its
-//!    identity, then what is empty. Then our note goes. A crash leaves it, and the next open goes on here, if the source still
+//!    identity, then its log and what is empty. Then our note is taken back. A crash leaves it, and the next open goes on here, if the source still
 //!    says the same.
 
 mod duplicate;
@@ -70,4 +71,4 @@ pub use import::{Claim, Imported};
 pub(crate) use import::{Take, import};
 pub use probe::Capabilities;
 pub(crate) use probe::probe;
-pub(crate) use source::{Departing, mark, note};
+pub(crate) use source::{Departing, mark};

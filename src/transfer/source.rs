@@ -1,6 +1,6 @@
 //! A store that is to go because its checkpoint was taken over.
 //!
-//! Both stores say so, with the same bytes: a *note* in the one that takes over, a *mark* in the one that departs. Neither
+//! Both stores say so, with the same bytes: a *note* in the log of the one that takes over, a *mark* in the one that departs. Neither
 //! counts without the other. The mark is written while the departing store is locked, and whoever opens that store for
 //! writing takes it back: then it goes on, and nobody removes it. So a store that was put in its place, a copy of it that
 //! was brought back, and a note that says what was never agreed, all lead to nothing.
@@ -8,11 +8,10 @@
 use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use crate::{
-    disk::{FileKind, layout, publish::TempFile, this_process, volume::Volume},
+    disk::{FileKind, layout, publish::TempFile, root, this_process, volume::Volume},
     error::{Error, Result},
     format::source::{self, Source},
-    id::CheckpointId,
-    identity,
+    records::identity,
 };
 
 /// A store that departs.
@@ -24,19 +23,9 @@ pub(crate) struct Departing {
 
 /// Says durably in the departing store, which the caller has locked, what is agreed.
 pub(crate) fn mark(volume: &Arc<Volume>, agreed: &Source) -> Result<()> {
-    write(volume, layout::DEPARTING.as_ref(), agreed)?;
+    let (name, bytes) = (Path::new(layout::DEPARTING), source::encode(agreed));
+    TempFile::write(volume, Path::new(""), &bytes)?.replace(name, &bytes)?;
     volume.sync_dir("")
-}
-
-/// Says durably in the store that takes over what is agreed: before the checkpoint is committed.
-pub(crate) fn note(volume: &Arc<Volume>, agreed: &Source) -> Result<()> {
-    write(volume, &layout::source(agreed.ours.1), agreed)?;
-    volume.sync_dir(layout::MANIFESTS)
-}
-
-fn write(volume: &Arc<Volume>, name: &Path, agreed: &Source) -> Result<()> {
-    let bytes = source::encode(agreed);
-    TempFile::write(volume, name.parent().unwrap_or(Path::new("")), &bytes)?.replace(name, &bytes)
 }
 
 fn read(volume: &Volume, name: &Path) -> Result<Option<Source>> {
@@ -47,17 +36,15 @@ fn read(volume: &Volume, name: &Path) -> Result<Option<Source>> {
 }
 
 impl Departing {
-    /// What is noted for a checkpoint, if anything is.
-    pub(crate) fn noted(volume: &Volume, id: CheckpointId) -> Result<Option<Self>> {
-        let agreed = read(volume, &layout::source(id))?;
-        let Some(agreed) = agreed else { return Ok(None) };
+    /// The store that is to go by what is noted, as seen by the one that takes over.
+    pub(crate) fn noted(volume: &Volume, agreed: Source) -> Result<Self> {
         let theirs = Arc::new(volume.elsewhere(agreed.root.clone()));
         match theirs.open_root() {
             // Whatever is there in place of its directory is not what was agreed on.
             Err(error) if error.is_not_found() || error.io_kind() == Some(ErrorKind::NotADirectory) => {}
             opened => opened?,
         }
-        Ok(Some(Self { volume: theirs, agreed }))
+        Ok(Self { volume: theirs, agreed })
     }
 
     /// The same store, as it was opened and locked.
@@ -112,7 +99,9 @@ impl Departing {
             if volume.metadata(dir)?.is_none() {
                 continue;
             }
-            if let Some(left) = volume.list(dir)?.iter().find(|entry| layout::is_ours(&entry.name)) {
+            // The log goes with the identity.
+            let entries = if dir == layout::MANIFESTS { Vec::new() } else { volume.list(dir)? };
+            if let Some(left) = entries.iter().find(|entry| layout::is_ours(&entry.name)) {
                 let path = volume.path(dir).join(&left.name);
                 return Err(Error::io("remove", &path, ErrorKind::DirectoryNotEmpty.into()));
             }
@@ -121,6 +110,10 @@ impl Departing {
         }
         volume.remove(layout::IDENTITY.as_ref())?;
         volume.sync_dir("")?;
+        let log = root::list_if_there(volume, layout::MANIFESTS)?;
+        for entry in log.iter().filter(|entry| layout::is_ours(&entry.name)) {
+            volume.remove(&Path::new(layout::MANIFESTS).join(&entry.name))?;
+        }
         volume.remove(layout::SPARE.as_ref())?;
         layout::DIRS.iter().try_for_each(|dir| volume.remove_dir(dir))?;
         volume.remove(layout::READERS.as_ref())?;

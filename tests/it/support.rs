@@ -2,6 +2,7 @@
 
 pub(crate) mod allocations;
 pub(crate) mod hooked;
+pub(crate) mod log;
 pub(crate) mod plain;
 
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! What happens between two steps of somebody else. Each test is here because a change that broke it was once noticed by no
+//! What another thread does between two steps. Each test is here because a change that broke it was once noticed by no
 //! test: bytes that a sync did not cover counted as durable, an export linked a segment that was still being appended to, a
-//! checkpoint was opened that had been forgotten, a mark came back.
+//! mark came back.
 
 use std::{path::Path, sync::mpsc, time::Duration};
 
@@ -62,19 +62,6 @@ fn export_waits_for_an_append_that_is_under_way() {
     pending.commit(Manifest::builder().state("s", state)).unwrap();
 }
 
-#[test]
-fn checkpoint_that_is_forgotten_between_its_manifest_and_its_update_is_not_there() {
-    let disk = HookedDisk::new();
-    let store = disk.open();
-    let first = commit_states(&store, &[bytes(1, 5000)]).unwrap().id();
-    commit_states(&store, &[bytes(2, 5000)]).unwrap();
-    store.pin(first).unwrap();
-    let other = store.clone();
-    set(&disk.before_open_of_an_update, move || drop(other.forget(first).unwrap()));
-    assert!(store.checkpoint(first).unwrap_err().is_not_found());
-    assert!(store.damaged().is_empty());
-}
-
 /// A file with these bytes, durably.
 fn put(disk: &SimDisk, dir: &Path, name: &str, bytes: &[u8]) {
     let (temp, file) = disk.create_temp(At::new(dir)).unwrap();
@@ -90,18 +77,9 @@ fn mark_of_a_departing_store_that_was_taken_back_does_not_return() {
     let store = open(&disk).unwrap();
     commit_states(&store, &[bytes(1, 5000)]).unwrap();
     drop(store);
-    // A stalled writer's checkpoint is there, so that opening has nothing else to say in the root.
-    drop(open(&disk).unwrap());
-    let manifests = Path::new(ROOT).join("manifests");
-    let mut stale = Vec::new();
-    disk.damage(&manifests.join("00000000000000000001.manifest"), |bytes| stale.clone_from(bytes)).unwrap();
-    let mut body = stale[28..stale.len() - 4].to_vec();
-    body[16] = 2;
-    put(&disk, &manifests, "00000000000000000002.manifest", &piton::testing::manifest_around(&body));
     put(&disk, ROOT.as_ref(), "piton.departing", b"whatever it says");
     drop(Options::new().disk(disk.clone()).open(ROOT).unwrap());
     let disk = disk.cut_power(Survival::Nothing);
     let mark = Path::new(ROOT).join("piton.departing");
     assert!(disk.metadata(At::new(&mark)).is_err(), "it came back");
-    assert_eq!(open(&disk).unwrap().damaged().len(), 1, "of the stalled writer's checkpoint");
 }

@@ -1,11 +1,15 @@
-//! Stores that lost a directory, or all manifests; volumes that are not mounted; predecessors that are just ending. What is
-//! fenced off here: a copy without manifests lost all its data by being opened, and an unmounted volume became a new store.
+//! Stores that lost a directory, or the manifest log; volumes that are not mounted; predecessors that are just ending. What is
+//! fenced off here: a copy without its log lost all its data by being opened, and an unmounted volume became a new store.
 
 use std::{path::Path, process::Command, time::Duration};
 
 use piton::{CheckpointId, Claim, Options, Scope, Store, list_segment};
 
-use crate::support::{bytes, commit_states, read_states};
+use crate::support::{
+    bytes, commit_states,
+    log::{change_in, logs_in, lose_in},
+    read_states,
+};
 
 fn id(number: u64) -> CheckpointId {
     CheckpointId::new(number).unwrap()
@@ -36,12 +40,13 @@ fn empty_directory_that_was_lost_is_made_again_in_stores_and_exports() {
         let handle = pending.write(Scope::Exclusive, &bytes(4, 5000)).unwrap();
         pending.commit(piton::Manifest::builder().state("0", handle)).unwrap();
     }
-    // Nothing at all was in it.
+    // Without a checkpoint both are empty. The third one never is.
     let root = dir.path().join("new");
     Store::open(&root).unwrap().close().unwrap();
-    for name in ["shared", "exclusive", "manifests"] {
+    for name in ["shared", "exclusive"] {
         std::fs::remove_dir(root.join(name)).unwrap();
     }
+    assert!(std::fs::remove_dir(root.join("manifests")).is_err());
     assert!(Options::new().open_read_only(&root).unwrap().latest().unwrap().is_none());
     commit_states(&Store::open(&root).unwrap(), &[bytes(1, 5000)]).unwrap();
 }
@@ -57,19 +62,25 @@ fn directory_with_data_that_was_lost_is_an_error_that_names_it() {
         assert!(error.is_corrupt() && error.path() == Some(&*shared), "{error}");
         assert!(error.to_string().contains("bring it back"), "{error}");
     }
-    // A manifest that cannot be read may name files there.
+    // A checkpoint of which nothing is known may name files there. So may one of which not even the id is known.
     std::fs::rename(&away, &shared).unwrap();
     std::fs::remove_dir(dir.path().join("exclusive")).unwrap();
-    let manifest = dir.path().join("manifests/00000000000000000002.manifest");
-    let whole = std::fs::read(&manifest).unwrap();
-    std::fs::write(&manifest, &whole[..50]).unwrap();
-    assert!(Store::open(dir.path()).unwrap_err().path().unwrap().ends_with("exclusive"));
-    std::fs::write(&manifest, &whole).unwrap();
+    let spoil = |root: &Path| change_in(root, 2, |record| *record.last_mut().unwrap() ^= 0x80);
+    let lose = |root: &Path| lose_in(root, 2);
+    for damage in [&spoil as &dyn Fn(&Path), &lose] {
+        let whole: Vec<_> = logs_in(dir.path()).into_iter().map(|log| (std::fs::read(&log).unwrap(), log)).collect();
+        damage(dir.path());
+        let error = Store::open(dir.path()).unwrap_err();
+        assert!(error.is_corrupt() && error.path().unwrap().ends_with("exclusive"), "{error}");
+        for (bytes, log) in whole {
+            std::fs::write(log, bytes).unwrap();
+        }
+    }
     assert_eq!(Store::open(dir.path()).unwrap().checkpoint_ids().len(), 3);
 }
 
 #[test]
-fn copy_without_any_manifest_is_refused_and_keeps_all_its_data() {
+fn copy_without_its_manifest_log_is_refused_and_keeps_all_its_data() {
     for loses_directory in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         closed(dir.path());
@@ -86,13 +97,9 @@ fn copy_without_any_manifest_is_refused_and_keeps_all_its_data() {
             assert!(reader.unwrap_err().is_corrupt());
             assert!(Options::new().rebuild_identity(true).open(dir.path()).is_err(), "that is for a lost identity");
         }
-        if loses_directory {
-            std::fs::create_dir(&manifests).unwrap();
-        }
         let accepted = Options::new().accept_loss(true).open(dir.path()).unwrap();
         assert!(accepted.open_report().cleanup_skipped.is_some() && accepted.checkpoint_ids().is_empty());
         assert_eq!(list_segment(piton::disk::OsDisk, &segment).unwrap().len(), 3, "what can be saved is there");
-        assert!(accepted.next_id().unwrap() > id(3));
         accepted.close().unwrap();
         let store = Store::open(dir.path()).unwrap();
         assert!(!segment.exists());

@@ -3,14 +3,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use piton::{Manifest, Options, Store, Validation};
+use piton::{Durability, Manifest, Options, Store, Validation};
 
 use crate::support::{
     bytes, commit_states,
     hooked::{HookedDisk, set},
 };
 
-/// A store with two checkpoints. The first update of the newest one comes directly after a look that found none.
+/// A store with two checkpoints. The first update of one of them comes in the middle of the next look that opens a file.
 fn overtaken(update: impl FnOnce(&Store) + Send + 'static) -> Store {
     let disk = HookedDisk::new();
     let store = disk.open();
@@ -18,7 +18,7 @@ fn overtaken(update: impl FnOnce(&Store) + Send + 'static) -> Store {
         commit_states(&store, &[bytes(seed, 5000)]).unwrap();
     }
     let other = store.clone();
-    set(&disk.after_a_missing_update, move || update(&other));
+    set(&disk.before_open_of_a_segment, move || update(&other));
     store
 }
 
@@ -35,13 +35,12 @@ fn pin_and_unpin(store: &Store) {
 #[test]
 fn first_pin_during_a_look_does_not_make_a_checkpoint_look_damaged() {
     for change in [pin as fn(&Store), pin_and_unpin] {
-        for look in ["checkpoint", "latest", "validate", "recover"] {
+        for look in ["quick", "full", "recover"] {
             let store = overtaken(change);
             let newest = *store.checkpoint_ids().last().unwrap();
             match look {
-                "checkpoint" => assert_eq!(store.checkpoint(newest).unwrap().id(), newest),
-                "latest" => assert_eq!(store.latest().unwrap().unwrap().id(), newest),
-                "validate" => assert!(store.validate(newest, Validation::Quick).unwrap().is_valid()),
+                "quick" => assert!(store.validate(newest, Validation::Quick).unwrap().is_valid()),
+                "full" => assert!(store.validate(newest, Validation::Full).unwrap().is_valid()),
                 _ => assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(newest)),
             }
             assert!(store.damaged().is_empty(), "{look}: {:?}", store.damaged());
@@ -56,6 +55,13 @@ fn prune_keeps_the_newest_whose_first_pin_it_overlaps() {
     let report = store.prune(1).unwrap();
     assert_eq!(report.checkpoints, store_ids(&[1]));
     assert_eq!(store.checkpoint_ids(), store_ids(&[2]));
+}
+
+#[test]
+fn prune_keeps_what_is_pinned_while_it_looks_at_the_newest() {
+    let store = overtaken(|store| store.pin(store.checkpoint_ids()[0]).unwrap());
+    assert_eq!(store.prune(1).unwrap().checkpoints, []);
+    assert_eq!((store.checkpoint_ids(), store.pinned()), (store_ids(&[1, 2]), store_ids(&[1])));
 }
 
 fn store_ids(numbers: &[u64]) -> Vec<piton::CheckpointId> {
@@ -98,6 +104,36 @@ fn ten_thousand_first_updates_race_with_looks_and_prunes_and_none_is_taken_for_d
         }
     });
     assert!(store.damaged().is_empty());
+}
+
+#[test]
+fn newest_checkpoint_is_there_at_every_moment_while_retention_gives_it_up_for_a_newer_one() {
+    let store = Options::memory().durability(Durability::None).retain(1).open("state").unwrap();
+    commit_states(&store, &[]).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = SetOnDrop(&done);
+        let look = |recovers: bool| {
+            let (store, done) = (&store, &done);
+            move || {
+                let mut missing = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let is_there = if recovers {
+                        store.recover_latest_validated().unwrap().chosen.is_some()
+                    } else {
+                        store.latest().unwrap().is_some()
+                    };
+                    missing += u64::from(!is_there);
+                }
+                missing
+            }
+        };
+        let lookers = [false, true].map(|recovers| scope.spawn(look(recovers)));
+        (0..10_000).for_each(|_| drop(store.begin_next().unwrap().commit(Manifest::builder()).unwrap()));
+        done.store(true, Ordering::Relaxed);
+        let missing = lookers.map(|looker| looker.join().unwrap());
+        assert_eq!(missing, [0, 0], "looks of latest and of recover_latest_validated that found no checkpoint");
+    });
 }
 
 struct SetOnDrop<'a>(&'a AtomicBool);

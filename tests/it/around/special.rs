@@ -1,5 +1,5 @@
-//! What is no regular file, under every name that a store opens. What is fenced off here: a FIFO in place of a manifest
-//! made opening wait for ever, and a directory in place of an update refused the whole store.
+//! What is no regular file, under every name that a store opens. What is fenced off here: a FIFO in place of a file of the
+//! manifest log made opening wait for ever.
 
 use std::{
     os::unix::{fs::symlink, net::UnixListener},
@@ -29,7 +29,7 @@ const SPECIALS: [(&str, Special); 6] = [
     ("link to nothing", |path| symlink("/nowhere/at/all", path).unwrap()),
 ];
 
-/// Three checkpoints; the newest is pinned, so that it has an update, and its data is in a segment of its own.
+/// Three checkpoints, each in a log and with its data in a segment of its own. The newest is pinned.
 fn fixture() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("state");
@@ -67,30 +67,118 @@ fn at_once<T: Send>(what: &str, act: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn special_file_damages_the_checkpoint_that_needs_it_and_refuses_no_other() {
+fn special_file_in_place_of_a_segment_damages_the_checkpoint_that_needs_it_and_no_other() {
     for (kind, special) in SPECIALS {
-        for place in ["manifest", "update", "segment"] {
+        let (_dir, root, segment) = fixture();
+        replace(&segment, special);
+        at_once(kind, || {
+            let reader = Options::new().open_read_only(&root).unwrap();
+            assert_eq!(reader.latest().unwrap().map(|found| found.id()), Some(id(2)), "{kind}");
+            let store = Store::open(&root).unwrap_or_else(|error| panic!("{kind}: {error}"));
+            assert_eq!(store.latest().unwrap().map(|found| found.id()), Some(id(2)), "{kind}");
+            let error = store.checkpoint(id(3)).unwrap_err();
+            assert!(error.is_corrupt(), "{kind}: {error}");
+            for depth in [Validation::Quick, Validation::Full] {
+                assert!(!store.validate(id(3), depth).unwrap().is_valid(), "{kind}");
+                assert!(!reader.validate(id(3), depth).unwrap().is_valid(), "{kind}");
+            }
+            assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(id(2)), "{kind}");
+            assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(2, 5000));
+            commit_states(&store, &[bytes(4, 5000)]).unwrap();
+        });
+    }
+}
+
+fn begun_log(root: &Path, generation: u64) -> PathBuf {
+    root.join(format!("manifests/{generation:08}-0000000001.log"))
+}
+
+#[test]
+fn special_file_in_place_of_a_log_is_a_log_that_is_lost() {
+    // The last log that was begun has the newest checkpoint. What was recorded behind the first one is known by its
+    // differences from what that has.
+    for (kind, special) in SPECIALS {
+        for (generation, ids, newest) in [(3, vec![1, 2], Some(2)), (1, vec![2, 3], None)] {
             let (_dir, root, segment) = fixture();
-            let path = match place {
-                "segment" => segment,
-                _ => root.join(format!("manifests/00000000000000000003.{place}")),
-            };
-            replace(&path, special);
-            let what = format!("{kind} as {place}");
-            at_once(&what, || {
-                let reader = Options::new().open_read_only(&root).unwrap();
-                assert_eq!(reader.latest().unwrap().map(|found| found.id()), Some(id(2)), "{what}");
-                let store = Store::open(&root).unwrap_or_else(|error| panic!("{what}: {error}"));
-                assert_eq!(store.latest().unwrap().map(|found| found.id()), Some(id(2)), "{what}");
-                let error = store.checkpoint(id(3)).unwrap_err();
-                assert!(error.is_corrupt(), "{what}: {error}");
-                for depth in [Validation::Quick, Validation::Full] {
-                    assert!(!store.validate(id(3), depth).unwrap().is_valid(), "{what}");
-                    assert!(!reader.validate(id(3), depth).unwrap().is_valid(), "{what}");
+            let log = begun_log(&root, generation);
+            replace(&log, special);
+            at_once(kind, || {
+                for _ in 0..2 {
+                    let reader = Options::new().open_read_only(&root).and_then(|reader| reader.latest().map(drop));
+                    for error in [Store::open(&root).map(drop).unwrap_err(), reader.unwrap_err()] {
+                        assert!(error.is_corrupt() && error.path() == Some(&log), "{kind} {generation}: {error}");
+                        assert!(error.to_string().contains("bring it back"), "{kind} {generation}: {error}");
+                    }
                 }
-                assert_eq!(store.recover_latest_validated().unwrap().chosen, Some(id(2)), "{what}");
-                assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(2, 5000));
-                commit_states(&store, &[bytes(4, 5000)]).unwrap();
+                let store = Options::new().accept_loss(true).open(&root).unwrap();
+                assert_eq!(store.checkpoint_ids(), ids.into_iter().map(id).collect::<Vec<_>>(), "{kind} {generation}");
+                let latest = store.latest().map(|latest| latest.map(|latest| latest.id()));
+                match newest {
+                    Some(newest) => assert_eq!(latest.unwrap(), Some(id(newest)), "{kind} {generation}"),
+                    None => assert!(latest.unwrap_err().is_corrupt(), "{kind} {generation}"),
+                }
+                assert!(segment.exists(), "its data can be saved");
+                let next = commit_states(&store, &[bytes(9, 5000)]).unwrap().id();
+                assert!(next > id(3), "{kind} {generation}: {next}");
+                drop(store);
+                let store = Store::open(&root).unwrap_or_else(|error| panic!("{kind} {generation}: {error}"));
+                let latest = store.latest().unwrap().unwrap();
+                assert_eq!((latest.id(), read_states(&latest).unwrap()[0].1.clone()), (next, bytes(9, 5000)));
+            });
+        }
+    }
+}
+
+fn bases(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root.join("manifests")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|end| end == "base")).collect()
+}
+
+fn is_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// The store is opened until there is a base.
+fn base(root: &Path) -> PathBuf {
+    for _ in 0..20 {
+        if let Some(base) = bases(root).pop() {
+            return base;
+        }
+        drop(Store::open(root).unwrap());
+    }
+    panic!("no base was written")
+}
+
+#[test]
+fn special_file_in_place_of_a_base_is_no_loss_unless_the_copy_is_one_as_well() {
+    for (kind, special) in SPECIALS {
+        for places in [&["base"][..], &["copy"], &["base", "copy"]] {
+            let (_dir, root, _) = fixture();
+            let base = base(&root);
+            for place in places {
+                replace(&base.with_extension(place), special);
+            }
+            at_once(kind, || {
+                let reader = Options::new().open_read_only(&root).and_then(|reader| reader.latest());
+                let opened = Store::open(&root);
+                if places.len() > 1 {
+                    for error in [reader.map(drop).unwrap_err(), opened.map(drop).unwrap_err()] {
+                        assert!(error.is_corrupt(), "{kind}: {error}");
+                        assert!(error.path().unwrap().starts_with(root.join("manifests")), "{kind}: {error}");
+                    }
+                    return;
+                }
+                assert_eq!(reader.unwrap().unwrap().id(), id(3), "{kind}");
+                let store = opened.unwrap_or_else(|error| panic!("{kind} as {places:?}: {error}"));
+                assert_eq!((store.checkpoint_ids().len(), store.pinned()), (3, vec![id(3)]), "{kind} as {places:?}");
+                assert!(store.open_report().lost.is_empty() && store.damaged().is_empty(), "{kind} as {places:?}");
+                drop(store);
+                // It was written anew, under another name.
+                let anew = bases(&root).into_iter().find(|other| *other != base && is_file(other));
+                let copy = anew.unwrap_or_else(|| panic!("{kind} as {places:?}")).with_extension("copy");
+                assert!(is_file(&copy), "{kind} as {places:?}");
+                let store = Store::open(&root).unwrap();
+                assert_eq!(store.latest().unwrap().unwrap().id(), id(3), "{kind} as {places:?}");
             });
         }
     }
@@ -120,24 +208,38 @@ fn special_file_in_place_of_the_identity_or_the_lock_is_refused_by_name() {
 }
 
 #[test]
-fn special_file_that_takes_the_place_of_one_while_the_store_is_open_is_damage() {
+fn special_file_that_takes_the_place_of_a_segment_while_the_store_is_open_is_damage() {
     for (kind, special) in SPECIALS {
-        for place in ["manifest", "update", "segment"] {
-            let (_dir, root, segment) = fixture();
-            let store = Store::open(&root).unwrap();
-            let path = match place {
-                "segment" => segment,
-                _ => root.join(format!("manifests/00000000000000000003.{place}")),
-            };
-            replace(&path, special);
-            at_once(kind, || {
-                let found = store.checkpoint(id(3)).and_then(|found| read_states(&found));
-                assert!(found.unwrap_err().is_corrupt(), "{kind} as {place}");
-                assert_eq!(store.latest().unwrap().unwrap().id(), id(2), "{kind} as {place}");
-                assert!(store.prune(1).unwrap().failures.len() <= 1);
-                let _ = store.cleanup_orphans(false).unwrap();
-            });
-        }
+        let (_dir, root, segment) = fixture();
+        let store = Store::open(&root).unwrap();
+        replace(&segment, special);
+        at_once(kind, || {
+            let found = store.checkpoint(id(3)).and_then(|found| read_states(&found));
+            assert!(found.unwrap_err().is_corrupt(), "{kind}");
+            assert_eq!(store.latest().unwrap().unwrap().id(), id(2), "{kind}");
+            assert!(store.prune(1).unwrap().failures.len() <= 1);
+            let _ = store.cleanup_orphans(false).unwrap();
+        });
+    }
+}
+
+#[test]
+fn special_file_that_takes_the_place_of_an_older_log_changes_nothing_for_an_open_store() {
+    for (kind, special) in SPECIALS {
+        let (_dir, root, _) = fixture();
+        let store = Store::open(&root).unwrap();
+        (1..=3).for_each(|generation| replace(&begun_log(&root, generation), special));
+        at_once(kind, || {
+            for number in 1..=3 {
+                let found = store.checkpoint(id(number)).unwrap();
+                assert_eq!(read_states(&found).unwrap()[0].1, bytes(number, 5000), "{kind}");
+            }
+            commit_states(&store, &[bytes(4, 5000)]).unwrap();
+            store.unpin(id(3)).unwrap();
+            assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2, 3].map(id), "{kind}");
+            assert!(store.damaged().is_empty(), "{kind}");
+            let _ = store.cleanup_orphans(false).unwrap();
+        });
     }
 }
 
@@ -145,11 +247,11 @@ fn special_file_that_takes_the_place_of_one_while_the_store_is_open_is_damage() 
 fn special_file_beside_the_others_is_foreign_and_left_alone() {
     for (kind, special) in SPECIALS {
         let (_dir, root, _) = fixture();
-        let names = ["piton.partial", "piton.departing", ".tmp-0123456789ab", "shared/.tmp-0123456789ab"];
-        for name in names {
+        let temps = [".tmp-0123456789ab", "shared/.tmp-0123456789ab", "manifests/.tmp-0123456789ab"];
+        let names = ["piton.partial", "piton.departing"].into_iter().chain(temps);
+        for name in names.clone() {
             special(&root.join(name));
         }
-        special(&root.join("manifests/00000000000000000003.source"));
         special(&root.join("shared/00000009-001-0000000009.seg"));
         at_once(kind, || {
             let store = Store::open(&root).unwrap_or_else(|error| panic!("{kind}: {error}"));

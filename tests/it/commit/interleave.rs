@@ -55,55 +55,75 @@ fn taken_over_before_the_manifest_is_published_a_commit_is_fenced() {
     assert!(disk.open().checkpoint_ids().is_empty());
 }
 
+/// Another process takes the store over during the next sync of the log, after its bytes were made durable or before.
+fn take_over_during_a_sync(disk: &HookedDisk, after: bool) {
+    let other = disk.clone();
+    set(if after { &disk.after_data_sync } else { &disk.before_data_sync }, move || drop(take_over(&other)));
+}
+
 #[test]
-fn taken_over_before_the_commit_point_a_commit_reports_no_success_and_nothing_is_broken() {
+fn taken_over_at_the_commit_point_a_commit_reports_no_success_and_is_there_or_not() {
+    for after in [false, true] {
+        let disk = HookedDisk::new();
+        let store = disk.open();
+        drop(commit_states(&store, &[]).unwrap());
+        let pending = store.begin_next().unwrap();
+        take_over_during_a_sync(&disk, after);
+        let error = pending.commit(Manifest::builder()).unwrap_err();
+        assert!(error.is_indeterminate() && error.is_fenced(), "{error}");
+        assert!(store.begin_next().unwrap_err().is_poisoned());
+        drop(store);
+        // The successor saw the record, because it was written before the successor looked.
+        assert_eq!(disk.open().checkpoint_ids().len(), 2);
+    }
+}
+
+#[test]
+fn record_that_a_stalled_writer_appends_after_its_successor_has_begun_counts_for_nothing() {
     let disk = HookedDisk::new();
     let store = disk.open();
+    let first = commit_states(&store, &[bytes(1, 5000)]).unwrap().id();
+    let pending = store.begin_next().unwrap();
     let other = disk.clone();
-    set(&disk.before_sync_of_manifests, move || drop(take_over(&other)));
-    let error = commit_states(&store, &[bytes(1, 5000)]).unwrap_err();
+    let (taken, kept) = (Arc::new(Mutex::new(None)), CheckpointId::new(2).unwrap());
+    let slot = Arc::clone(&taken);
+    // After the last look at the identity, before the record is written.
+    set(&disk.before_write, move || {
+        let second = take_over(&other);
+        let _ = second.forget(CheckpointId::FIRST).unwrap();
+        assert_eq!(commit_states(&second, &[bytes(2, 5000)]).unwrap().id(), CheckpointId::new(2).unwrap());
+        *slot.lock().unwrap() = Some(second);
+    });
+    let error = pending.commit(Manifest::builder().metadata("stale", b"")).unwrap_err();
     assert!(error.is_indeterminate() && error.is_fenced(), "{error}");
-    drop(store);
-    // The successor saw the manifest, because it scanned after it was published.
-    let store = disk.open();
-    assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(1, 5000));
+    assert!(store.forget(first).unwrap_err().is_poisoned());
+    let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
+    drop((store, taken));
+    disk.disk.break_locks();
+    let third = disk.open();
+    for (ids, latest) in [
+        (third.checkpoint_ids(), third.latest().unwrap().unwrap()),
+        (reader.checkpoint_ids().unwrap(), reader.latest().unwrap().unwrap()),
+    ] {
+        assert_eq!((&ids[..], latest.manifest().metadata("stale")), (&[kept][..], None));
+        assert_eq!(read_states(&latest).unwrap()[0].1, bytes(2, 5000));
+    }
 }
 
 #[test]
 fn taken_over_while_it_forgets_a_writer_leaves_the_data_alone() {
-    let disk = HookedDisk::new();
-    let store = disk.open();
-    drop(commit_states(&store, &[bytes(1, 5000)]).unwrap());
-    drop(commit_states(&store, &[bytes(2, 5000)]).unwrap());
-    let other = disk.clone();
-    set(&disk.before_sync_of_manifests, move || drop(take_over(&other)));
-    let reclaimed = store.prune(1).unwrap();
-    assert_eq!((reclaimed.checkpoints.len(), reclaimed.files), (1, 0));
-    assert!(reclaimed.failures[0].is_fenced(), "{reclaimed:?}");
-}
-
-#[test]
-fn taken_over_while_it_raises_the_floor_a_stalled_writer_does_not_bring_its_generation_back() {
-    let disk = HookedDisk::new();
-    let store = disk.open();
-    drop(store.begin_next().unwrap());
-    let other = disk.clone();
-    // After the temporary identity was written, before it is renamed.
-    set(&disk.before_data_sync, move || drop(take_over(&other)));
-    assert!(store.close().unwrap_err().is_fenced());
-    disk.disk.break_locks();
-    assert_eq!(disk.open().generation(), 3, "that of the successor was not undone");
-}
-
-#[test]
-fn newest_checkpoint_that_is_forgotten_while_it_is_opened_is_replaced_by_its_successor() {
-    let disk = HookedDisk::new();
-    let store = Options::new().disk(disk.clone()).retain(1).open(ROOT).unwrap();
-    let first = commit_states(&store, &[]).unwrap().id();
-    let other = store.clone();
-    set(&disk.before_open_of_a_manifest, move || drop(commit_states(&other, &[]).unwrap()));
-    assert_eq!(store.latest().unwrap().unwrap().id(), first.next().unwrap());
-    assert!(store.damaged().is_empty() && store.checkpoint(first).unwrap_err().is_not_found());
+    for after in [false, true] {
+        let disk = HookedDisk::new();
+        let store = Options::new().disk(disk.clone()).merging(piton::Merging::Off).open(ROOT).unwrap();
+        drop(commit_states(&store, &[bytes(1, 5000)]).unwrap());
+        drop(commit_states(&store, &[bytes(2, 5000)]).unwrap());
+        take_over_during_a_sync(&disk, after);
+        let error = store.prune(1).unwrap_err();
+        assert!(error.is_fenced() && error.is_indeterminate(), "{error}");
+        assert_eq!(store.checkpoint_ids().len(), 2, "as far as this writer knows");
+        let data = disk.disk.list(At::new("/state/shared".as_ref())).unwrap();
+        assert_eq!(data.len(), 1, "the successor has removed it: it saw the record");
+    }
 }
 
 #[test]
@@ -166,13 +186,19 @@ fn disk_is_told_early_of_what_is_complete_each_byte_once() {
 }
 
 #[test]
-fn panic_of_the_disk_while_a_manifest_is_published_leaves_its_data_to_the_next_open() {
+fn panic_of_the_disk_while_a_record_is_appended_leaves_its_data_to_the_next_open() {
     let disk = HookedDisk::new();
-    let store = Options::new().disk(disk.clone()).merging(piton::Merging::Off).open(ROOT).unwrap();
-    set(&disk.before_sync_of_manifests, || panic!("the disk's own bug"));
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commit_states(&store, &[bytes(1, 5000)])));
+    let store = disk.open();
+    drop(commit_states(&store, &[]).unwrap());
+    let pending = store.begin_next().unwrap();
+    let state = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    let other = disk.clone();
+    // The first sync is that of the segment.
+    set(&disk.before_data_sync, move || set(&other.before_data_sync, || panic!("the disk's own bug")));
+    let manifest = Manifest::builder().state("0", state);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pending.commit(manifest)));
     assert!(panicked.is_err());
-    assert!(store.begin_next().unwrap_err().is_poisoned(), "the manifest may be there or not");
+    assert!(store.begin_next().unwrap_err().is_poisoned(), "the record may be there or not");
     drop(store);
     let store = disk.open();
     assert!(store.damaged().is_empty());
@@ -197,7 +223,7 @@ fn panic_of_the_disk_in_the_middle_of_an_append_costs_the_segment_and_nothing_el
 }
 
 #[test]
-fn change_of_a_writer_that_lost_the_store_meanwhile_is_not_made() {
+fn change_of_a_writer_that_lost_the_store_while_it_was_synced_reports_no_success() {
     let disk = HookedDisk::new();
     let store = disk.open();
     let id = commit_states(&store, &[bytes(1, 5000)]).unwrap().id();
@@ -205,24 +231,8 @@ fn change_of_a_writer_that_lost_the_store_meanwhile_is_not_made() {
     let slot = Arc::clone(&taken);
     set(&disk.before_data_sync, move || *slot.lock().unwrap() = Some(take_over(&other)));
     let error = store.pin(id).unwrap_err();
-    assert!(error.is_fenced() && !error.is_indeterminate(), "{error}");
+    assert!(error.is_fenced() && error.is_indeterminate(), "{error}");
     drop((store, taken));
     disk.disk.break_locks();
-    assert!(disk.open().pinned().is_empty());
-}
-
-#[test]
-fn writer_that_loses_the_store_while_it_prunes_stops_before_the_next_manifest() {
-    let disk = HookedDisk::new();
-    let store = disk.open();
-    (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
-    let (other, taken) = (disk.clone(), Arc::new(Mutex::new(None)));
-    let slot = Arc::clone(&taken);
-    set(&disk.before_exclusive_lock, move || *slot.lock().unwrap() = Some(take_over(&other)));
-    let report = store.prune(1).unwrap();
-    assert_eq!(report.checkpoints, [CheckpointId::FIRST], "this one it had looked for already");
-    assert!(report.failures.iter().all(piton::Error::is_fenced) && !report.failures.is_empty());
-    let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
-    assert_eq!(reader.checkpoint_ids().unwrap().len(), 3);
-    drop((store, taken));
+    assert_eq!(disk.open().pinned(), [id], "its successor saw the record");
 }

@@ -6,7 +6,6 @@ use std::{path::Path, thread};
 use piton::{
     CheckpointId, Manifest, Options, Scope, Store,
     contract::{CheckpointStore, Checkpointer},
-    disk::{At, Disk},
     testing::{Call, Fault, SimDisk},
 };
 
@@ -51,12 +50,12 @@ fn of_four_threads_that_save_one_id_exactly_one_content_wins_and_nothing_is_left
         assert_eq!(store.load_state_data(id(round)).unwrap().unwrap(), bytes(winner, 2000));
         assert!(store.validate_checkpoint(id(round)).unwrap().is_valid());
         let _ = store.prune(1).unwrap();
-        assert_eq!(
-            names(dir.path()).len(),
-            3 + 2,
-            "identity, lock and what readers lock, one manifest, one data file: {:?}",
-            names(dir.path())
-        );
+        let names = names(dir.path());
+        let with = |end: &str| names.iter().filter(|name| name.extension().is_some_and(|found| found == end)).count();
+        let (data, logs, bases) = (with("seg"), with("log"), with("base") + with("copy"));
+        // The log that takes records, those that follow the last base, and two blank ones.
+        assert!(data == 1 && (3..=5).contains(&logs) && bases <= 2, "round {round}: {names:?}");
+        assert_eq!(names.len() - data - logs - bases, 3, "identity, lock, and what readers lock: {names:?}");
     }
 }
 
@@ -125,30 +124,6 @@ fn what_is_still_to_be_saved_is_gone_when_the_store_is_closed() {
     assert!(store.checkpoint_ids().is_empty() && store.open_report().removed.is_empty());
     assert_eq!(data_bytes(&store), 0);
     assert!(store.save(&Manifest::builder().build(id(1))).unwrap_err().is_invalid(), "its id was used");
-}
-
-#[test]
-fn checkpoint_of_a_writer_that_had_lost_the_store_is_a_conflict_also_if_its_content_is_the_same() {
-    let disk = SimDisk::new();
-    let first = open(&disk).unwrap();
-    first.save(&Manifest::builder().epoch(5).build(id(1))).unwrap();
-    disk.break_locks();
-    let second = open(&disk).unwrap();
-    // What the first one would publish, had it not looked.
-    let dir = Path::new(ROOT).join("manifests");
-    let mut stale = Vec::new();
-    disk.damage(&dir.join("00000000000000000001.manifest"), |bytes| stale.clone_from(bytes)).unwrap();
-    let mut body = stale[28..stale.len() - 4].to_vec();
-    body[16] = 2;
-    let (name, file) = disk.create_temp(At::new(&dir)).unwrap();
-    let bytes = piton::testing::manifest_around(&body);
-    assert_eq!(file.write_at(&bytes, 0).unwrap(), bytes.len());
-    disk.rename(At::new(&dir.join(name)), At::new(&dir.join("00000000000000000002.manifest"))).unwrap();
-
-    let manifest = Manifest::builder().epoch(5).build(id(2));
-    assert!(second.save(&manifest).unwrap_err().is_conflict());
-    assert!(second.save(&manifest).unwrap_err().is_conflict(), "also when it is known");
-    assert_eq!((second.load_latest().unwrap().unwrap().id(), second.damaged().len()), (id(1), 1));
 }
 
 #[test]

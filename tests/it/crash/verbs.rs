@@ -1,16 +1,12 @@
 //! The power is cut after every call of every verb that changes a checkpoint after it was committed, or goes by ids; and
 //! every call fails once. What is fenced off: a change that is half there, lost after it was promised, or given to another
-//! checkpoint; a roll-back that is forgotten; an update without a manifest.
+//! checkpoint; a roll-back that is forgotten.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use piton::{
     CheckpointId, Error, Manifest, Options, Result, SinkCommitStatus, Store, Validation,
     contract::{CheckpointStore, Checkpointer},
-    disk::{At, Disk},
     testing::{Fault, SimDisk, Survival},
 };
 
@@ -64,8 +60,6 @@ struct Seen {
 struct Model {
     retain: Option<usize>,
     checkpoints: BTreeMap<u64, Seen>,
-    /// Those that automatic retention gave up: they may still be there.
-    fading: BTreeSet<u64>,
     /// What was skipped, above the first number of a pair and up to the second.
     roll_backs: Vec<(u64, u64)>,
 }
@@ -105,6 +99,16 @@ impl Model {
         self.roll_backs.iter().any(|(to, from)| *to < number && number <= *from)
     }
 
+    /// The same for a verb that succeeded. What retention could not lock goes with the next checkpoint.
+    fn after_success(&self, verb: Verb, store: &Store) -> Self {
+        let (mut after, retention) = (self.after(verb), store.last_retention());
+        if matches!(verb, Save(_)) && !retention.failures.is_empty() {
+            let stays = self.checkpoints.iter().filter(|(number, _)| !retention.checkpoints.contains(&id(**number)));
+            after.checkpoints.extend(stays.map(|(number, seen)| (*number, seen.clone())));
+        }
+        after
+    }
+
     fn after(&self, verb: Verb) -> Self {
         let mut after = self.clone();
         match verb {
@@ -124,22 +128,20 @@ impl Model {
                 after.checkpoints.keys().rev().copied().filter(|number| !after.skips(*number)).collect();
             let kept = &counted[..keep.min(counted.len())];
             let gone = after.checkpoints.iter().filter(|(number, seen)| !seen.pinned && !kept.contains(number));
-            after.fading = gone.map(|(number, _)| *number).collect();
+            let gone: BTreeSet<_> = gone.map(|(number, _)| *number).collect();
+            after.checkpoints.retain(|number, _| !gone.contains(number));
         }
         after
     }
 
-    /// What is there is what was promised; what fades may be gone.
+    /// What is there is what was promised.
     fn is(&self, store: &Store, there: &BTreeMap<u64, Seen>) -> bool {
-        let must = self.checkpoints.keys().filter(|number| !self.fading.contains(number));
         let newest = there.keys().rev().copied().find(|number| !self.skips(*number));
         let latest = match store.latest() {
             Err(error) if error.is_not_found() && !there.is_empty() => None,
             latest => latest.unwrap().map(|latest| latest.id().get()),
         };
-        must.into_iter().all(|number| there.contains_key(number))
-            && there.iter().all(|(number, seen)| self.checkpoints.get(number) == Some(seen))
-            && latest == newest
+        *there == self.checkpoints && latest == newest
     }
 }
 
@@ -171,7 +173,6 @@ fn settle(store: &Store, model: &mut Model, verb: Option<Verb>, what: &str) {
     let candidates = [Some(model.clone()), verb.map(|verb| model.after(verb))];
     let found = candidates.into_iter().flatten().find(|candidate| candidate.is(store, &there));
     *model = found.unwrap_or_else(|| panic!("{what}: {there:?}, and it was {model:?} before {verb:?}"));
-    model.checkpoints.retain(|number, _| there.contains_key(number));
 }
 
 /// Nothing is left to clean, nor lies about, and the next checkpoint works.
@@ -180,13 +181,6 @@ fn check_works(disk: &SimDisk, store: Store, model: &mut Model, what: &str) {
     let store = open(disk, model).unwrap();
     assert!(store.open_report().removed.is_empty(), "{what}: {:?}", store.open_report().removed);
     settle(&store, model, None, what);
-    let names = disk.list(At::new(&Path::new(ROOT).join("manifests"))).unwrap();
-    let stem = |name: &std::ffi::OsStr, end| name.to_str().unwrap().strip_suffix(end).map(str::to_owned);
-    let manifests: BTreeSet<_> = names.iter().filter_map(|entry| stem(&entry.name, ".manifest")).collect();
-    assert!(
-        names.iter().filter_map(|entry| stem(&entry.name, ".update")).all(|name| manifests.contains(&name)),
-        "{what}"
-    );
     let next = Save(store.next_id().unwrap().get());
     act(&store, next).unwrap();
     settle(&store, &mut model.after(next), None, what);
@@ -200,7 +194,7 @@ fn models() -> [Model; 2] {
 fn verbs(model: &Model, at: usize) -> Option<Verb> {
     let verb = SCRIPT[at];
     let (Save(number) | Update(number, _) | Pin(number, _) | RollBack(number) | Forget(number)) = verb;
-    let there = model.checkpoints.contains_key(&number) && !model.fading.contains(&number);
+    let there = model.checkpoints.contains_key(&number);
     (matches!(verb, Save(_)) || there).then_some(verb)
 }
 
@@ -259,7 +253,7 @@ fn sweep(fault: Fault) {
             for at in 0..SCRIPT.len() {
                 let Some(verb) = verbs(&model, at) else { continue };
                 match act(&store, verb) {
-                    Ok(()) => model = model.after(verb),
+                    Ok(()) => model = model.after_success(verb, &store),
                     Err(error) => {
                         assert!(error.raw_os_error().is_some() || error.needs_reopen(), "{what}: {error}");
                         if error.needs_reopen() || store.maintain(0).is_err_and(|error| Error::is_poisoned(&error)) {

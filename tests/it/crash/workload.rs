@@ -16,7 +16,7 @@ pub(crate) struct Notes {
     committed: BTreeMap<CheckpointId, Content>,
     /// Given to commit, which did not return success.
     asked: BTreeMap<CheckpointId, Content>,
-    /// Given to forget, which did not return success; or left to the automatic retention, which promises nothing.
+    /// Given to forget, which did not return success; or given up by the retention of a commit, which did not.
     forgetting: BTreeMap<CheckpointId, Content>,
     mode: Mode,
     /// How many bytes the workload relocated.
@@ -93,9 +93,11 @@ pub(crate) fn step(store: &Store, round: u64, notes: &mut Notes) -> Result<()> {
     notes.asked.insert(id, content);
     pending.commit(manifest)?;
     notes.committed.extend(notes.asked.remove(&id).map(|content| (id, content)));
-    while notes.mode.retain.is_some_and(|keep| notes.committed.len() > keep) {
-        notes.forgetting.extend(notes.committed.pop_first());
-    }
+    let retention = store.last_retention();
+    notes.committed.retain(|id, _| !retention.checkpoints.contains(id));
+    // What could not be locked goes with the next one.
+    let is_kept = |keep| notes.committed.len() > keep && retention.failures.is_empty();
+    assert!(!notes.mode.retain.is_some_and(is_kept), "{:?} of {retention:?}", notes.committed.keys());
     if round == PRUNE_AFTER { prune(store, notes) } else { Ok(()) }
 }
 
@@ -132,8 +134,15 @@ pub(crate) fn check(store: &Store, notes: &mut Notes) {
         let read: Content = read_states(&checkpoint).unwrap().into_iter().collect();
         assert!(read == *content, "checkpoint {id} is not what was committed");
     }
+    // A commit whose outcome is unknown took effect with its retention, or not at all.
+    let effective = notes.asked.keys().find(|id| ids.contains(id));
+    let given_up = |id: &CheckpointId| {
+        let newer = notes.committed.keys().filter(|other| *other > id).count() + usize::from(effective.is_some());
+        effective.is_some() && notes.mode.retain.is_some_and(|keep| newer >= keep)
+    };
     for id in notes.committed.keys() {
-        assert!(ids.contains(id), "committed checkpoint {id} is lost, there are {ids:?}");
+        assert!(ids.contains(id) || given_up(id), "committed checkpoint {id} is lost, there are {ids:?}");
+        assert!(!ids.contains(id) || !given_up(id), "checkpoint {id} was to go with the commit: {ids:?}");
     }
     assert_eq!(store.latest().unwrap().map(|checkpoint| checkpoint.id()), ids.last().copied());
     notes.settle(&ids);
@@ -142,6 +151,7 @@ pub(crate) fn check(store: &Store, notes: &mut Notes) {
 impl Notes {
     /// What nobody could know is known now: these checkpoints are there.
     pub(crate) fn settle(&mut self, ids: &[CheckpointId]) {
+        self.committed.retain(|id, _| ids.contains(id));
         let asked = std::mem::take(&mut self.asked);
         let forgetting = std::mem::take(&mut self.forgetting);
         self.committed.extend(asked.into_iter().chain(forgetting).filter(|(id, _)| ids.contains(id)));

@@ -74,7 +74,8 @@ fn with_everything(manifest: ManifestBuilder, pending: &PendingCheckpoint) -> Ma
 /// What the fixture was made with. Run with `PITON_WRITE_FIXTURE=<new directory>` to write it anew, which is only right
 /// while version 1 was never released.
 fn write_fixture(root: &Path) {
-    let store = Options::new().write_buffer(4096).open(root).unwrap();
+    let open = || Options::new().write_buffer(4096).log_size(128 << 10).open(root).unwrap();
+    let store = open();
     for n in 1..=2 {
         let pending = store.begin_next().unwrap();
         let mut manifest =
@@ -97,7 +98,20 @@ fn write_fixture(root: &Path) {
     let updated = store.checkpoint(second).unwrap().manifest().clone();
     store.update_manifest(&updated.with_sink_status("out", SinkCommitStatus::Committed)).unwrap();
     store.rollback_to(first).unwrap();
+    drop(store);
+    // The last of these opens sums up what the logs say, in a base and its copy.
+    (1..OPENS).for_each(|_| drop(open()));
+    let store = open();
+    let pending = store.begin_next().unwrap();
+    let first = store.checkpoint(first).unwrap();
+    let late = pending.write(Scope::Shared, &bytes(40, 700)).unwrap();
+    pending.commit(Manifest::based_on(first.manifest()).remove_state("long").state("late", late)).unwrap();
+    let gone = store.begin_next().unwrap().commit(Manifest::builder()).unwrap().id();
+    let _ = store.forget(gone).unwrap();
 }
+
+/// How often the store of the fixture was opened before its last checkpoint was committed.
+const OPENS: u64 = 9;
 
 #[test]
 fn store_of_version_1_is_read() {
@@ -108,7 +122,11 @@ fn store_of_version_1_is_read() {
     copy_fixture(dir.path());
     let store = Store::open(dir.path()).unwrap();
     assert!(store.open_report().damaged.is_empty() && store.open_report().foreign.is_empty());
-    assert_eq!(store.generation(), 2);
+    assert_eq!(store.generation(), OPENS + 1 + 1);
+    assert_eq!(store.checkpoint_ids(), [1, 2, 3].map(|n| CheckpointId::new(n).unwrap()));
+    let late = store.latest().unwrap().unwrap();
+    assert_eq!(*late.get("late").unwrap(), bytes(40, 700));
+    assert_eq!((late.manifest().states().count(), late.manifest().generation()), (5, OPENS + 1));
     for n in 1..=2 {
         let checkpoint = store.checkpoint(CheckpointId::new(n).unwrap()).unwrap();
         let manifest = checkpoint.manifest();
@@ -148,15 +166,23 @@ fn store_of_version_1_is_read() {
         assert!(matches!(issues[..], [Issue::VnodeCount { found: 64, expected: 256 }]), "{issues:?}");
     }
     assert_eq!(store.pinned(), [CheckpointId::FIRST]);
+    drop(late);
+    let _ = store.forget(CheckpointId::new(3).unwrap()).unwrap();
     assert_eq!(store.latest().unwrap().unwrap().id(), CheckpointId::FIRST, "rolled back");
+    assert_eq!(store.next_id().unwrap().get(), 5);
 }
 
 #[test]
 fn manifests_of_version_1_have_the_same_bytes_when_written_again() {
-    for n in 1..=2 {
-        let bytes = std::fs::read(fixture().join(format!("manifests/{n:020}.manifest"))).unwrap();
-        assert_eq!(testing::parse_anything(&bytes).unwrap(), Some(bytes));
-    }
+    let store = Options::new().open_read_only(fixture()).unwrap();
+    let expected = [(1, 1125, 2_349_555_269), (2, 1125, 428_672_139), (3, 1125, 860_452_438)];
+    let found = expected.map(|(n, ..)| {
+        let checkpoint = store.checkpoint(CheckpointId::new(n).unwrap()).unwrap();
+        let bytes = testing::manifest_bytes(checkpoint.manifest()).unwrap();
+        assert_eq!(testing::parse_anything(&bytes).unwrap().as_ref(), Some(&bytes));
+        (n, bytes.len(), crc32fast::hash(&bytes))
+    });
+    assert_eq!(found, expected, "other bytes are another version");
 }
 
 #[test]
@@ -183,8 +209,9 @@ fn names_and_lengths_of_a_store_written_now_are_those_of_version_1() {
 
 proptest! {
     #[test]
-    fn whatever_the_bytes_are_parsing_returns_and_a_manifest_has_one_form(mut bytes in prop::collection::vec(any::<u8>(), 0..200), magic in 0..4_usize) {
-        let magics: [&[u8]; 4] = [b"", b"PITONMAN\x01\0\0\0", b"PITONSTO\x01\0\0\0", b"PITONSEG\x01\0\0\0"];
+    fn whatever_the_bytes_are_parsing_returns_and_a_manifest_has_one_form(mut bytes in prop::collection::vec(any::<u8>(), 0..200), magic in 0..5_usize) {
+        let magics: [&[u8]; 5] =
+            [b"", b"\x01", b"PITONSTO\x01\0\0\0", b"PITONSEG\x01\0\0\0", b"PITONLOG\x01\0\0\0"];
         bytes.splice(0..0, magics[magic].iter().copied());
         if let Ok(again) = testing::parse_anything(&bytes) {
             prop_assert_eq!(again, Some(bytes));

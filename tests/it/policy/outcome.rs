@@ -10,7 +10,7 @@ use piton::{
     testing::{Call, Fault, SimDisk, Survival},
 };
 
-use crate::support::{ROOT, commit_states};
+use crate::support::{ROOT, commit_states, log::spoil_on};
 
 /// Whether a checkpoint stays.
 const ROWS: [(Cleanup, JobOutcome, bool); 12] = [
@@ -67,8 +67,7 @@ fn what_is_not_known_to_be_no_savepoint_stays() {
     commit(&store, Checkpoint);
     let damaged = commit(&store, Savepoint);
     drop(store);
-    let path = std::path::Path::new(ROOT).join(format!("manifests/{:020}.manifest", damaged.get()));
-    disk.damage(&path, |bytes| bytes[40] ^= 1).unwrap();
+    spoil_on(&disk, damaged.get());
     let store = options.clone().open(ROOT).unwrap();
     assert!(store.checkpoint(damaged).unwrap_err().is_corrupt());
     let _ = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
@@ -105,8 +104,8 @@ fn failing_removal_of_data_is_no_error_of_the_end() {
             store.close().unwrap();
             store = options.open(ROOT).unwrap();
         }
-        // The manifest goes, the data does not, however often it is tried.
-        (2..20).for_each(|nth| disk.fail_nth(Call::Remove, nth, Fault::Error(5)));
+        // The checkpoint goes, its data does not, however often it is tried.
+        (1..20).for_each(|nth| disk.fail_nth(Call::Remove, nth, Fault::Error(5)));
         let report = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
         assert_eq!((report.checkpoints.len(), report.failures.len()), (1, 1), "{report:?}");
         assert_eq!(report.failures[0].raw_os_error(), Some(5));
@@ -121,7 +120,7 @@ fn ids_that_cannot_be_noted_at_the_end_are_in_the_report() {
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
     commit(&store, Savepoint);
     drop(store.begin_next().unwrap());
-    disk.fail_nth(Call::CreateTemp, 1, Fault::Error(5));
+    disk.fail_nth(Call::SyncData, 1, Fault::Error(5));
     let report = store.end_job(Finished, NoExternalizedCheckpoints).unwrap();
     assert_eq!((report.failures.len(), report.failures[0].raw_os_error()), (1, Some(5)), "{report:?}");
 }
@@ -131,7 +130,8 @@ fn store_that_must_be_reopened_says_so_at_the_end() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).open(ROOT).unwrap();
     commit(&store, Checkpoint);
-    disk.fail_nth(Call::SyncDir, 1, Fault::Error(5));
+    // The record, and all that would make it void.
+    (1..9).for_each(|nth| disk.fail_nth(Call::SyncData, nth, Fault::Error(5)));
     assert!(store.clone().end_job(Finished, NoExternalizedCheckpoints).unwrap_err().is_indeterminate());
     assert!(store.end_job(Finished, NoExternalizedCheckpoints).unwrap_err().is_poisoned());
 }

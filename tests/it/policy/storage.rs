@@ -11,6 +11,7 @@ use piton::{
 use crate::support::{
     bytes, commit_states,
     hooked::{Hook, HookedDisk},
+    log::{change_in, logs_in},
     read_states,
 };
 
@@ -113,7 +114,7 @@ fn fault(storage: &dyn CheckpointStorage, pointer: &str) -> PointerFault {
 }
 
 #[test]
-fn pointer_resolves_from_a_directory_with_or_without_a_slash_or_from_the_manifest() {
+fn pointer_resolves_from_a_directory_with_or_without_a_slash_or_from_the_path_of_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("state");
     let storage = FilesystemStorage::new(&root);
@@ -129,7 +130,7 @@ fn pointer_resolves_from_a_directory_with_or_without_a_slash_or_from_the_manifes
         (format!("{text}/./"), &new),
         (new.to_string(), &new),
         (old.to_string(), &old),
-        (format!("{text}//manifests/{:020}.manifest", first.get()), &old),
+        (format!("{text}/.//{:020}", first.get()), &old),
     ];
     for (pointer, expected) in rows {
         // Whether or not somebody has it open, and from storage that puts its own elsewhere.
@@ -169,7 +170,9 @@ fn empty_malformed_and_missing_pointers_are_told_apart() {
     let store = storage.open().unwrap();
     let id = commit_states(&store, &[bytes(1, 5_000)]).unwrap().id();
     std::fs::write(root.join("manifests/notes.txt"), "mine").unwrap();
-    std::fs::create_dir(root.join(format!("manifests/{:020}.manifest", 77))).unwrap();
+    // A name that is there is no path of a checkpoint: it is a store, or it is nothing.
+    std::fs::create_dir(root.join(format!("{:020}", 77))).unwrap();
+    std::fs::write(root.join(format!("{:020}", 78)), "mine").unwrap();
     std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let rows = [
@@ -185,16 +188,27 @@ fn empty_malformed_and_missing_pointers_are_told_apart() {
         (path("elsewhere"), PointerFault::Missing),
         (path("empty"), PointerFault::Missing),
         (path("state/manifests"), PointerFault::Missing),
-        (path(&format!("state/manifests/{:020}.manifest", id.get() + 1)), PointerFault::Missing),
-        (path(&format!("state/manifests/{:020}.manifest", 77)), PointerFault::Missing),
-        (path(&format!("elsewhere/{:020}.manifest", id.get())), PointerFault::Missing),
+        (path(&format!("state/{:020}", id.get() + 1)), PointerFault::Missing),
+        (path(&format!("state/{:020}", 0)), PointerFault::Missing),
+        (path(&format!("state/{}", id.get())), PointerFault::Missing),
+        (path(&format!("state/{:020}/", 77)), PointerFault::Missing),
+        (path(&format!("state/{:020}", 78)), PointerFault::Malformed),
+        (path(&format!("elsewhere/{:020}", id.get())), PointerFault::Missing),
+        (path(&format!("empty/{:020}", id.get())), PointerFault::Missing),
+        (path(&format!("nothing/{:020}", id.get())), PointerFault::Missing),
+        (path(&format!("state/manifests/{:020}", id.get())), PointerFault::Missing),
+        (path(&format!("state/{:020}/{:020}", id.get(), id.get())), PointerFault::Missing),
     ];
     for (pointer, expected) in rows {
         assert_eq!(fault(&storage, &pointer), expected, "{pointer:?}");
+        let restored = storage.restore(pointer.as_ref()).unwrap_err();
+        assert_eq!(restored.pointer_fault(), Some(expected), "{pointer:?}");
     }
-    // A manifest that is anywhere else is the manifest of nothing.
-    let astray = path(&format!("elsewhere/{:020}.manifest", id.get()));
-    std::fs::copy(root.join(format!("manifests/{:020}.manifest", id.get())), &astray).unwrap();
+    // A log is no checkpoint, wherever it is.
+    let log = logs_in(&root).remove(0);
+    assert_eq!(fault(&storage, log.to_str().unwrap()), PointerFault::Malformed);
+    let astray = path(&format!("elsewhere/{:020}", id.get()));
+    std::fs::copy(log, &astray).unwrap();
     assert_eq!(fault(&storage, &astray), PointerFault::Malformed);
 }
 
@@ -203,16 +217,16 @@ fn what_is_neither_file_nor_directory_is_malformed() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("state");
     let storage = FilesystemStorage::new(&root);
-    let id = commit_states(&storage.open().unwrap(), &[bytes(1, 5_000)]).unwrap().id();
-    let manifest = root.join(format!("manifests/{:020}.manifest", id.get()));
-    for (from, to) in [(manifest.clone(), "to a manifest"), (root.join("piton.store"), "to a file")] {
+    commit_states(&storage.open().unwrap(), &[bytes(1, 5_000)]).unwrap();
+    let log = logs_in(&root).remove(0);
+    for (from, to) in [(log.clone(), "to a log"), (root.join("piton.store"), "to a file")] {
         std::os::unix::fs::symlink(from, dir.path().join(to)).unwrap();
         assert_eq!(fault(&storage, dir.path().join(to).to_str().unwrap()), PointerFault::Malformed, "{to}");
     }
     std::os::unix::fs::symlink("nowhere", dir.path().join("to nothing")).unwrap();
     assert_eq!(fault(&storage, dir.path().join("to nothing").to_str().unwrap()), PointerFault::Missing);
-    std::os::unix::fs::symlink(&manifest, root.join(format!("manifests/{:020}.manifest", 77))).unwrap();
-    let alias = root.join(format!("manifests/{:020}.manifest", 77));
+    let alias = root.join(format!("{:020}", 77));
+    std::os::unix::fs::symlink(&log, &alias).unwrap();
     assert_eq!(fault(&storage, alias.to_str().unwrap()), PointerFault::Malformed);
     assert_eq!(fault(&storage, "/dev/null"), PointerFault::Malformed);
 }
@@ -246,11 +260,26 @@ fn store_that_has_lost_something_is_damaged_and_not_missing() {
         for error in errors {
             assert!(error.is_corrupt() && error.to_string().contains(what), "{error}");
         }
+        let error = storage.restore(&root.join(format!("{:020}", 1))).unwrap_err();
+        assert!(error.is_corrupt() && error.to_string().contains(what), "{error}");
+    }
+    // A log, which has the checkpoint.
+    let dir = tempfile::tempdir().unwrap();
+    let storage = FilesystemStorage::new(dir.path());
+    commit_states(&storage.open().unwrap(), &[bytes(1, 5_000)]).unwrap();
+    let log = logs_in(dir.path()).remove(0);
+    std::fs::remove_file(&log).unwrap();
+    for pointer in [dir.path().to_owned(), dir.path().join(format!("{:020}", 1))] {
+        for error in
+            [storage.resolve(&pointer).map(drop).unwrap_err(), storage.restore(&pointer).map(drop).unwrap_err()]
+        {
+            assert!(error.is_corrupt() && error.path() == Some(&log), "{}: {error}", pointer.display());
+        }
     }
     // What has become something else is named.
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open(dir.path()).unwrap());
-    std::fs::remove_dir(dir.path().join("manifests")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("manifests")).unwrap();
     std::fs::write(dir.path().join("manifests"), b"").unwrap();
     let error = FilesystemStorage::new("unused").resolve(dir.path()).unwrap_err();
     assert!(error.pointer_fault().is_none() && error.path().unwrap().ends_with("manifests"), "{error}");
@@ -330,13 +359,14 @@ fn damage_is_not_a_missing_checkpoint() {
     let store = Options::new().open(&root).unwrap();
     let id = commit_states(&store, &[bytes(1, 5_000)]).unwrap().id();
     drop(store);
-    let manifest = root.join(format!("manifests/{:020}.manifest", id.get()));
-    std::fs::write(&manifest, b"nothing of the kind").unwrap();
+    // Its record makes no sense.
+    change_in(&root, id.get(), |record| *record.last_mut().unwrap() ^= 0x80);
     let storage = FilesystemStorage::new(&root);
     assert!(storage.resolve(&root).unwrap_err().is_corrupt());
-    // The file is there: what is in it is for whoever opens it.
-    assert_eq!(storage.resolve(&manifest).unwrap().id, id);
-    assert!(storage.restore(&manifest).unwrap_err().is_corrupt());
+    // It is there. What it consists of a caller learns that opens it.
+    let path = CheckpointPointer { root, id }.path();
+    assert_eq!(storage.resolve(&path).unwrap().id, id);
+    assert!(storage.restore(&path).unwrap_err().is_corrupt());
 }
 
 #[test]

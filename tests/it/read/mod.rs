@@ -8,13 +8,14 @@ use std::{
 };
 
 use piton::{
-    CheckpointId, Manifest, Options, ReadOnlyStore, Scope,
+    CheckpointId, Maintenance, Manifest, Options, ReadOnlyStore, Scope,
     disk::{At, Disk, MemoryDisk},
 };
 
 use crate::support::{
     ROOT, bytes, commit_states,
     hooked::{HookedDisk, set},
+    log::logs_on,
     on_every_disk, open, read_states,
 };
 
@@ -122,20 +123,60 @@ fn reader_takes_no_list_for_the_truth_in_which_nothing_is_that_was_the_newest() 
 }
 
 #[test]
-fn checkpoint_that_is_removed_before_its_lock_is_taken_is_not_there() {
+fn checkpoint_that_is_forgotten_before_its_lock_is_taken_is_not_there() {
     let disk = HookedDisk::new();
     let store = disk.open();
     (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
     let reader = read_only(&disk);
-    let remove = |number: u64| {
-        let (disk, name) = (disk.disk.clone(), Path::new(ROOT).join(format!("manifests/{number:020}.manifest")));
-        // What was locked had no name any more.
-        move || disk.remove(At::new(&name)).unwrap()
+    let forget = |number: u64| {
+        let store = store.clone();
+        move || drop(store.forget(CheckpointId::new(number).unwrap()).unwrap())
     };
-    set(&disk.after_shared_lock, remove(1));
+    // The reader has found it already.
+    set(&disk.before_shared_lock, forget(1));
     assert!(reader.checkpoint(CheckpointId::FIRST).unwrap_err().is_not_found());
-    set(&disk.after_shared_lock, remove(2));
+    set(&disk.before_shared_lock, forget(2));
     assert!(reader.latest().unwrap().is_none(), "and nothing is damaged");
+}
+
+#[test]
+fn checkpoint_that_is_locked_is_there_whatever_the_writer_wants_and_with_its_last_update() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    let first = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let reader = read_only(&disk);
+    let (writer, changed) = (store.clone(), first.manifest().clone().with_metadata("k", Some(vec![1])));
+    set(&disk.after_shared_lock, move || {
+        assert!(writer.forget(CheckpointId::FIRST).unwrap_err().is_in_use());
+        writer.update_manifest(&changed).unwrap();
+        writer.pin(CheckpointId::FIRST).unwrap();
+    });
+    let found = reader.checkpoint(CheckpointId::FIRST).unwrap();
+    assert_eq!(found.manifest().metadata("k"), Some(&[1][..]));
+    assert_eq!(read_states(&found).unwrap()[0].1, bytes(1, 5000));
+}
+
+#[test]
+fn reader_whose_log_goes_while_it_is_read_goes_on_from_the_base_that_replaces_it() {
+    for known in [false, true] {
+        let disk = HookedDisk::new();
+        let options = Options::new().disk(disk.clone()).log_size(128 << 10).maintenance(Maintenance::Manual);
+        let store = options.open(ROOT).unwrap();
+        commit_states(&store, &[bytes(1, 5000)]).unwrap();
+        let reader = read_only(&disk);
+        if known {
+            assert_eq!(reader.latest().unwrap().unwrap().id().get(), 1);
+        }
+        // More than a log takes.
+        (2..=40).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+        let (writer, before) = (store.clone(), logs_on(&disk.disk));
+        let oldest = before[0].clone();
+        set(&disk.before_open_of_a_log, move || drop(writer.maintain(0).unwrap()));
+        let latest = reader.latest().unwrap().unwrap();
+        assert_eq!((latest.id().get(), reader.checkpoint_ids().unwrap().len()), (40, 40));
+        assert_eq!(read_states(&latest).unwrap()[0].1, bytes(40, 5000));
+        assert!(before.len() > 1 && !logs_on(&disk.disk).contains(&oldest), "the base replaced it");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use piton::{
     testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{ROOT, bytes, commit_states, on_every_disk, open, open_unmerged, read_states};
+use crate::support::{ROOT, bytes, commit_states, log, on_every_disk, open, open_unmerged, read_states};
 
 fn id(number: u64) -> CheckpointId {
     CheckpointId::new(number).unwrap()
@@ -125,7 +125,8 @@ fn failed_retention_is_a_report_and_the_next_commit_makes_up_for_it() {
     let disk = SimDisk::new();
     let store = Options::new().disk(disk.clone()).retain(1).open(ROOT).unwrap();
     commit_states(&store, &[bytes(1, 4000)]).unwrap();
-    disk.fail_nth(Call::Remove, 1, Fault::Error(13));
+    // Whether a reader has the checkpoint cannot be told.
+    disk.fail_nth(Call::LockExclusive, 1, Fault::Error(13));
     commit_states(&store, &[bytes(2, 4000)]).unwrap();
     let report = store.last_retention();
     assert!(report.checkpoints.is_empty() && report.failures[0].raw_os_error() == Some(13), "{report:?}");
@@ -135,12 +136,42 @@ fn failed_retention_is_a_report_and_the_next_commit_makes_up_for_it() {
 }
 
 #[test]
+fn what_retention_gives_up_is_gone_although_its_data_cannot_be_removed() {
+    let disk = SimDisk::new();
+    let store = Options::new().disk(disk.clone()).merging(Merging::Off).retain(2).open(ROOT).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
+    disk.fail_nth(Call::Remove, 1, Fault::Error(13));
+    commit_states(&store, &[bytes(3, 4000)]).unwrap();
+    let report = store.last_retention();
+    assert_eq!((&report.checkpoints[..], report.files), (&[id(1)][..], 0));
+    assert!(matches!(&report.failures[..], [error] if error.raw_os_error() == Some(13)), "{report:?}");
+    assert_eq!(store.checkpoint_ids(), [id(2), id(3)]);
+    commit_states(&store, &[bytes(4, 4000)]).unwrap();
+    assert_eq!(disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len(), 2);
+}
+
+#[test]
+fn data_of_what_retention_gives_up_is_gone_with_the_commit_and_reported() {
+    for keep in [3, 2, 1] {
+        let disk = SimDisk::new();
+        let store = Options::new().disk(disk.clone()).merging(Merging::Off).retain(keep).open(ROOT).unwrap();
+        (0..keep as u64).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
+        for n in 10..13 {
+            commit_states(&store, &[bytes(n, 4000)]).unwrap();
+            assert_eq!(disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len(), keep);
+            let report = store.last_retention();
+            assert_eq!((report.checkpoints.len(), report.files, report.bytes), (1, 1, 64 + 4000 + 48), "keep {keep}");
+        }
+    }
+}
+
+#[test]
 fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() {
     let disk = SimDisk::new();
     let store = open_unmerged(&disk).unwrap();
     drop(commit_states(&store, &[bytes(1, 4000)]).unwrap());
     drop(commit_states(&store, &[bytes(2, 4000)]).unwrap());
-    disk.fail_nth(Call::Remove, 2, Fault::Error(5));
+    disk.fail_nth(Call::Remove, 1, Fault::Error(5));
     let reclaimed = store.prune(1).unwrap();
     assert_eq!((reclaimed.checkpoints.len(), reclaimed.files, reclaimed.failures.len()), (1, 0, 1));
     let files = || disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len();
@@ -150,16 +181,38 @@ fn data_file_that_cannot_be_removed_is_reported_and_removed_by_the_next_sweep() 
 }
 
 #[test]
-fn data_that_a_failed_fence_check_left_behind_is_removed_by_the_next_commit() {
-    let disk = SimDisk::new();
-    let store = open_unmerged(&disk).unwrap();
-    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
-    // Behind the manifest of the newest, its update that is not there, its data file, and two looks at the identity.
-    disk.fail_nth(Call::Open, 6, Fault::Error(24));
-    let reclaimed = store.prune(1).unwrap();
-    assert_eq!((reclaimed.checkpoints.len(), reclaimed.files, reclaimed.failures.len()), (1, 0, 1));
-    commit_states(&store, &[]).unwrap();
-    assert_eq!(disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len(), 1);
+fn failed_look_at_the_owner_refuses_a_pruning_or_leaves_it_unknown_and_no_data_goes() {
+    let (mut refused, mut unknown) = (0, 0);
+    for nth in 1..=10 {
+        let disk = SimDisk::new();
+        let store = open_unmerged(&disk).unwrap();
+        (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
+        let files = || disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len();
+        disk.fail_nth(Call::Open, nth, Fault::Error(24));
+        match store.prune(1) {
+            Ok(reclaimed) => {
+                assert_eq!((&reclaimed.checkpoints[..], reclaimed.failures.len()), (&[id(1)][..], 0));
+                assert_eq!(files(), 1);
+                continue;
+            }
+            Err(error) if error.is_indeterminate() => {
+                unknown += 1;
+                assert!(store.prune(1).unwrap_err().is_poisoned());
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.raw_os_error(), Some(24), "{error}");
+                assert_eq!(store.checkpoint_ids(), [id(1), id(2)]);
+                commit_states(&store, &[]).unwrap();
+            }
+        }
+        assert_eq!(files(), 2, "open {nth}");
+        drop(store);
+        let store = open_unmerged(&disk).unwrap();
+        assert_eq!(store.checkpoint_ids().contains(&id(1)), files() == 2, "open {nth}");
+        assert!(store.damaged().is_empty() && read_states(&store.checkpoint(id(2)).unwrap()).is_ok());
+    }
+    assert!(refused > 0 && unknown > 0, "{refused} were refused, {unknown} are unknown");
 }
 
 #[test]
@@ -167,7 +220,7 @@ fn data_file_that_could_not_be_removed_is_removed_by_the_next_commit() {
     let disk = SimDisk::new();
     let store = open_unmerged(&disk).unwrap();
     (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
-    disk.fail_nth(Call::Remove, 2, Fault::Error(5));
+    disk.fail_nth(Call::Remove, 1, Fault::Error(5));
     assert_eq!(store.prune(1).unwrap().failures.len(), 1);
     commit_states(&store, &[]).unwrap();
     assert_eq!(disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len(), 1);
@@ -175,29 +228,32 @@ fn data_file_that_could_not_be_removed_is_removed_by_the_next_commit() {
 
 #[test]
 fn damaged_checkpoints_do_not_count_as_kept_and_go() {
-    let disk = SimDisk::new();
-    let store = open_unmerged(&disk).unwrap();
-    (0..5).for_each(|_| drop(commit_states(&store, &[bytes(store.next_id().unwrap().get(), 4000)]).unwrap()));
-    drop(store);
-    disk.damage(&Path::new(ROOT).join("manifests/00000000000000000005.manifest"), Vec::clear).unwrap();
-    let store = open_unmerged(&disk).unwrap();
-    // The fourth is found to be damaged by reading it.
-    let fourth = store.latest().unwrap().unwrap();
-    let name = disk
-        .list(At::new(&Path::new(ROOT).join("shared")))
-        .unwrap()
-        .into_iter()
-        .map(|entry| entry.name)
-        .nth(3)
-        .unwrap();
-    disk.damage(&Path::new(ROOT).join("shared").join(name), |bytes| bytes[100] ^= 1).unwrap();
-    assert!(fourth.read(fourth.manifest().state("0").unwrap()).unwrap_err().is_corrupt());
-    drop(fourth);
-    assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
-    let reclaimed = store.prune(2).unwrap();
-    assert_eq!(reclaimed.checkpoints, [id(1), id(4), id(5)]);
-    assert_eq!(store.checkpoint_ids(), [id(2), id(3)]);
-    assert_eq!(store.next_id().unwrap(), id(6));
+    type Damage = fn(&SimDisk);
+    let data = |number: u64| Path::new(ROOT).join(format!("shared/00000001-000-{number:010}.seg"));
+    // Its content is unknown, or its data file is cut off. In the second case nothing is lost that may have used ids.
+    let damages: [(Damage, bool); 2] = [
+        (|disk| log::spoil_on(disk, 5), false),
+        (|disk| disk.damage(&Path::new(ROOT).join("shared/00000001-000-0000000005.seg"), Vec::clear).unwrap(), true),
+    ];
+    for (damage, ids_are_known) in damages {
+        let disk = SimDisk::new();
+        let store = open_unmerged(&disk).unwrap();
+        (0..5).for_each(|_| drop(commit_states(&store, &[bytes(store.next_id().unwrap().get(), 4000)]).unwrap()));
+        drop(store);
+        damage(&disk);
+        let store = open_unmerged(&disk).unwrap();
+        // The fourth is found to be damaged by reading it.
+        let fourth = store.latest().unwrap().unwrap();
+        disk.damage(&data(4), |bytes| bytes[100] ^= 1).unwrap();
+        assert!(fourth.read(fourth.manifest().state("0").unwrap()).unwrap_err().is_corrupt());
+        drop(fourth);
+        assert_eq!(store.latest().unwrap().unwrap().id(), id(3));
+        let reclaimed = store.prune(2).unwrap();
+        assert_eq!(reclaimed.checkpoints, [id(1), id(4), id(5)]);
+        assert_eq!(store.checkpoint_ids(), [id(2), id(3)]);
+        let next = store.next_id().unwrap();
+        assert!(if ids_are_known { next == id(6) } else { next > id(5) }, "{next}");
+    }
 }
 
 #[test]
@@ -239,10 +295,8 @@ fn prune_removes_nothing_while_no_checkpoint_is_valid() {
     let store = open_unmerged(&disk).unwrap();
     (0..2).for_each(|_| drop(commit_on_top(&store)));
     drop(store);
-    for n in 1..=2 {
-        let name = format!("manifests/{n:020}.manifest");
-        disk.damage(&Path::new(ROOT).join(name), |bytes| bytes.truncate(20)).unwrap();
-    }
+    // The second one is known only by what differs from the first.
+    log::spoil_on(&disk, 1);
     let store = open_unmerged(&disk).unwrap();
     assert!(store.latest().unwrap_err().is_corrupt(), "that is not an empty store");
     assert!(store.prune(1).unwrap().checkpoints.is_empty());
@@ -255,26 +309,54 @@ fn once_the_unreadable_checkpoint_is_forgotten_sweeping_goes_on() {
     let store = open_unmerged(&disk).unwrap();
     (1..=3).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
     drop(store);
-    disk.damage(&Path::new(ROOT).join("manifests/00000000000000000002.manifest"), Vec::clear).unwrap();
+    log::spoil_on(&disk, 3);
+    drop(Options::new().disk(disk.clone()).accept_loss(true).open(ROOT).unwrap());
     let store = open_unmerged(&disk).unwrap();
-    let _ = store.forget(id(2)).unwrap();
-    assert_eq!(store.forget(id(1)).unwrap().files, 1);
+    assert!(store.open_report().lost.is_empty() && store.open_report().cleanup_skipped.is_some());
+    assert_eq!(store.forget(id(1)).unwrap().files, 0, "the third may name it");
+    let reclaimed = store.forget(id(3)).unwrap();
+    assert_eq!((reclaimed.files, reclaimed.bytes), (2, 2 * (64 + 4000 + 48)), "its own, and that of the first");
+    assert_eq!(read_states(&store.checkpoint(id(2)).unwrap()).unwrap()[0].1, bytes(2, 4000));
 }
 
 #[test]
-fn what_an_unreadable_manifest_may_name_is_not_swept() {
+fn forgetting_the_unreadable_checkpoint_sweeps_nothing_while_the_lost_record_is_not_accepted() {
+    let disk = SimDisk::new();
+    let store = open_unmerged(&disk).unwrap();
+    (1..=3).for_each(|n| drop(commit_states(&store, &[bytes(n, 4000)]).unwrap()));
+    drop(store);
+    log::spoil_on(&disk, 3);
+    let files = || disk.list(At::new(&Path::new(ROOT).join("shared"))).unwrap().len();
+    let store = open_unmerged(&disk).unwrap();
+    assert_eq!(store.open_report().lost.len(), 1);
+    assert_eq!(store.forget(id(3)).unwrap().files + store.forget(id(1)).unwrap().files, 0);
+    assert!(store.damaged().is_empty());
+    drop(store);
+    for accepts in [false, true] {
+        let store = Options::new().disk(disk.clone()).accept_loss(accepts).open(ROOT).unwrap();
+        assert!(!store.open_report().lost.is_empty() && store.open_report().cleanup_skipped.is_some());
+        assert_eq!((store.checkpoint_ids(), files()), (vec![id(2)], 3), "accepted: {accepts}");
+    }
+    let store = open_unmerged(&disk).unwrap();
+    assert!(store.open_report().lost.is_empty() && store.open_report().cleanup_skipped.is_none());
+    assert_eq!((store.open_report().removed.len(), files()), (2, 1));
+    assert_eq!(read_states(&store.checkpoint(id(2)).unwrap()).unwrap()[0].1, bytes(2, 4000));
+}
+
+#[test]
+fn what_an_unreadable_record_may_name_is_not_swept() {
     let disk = SimDisk::new();
     let store = open_unmerged(&disk).unwrap();
     drop(commit_on_top(&store));
     drop(commit_on_top(&store));
     drop(store);
-    let manifest = Path::new(ROOT).join("manifests/00000000000000000002.manifest");
-    disk.damage(&manifest, |bytes| bytes[0] ^= 1).unwrap();
+    log::spoil_on(&disk, 2);
     let store = open_unmerged(&disk).unwrap();
     drop(commit_states(&store, &[bytes(3, 4000)]).unwrap());
     assert_eq!(store.forget(id(1)).unwrap().files, 0, "the second checkpoint reuses its state");
     drop(store);
-    disk.damage(&manifest, |bytes| bytes[0] ^= 1).unwrap();
+    // What was done to it is undone.
+    log::spoil_on(&disk, 2);
     let store = open_unmerged(&disk).unwrap();
     assert_eq!(read_states(&store.checkpoint(id(2)).unwrap()).unwrap().len(), 2);
 }

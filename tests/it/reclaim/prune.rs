@@ -12,21 +12,17 @@ use piton::{
     testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{bytes, commit_states, open};
+use crate::support::{ROOT, bytes, commit_states, log, open, open_unmerged};
 
 fn id(number: u64) -> CheckpointId {
     CheckpointId::new(number).unwrap()
 }
 
-/// Every file of the store and its length.
+/// Every data file of the store and its length.
 fn files(dir: &Path) -> BTreeMap<PathBuf, u64> {
     let entries = walkdir::WalkDir::new(dir).into_iter().map(|entry| entry.unwrap());
-    let files = entries.filter(|entry| entry.file_type().is_file());
+    let files = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "seg"));
     files.map(|entry| (entry.path().strip_prefix(dir).unwrap().to_owned(), entry.metadata().unwrap().len())).collect()
-}
-
-fn manifest(number: u64) -> PathBuf {
-    format!("manifests/{number:020}.manifest").into()
 }
 
 /// The data files that only this checkpoint and its successor name.
@@ -67,8 +63,7 @@ fn fill(store: &Store) {
 }
 
 /// How the two newest are damaged.
-const DAMAGES: [&str; 7] =
-    ["no", "flip manifest", "empty manifest", "cut data", "remove data", "flip data", "while open"];
+const DAMAGES: [&str; 6] = ["no", "spoil record", "cut data", "remove data", "flip data", "cut data while open"];
 
 struct Case {
     damage: &'static str,
@@ -78,18 +73,19 @@ struct Case {
 }
 
 fn damage(dir: &Path, how: &str, data: &[Vec<PathBuf>]) {
-    for (number, data) in (7..=8).zip(data) {
-        let (manifest, data) = (dir.join(manifest(number)), dir.join(&data[0]));
+    if how == "spoil record" {
+        // The next one is known only by what differs from it.
+        log::change_in(dir, 7, |record| *record.last_mut().unwrap() ^= 0x80);
+    }
+    for data in data.iter().map(|data| dir.join(&data[0])) {
         let change = |path: &Path, change: fn(&mut Vec<u8>)| {
             let mut bytes = std::fs::read(path).unwrap();
             change(&mut bytes);
             std::fs::write(path, bytes).unwrap();
         };
         match how {
-            "flip manifest" | "while open" => change(&manifest, |bytes| bytes[50] ^= 1),
-            "empty manifest" => change(&manifest, Vec::clear),
-            "cut data" => change(&data, |bytes| bytes.truncate(200)),
-            "remove data" => std::fs::remove_file(data).unwrap(),
+            "cut data" | "cut data while open" => change(&data, |bytes| bytes.truncate(200)),
+            "remove data" => std::fs::remove_file(&data).unwrap(),
             "flip data" => change(&data, |bytes| bytes[100] ^= 1),
             _ => {}
         }
@@ -122,24 +118,33 @@ fn prune_two(case: &Case) {
         std::fs::create_dir(dir.join(name)).unwrap();
         std::fs::write(dir.join(name).join("x"), b"somebody else's").unwrap();
     }
-    let store = if case.damage == "while open" {
+    if case.damage == "cut data while open" {
+        // As long as the store knows them.
+        let before = files(dir);
         damage(dir, case.damage, &data[6..]);
-        store
-    } else {
-        store.close().unwrap();
-        damage(dir, case.damage, &data[6..]);
-        options().open(dir).unwrap()
-    };
-    prune_and_compare(case, &what, dir, &store, &data);
+        return prune_and_compare(case, &what, dir, &store, &data, &before);
+    }
+    store.close().unwrap();
+    damage(dir, case.damage, &data[6..]);
+    if case.damage == "spoil record" {
+        drop(options().accept_loss(true).open(dir).unwrap());
+    }
+    prune_and_compare(case, &what, dir, &options().open(dir).unwrap(), &data, &files(dir));
 }
 
-fn prune_and_compare(case: &Case, what: &str, dir: &Path, store: &Store, data: &[Vec<PathBuf>]) {
+fn prune_and_compare(
+    case: &Case,
+    what: &str,
+    dir: &Path,
+    store: &Store,
+    data: &[Vec<PathBuf>],
+    before: &BTreeMap<PathBuf, u64>,
+) {
     if case.damage == "flip data" {
         (7..=8).for_each(|number| assert!(!store.validate(id(number), Validation::Full).unwrap().is_valid()));
     }
     let held: Option<Checkpoint> = case.reader.then(|| store.checkpoint(id(2)).unwrap());
     let elsewhere = case.reader.then(|| Options::new().open_read_only(dir).unwrap().checkpoint(id(3)).unwrap());
-    let before = files(dir);
     let report = store.prune(2).unwrap();
     let after = files(dir);
 
@@ -153,10 +158,9 @@ fn prune_and_compare(case: &Case, what: &str, dir: &Path, store: &Store, data: &
     assert_eq!(report.in_use, case.reader.then_some(id(3)).into_iter().collect::<Vec<_>>(), "{what}");
 
     let freed: u64 = before.values().sum::<u64>() - after.values().sum::<u64>();
-    assert_eq!(report.bytes + report.manifest_bytes, freed, "{what}");
+    assert_eq!(report.bytes, freed, "{what}");
     let expected = needed(case, &stay, data);
-    let left: BTreeSet<_> = after.into_keys().filter(|name| name.extension().is_some_and(|end| end == "seg")).collect();
-    assert_eq!(left, expected, "{what}");
+    assert_eq!(after.into_keys().collect::<BTreeSet<_>>(), expected, "{what}");
     for checkpoint in stay.iter().map(|number| store.checkpoint(id(*number)).unwrap()).chain(held).chain(elsewhere) {
         let own = checkpoint.manifest().state("own").unwrap();
         let number = checkpoint.id().get();
@@ -222,25 +226,24 @@ fn retention_by_age_goes_by_the_times_of_the_manifests() {
 
 #[test]
 fn checkpoint_on_a_bad_medium_neither_counts_nor_goes() {
-    for (call, looks) in [(Call::Open, 2), (Call::ReadAt, 2)] {
-        let disk = SimDisk::new();
-        let store = open(&disk).unwrap();
-        (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
-        (1..=looks).for_each(|nth| disk.fail_nth(call, nth, Fault::Error(5)));
-        assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2].map(id), "{call:?}");
-        assert_eq!(store.latest().unwrap().unwrap().id(), id(4));
-        assert_eq!(store.prune(1).unwrap().checkpoints, [id(3)]);
-    }
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    // Two looks at the data file of the newest.
+    (1..=2).for_each(|nth| disk.fail_nth(Call::Open, nth, Fault::Error(5)));
+    assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2].map(id));
+    assert_eq!(store.latest().unwrap().unwrap().id(), id(4));
+    assert_eq!(store.prune(1).unwrap().checkpoints, [id(3)]);
 }
 
 #[test]
 fn nothing_goes_while_the_newest_cannot_be_looked_at() {
-    for (call, code) in [(Call::Open, 24), (Call::Open, 13), (Call::ReadAt, 12)] {
+    for code in [24, 13, 12] {
         let disk = SimDisk::new();
         let store = open(&disk).unwrap();
         (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
-        disk.fail_nth(call, 1, Fault::Error(code));
-        assert_eq!(store.prune(1).unwrap_err().raw_os_error(), Some(code), "{call:?}");
+        disk.fail_nth(Call::Open, 1, Fault::Error(code));
+        assert_eq!(store.prune(1).unwrap_err().raw_os_error(), Some(code));
         assert_eq!(store.checkpoint_ids().len(), 4);
         assert_eq!(store.prune(1).unwrap().checkpoints, [1, 2, 3].map(id));
     }
@@ -269,41 +272,42 @@ fn checkpoint_that_was_pinned_or_rolled_back_to_while_others_prune_is_there_or_w
 }
 
 #[test]
-fn full_disk_costs_pruning_the_newest_alone() {
-    let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
-    (1..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
-    store.rollback_to(id(3)).unwrap();
-    // To remember that the id of the newest was used takes a file.
-    disk.fail_nth(Call::CreateTemp, 1, Fault::Error(28));
-    let report = store.prune(1).unwrap();
-    assert_eq!((&report.checkpoints[..], report.failures.len()), (&[1, 2, 4].map(id)[..], 1));
-    assert!(report.failures[0].is_no_space());
-    assert_eq!(store.prune(1).unwrap().checkpoints, [id(5)]);
-}
-
-#[test]
-fn link_under_the_name_of_a_manifest_can_be_forgotten() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
-    store.close().unwrap();
-    let moved = dir.path().join("moved");
-    std::fs::rename(dir.path().join(manifest(1)), &moved).unwrap();
-    std::os::unix::fs::symlink(&moved, dir.path().join(manifest(1))).unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.damaged()[0].0, id(1));
-    let _ = store.forget(id(1)).unwrap();
-    assert!(moved.exists() && store.damaged().is_empty());
+fn full_disk_keeps_pruning_from_nothing_as_long_as_there_is_room_kept() {
+    // The first record of an open store takes a new log.
+    for (full, is_refused) in [(1, false), (20, true)] {
+        let disk = SimDisk::new();
+        let store = open_unmerged(&disk).unwrap();
+        (1..=5).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+        store.rollback_to(id(3)).unwrap();
+        drop(store);
+        let store = open_unmerged(&disk).unwrap();
+        (1..=full).for_each(|nth| disk.fail_nth(Call::CreateTemp, nth, Fault::Error(28)));
+        if is_refused {
+            assert!(store.prune(1).unwrap_err().is_no_space());
+            assert_eq!(store.checkpoint_ids(), [1, 2, 3, 4, 5].map(id));
+            // Also of those that are asked for while the disk is full still.
+            while let Err(error) = store.prune(1) {
+                assert!(error.is_no_space(), "{error}");
+            }
+        } else {
+            let report = store.prune(1).unwrap();
+            assert_eq!((&report.checkpoints[..], report.files), (&[1, 2, 4, 5].map(id)[..], 4));
+            assert!(report.failures.is_empty(), "{report:?}");
+        }
+        assert_eq!(store.checkpoint_ids(), [id(3)]);
+        drop(store);
+        let store = open(&disk).unwrap();
+        assert_eq!((store.checkpoint_ids(), store.next_id().unwrap()), (vec![id(3)], id(6)));
+    }
 }
 
 #[test]
 fn checkpoint_that_was_rolled_back_stays_if_the_only_one_that_counts_is_lost() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = open_unmerged(&disk).unwrap();
     (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
     store.rollback_to(id(1)).unwrap();
-    disk.damage(&Path::new("/state").join(manifest(1)), Vec::clear).unwrap();
+    disk.damage(&Path::new(ROOT).join("shared/00000001-000-0000000001.seg"), Vec::clear).unwrap();
     assert!(store.prune(1).unwrap().checkpoints.is_empty());
     assert_eq!(store.checkpoint(id(2)).unwrap().id(), id(2));
 }

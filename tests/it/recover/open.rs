@@ -8,7 +8,7 @@ use piton::{
     testing::{Fault, SimDisk, Survival},
 };
 
-use crate::support::{ROOT, bytes, commit_states, on_every_disk, open, read_states};
+use crate::support::{ROOT, bytes, commit_states, log, on_every_disk, open, read_states};
 
 #[test]
 fn store_is_created_with_everything_above_it_and_found_again() {
@@ -164,11 +164,15 @@ fn lock_file_that_is_a_link_is_not_followed() {
 fn store_of_a_newer_format_is_refused_and_untouched() {
     let disk = SimDisk::new();
     commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap();
+    // Either of the two records counts.
     disk.damage(&Path::new(ROOT).join("piton.store"), |bytes| {
-        bytes[8] = 9;
-        let covered = bytes.len() - 4;
-        let crc = crc32fast::hash(&bytes[..covered]);
-        bytes[covered..].copy_from_slice(&crc.to_le_bytes());
+        let len = bytes.len() - 4096;
+        for record in [0, 4096].map(|place| place..place + len) {
+            let record = &mut bytes[record];
+            record[8] = 9;
+            let crc = crc32fast::hash(&record[..len - 4]);
+            record[len - 4..].copy_from_slice(&crc.to_le_bytes());
+        }
     })
     .unwrap();
     let before = disk.list(At::new(Path::new(ROOT))).unwrap();
@@ -178,17 +182,17 @@ fn store_of_a_newer_format_is_refused_and_untouched() {
 }
 
 #[test]
-fn manifest_that_cannot_be_read_for_want_of_rights_fails_the_open_and_is_no_damage() {
+fn log_that_cannot_be_read_for_want_of_rights_fails_the_open_and_is_no_damage() {
     let disk = SimDisk::new();
     commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap();
     let mut refused = 0;
-    for nth in 1..=10 {
+    for nth in 1..=20 {
         disk.fail_nth(piton::testing::Call::Open, nth, Fault::Error(13));
         match open(&disk) {
-            Ok(store) => assert!(store.damaged().is_empty()),
+            Ok(store) => assert!(store.damaged().is_empty() && store.open_report().lost.is_empty()),
             Err(error) => {
                 assert_eq!(error.raw_os_error(), Some(13), "{error}");
-                refused += usize::from(error.path().unwrap().ends_with("00000000000000000001.manifest"));
+                refused += usize::from(error.path().unwrap().extension().is_some_and(|end| end == "log"));
             }
         }
     }
@@ -197,12 +201,27 @@ fn manifest_that_cannot_be_read_for_want_of_rights_fails_the_open_and_is_no_dama
 }
 
 #[test]
-fn leftovers_of_writing_go_also_while_a_manifest_cannot_be_read() {
+fn leftovers_of_writing_go_also_while_a_record_cannot_be_read() {
     let disk = SimDisk::new();
     commit_states(&open(&disk).unwrap(), &[bytes(1, 5000)]).unwrap();
-    disk.damage(&Path::new(ROOT).join("manifests/00000000000000000001.manifest"), Vec::clear).unwrap();
+    log::spoil_on(&disk, 1);
     let (name, _) = disk.create_temp(At::new(&Path::new(ROOT).join("shared"))).unwrap();
     let store = open(&disk).unwrap();
     assert!(store.open_report().cleanup_skipped.is_some());
     assert_eq!(store.open_report().removed, [Path::new("shared").join(name)]);
+}
+
+#[test]
+fn log_that_is_a_link_is_a_lost_one_and_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    commit_states(&Store::open(dir.path()).unwrap(), &[bytes(1, 5000)]).unwrap();
+    let (log, moved) = (log::logs_in(dir.path()).remove(0), dir.path().join("moved"));
+    std::fs::rename(&log, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &log).unwrap();
+    let before = std::fs::read(&moved).unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(error.is_corrupt() && error.path() == Some(&log), "{error}");
+    let store = Options::new().accept_loss(true).open(dir.path()).unwrap();
+    assert!(store.checkpoint_ids().is_empty() && store.next_id().unwrap().get() > 1);
+    assert!(std::fs::read(&moved).unwrap() == before);
 }

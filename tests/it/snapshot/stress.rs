@@ -213,8 +213,7 @@ fn thousand_snapshots_with_random_cancellation_leave_nothing_behind() {
     });
     assert_eq!(count.prepared.load(Ordering::SeqCst), SNAPSHOTS as usize);
     assert_eq!(count.released.load(Ordering::SeqCst), SNAPSHOTS as usize);
-    // What the last retention gave up goes with the next commit, or now.
-    let _ = store.prune(2).unwrap();
+    assert!(store.prune(2).unwrap().checkpoints.is_empty(), "what retention gave up went with the last commit");
     check_against_model(&store, dir.path());
 
     // What another process finds is the same, and nothing to clean up; what nobody refers to was removed by whoever did it.
@@ -245,7 +244,9 @@ fn check_against_model(store: &Store, dir: &Path) {
     assert_eq!((sizes.len() as u64, sizes.iter().sum()), (usage.physical_files, usage.physical_bytes));
     // Three lanes a scope, and no more.
     assert!(usage.open_files <= 6, "{usage:?}");
-    // The lock, the root, and the three directories under it.
-    let own = if open_under(dir) > 0 { 5 } else { 0 };
-    assert_eq!(open_under(dir), usage.open_files as usize + own, "{usage:?}");
+    if open_under(dir) > 0 {
+        // The lock, the root, the three directories under it, the identity, the log, and at most two blank ones.
+        let others = open_under(dir) - usage.open_files as usize;
+        assert!((7..=9).contains(&others), "{others}: {usage:?}");
+    }
 }

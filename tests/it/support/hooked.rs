@@ -28,21 +28,17 @@ pub(crate) struct HookedDisk {
     /// After bytes were made durable, before anybody is told.
     pub(crate) after_data_sync: Hook,
     pub(crate) before_write: Hook,
-    /// Before a look for the update of a checkpoint.
-    pub(crate) before_open_of_an_update: Hook,
     /// Where writing to the medium was begun, and for how many bytes.
     pub(crate) hinted: Arc<Mutex<Vec<(u64, u64)>>>,
-    pub(crate) before_sync_of_manifests: Hook,
-    pub(crate) before_open_of_a_manifest: Hook,
+    pub(crate) before_open_of_a_log: Hook,
     pub(crate) before_open_of_a_segment: Hook,
     pub(crate) after_open_of_the_identity: Hook,
-    /// After a look for the update of a checkpoint that has none.
-    pub(crate) after_a_missing_update: Hook,
     /// In the middle of a list of the manifests: it lacks what was added meanwhile, and what was removed.
     pub(crate) during_list_of_manifests: Hook,
+    pub(crate) before_shared_lock: Hook,
     pub(crate) after_shared_lock: Hook,
     pub(crate) before_exclusive_lock: Hook,
-    /// The next read of a state, or of a whole manifest, gives wrong bytes if this is set.
+    /// The next read of a state, or of a log, gives wrong bytes if this is set.
     pub(crate) garble_a_read: Hook,
     /// Lengths of segments are too short by so many bytes, until somebody reads behind that.
     pub(crate) short_by: Arc<Mutex<u64>>,
@@ -54,6 +50,8 @@ pub(crate) struct HookedDisk {
     pub(crate) unlisted: Arc<AtomicBool>,
     /// No data file can be looked at or opened.
     pub(crate) denied: Arc<AtomicBool>,
+    /// A log behind whose headers nothing can be read, by its name, and the code of the error.
+    pub(crate) unreadable: Arc<Mutex<Option<(OsString, i32)>>>,
 }
 
 struct HookedFile {
@@ -66,9 +64,13 @@ struct HookedFile {
     hinted: Arc<Mutex<Vec<(u64, u64)>>>,
     garble: Hook,
     short_by: Arc<Mutex<u64>>,
+    unreadable: Option<i32>,
 }
 
-/// A read that is long enough to be of a state or of the body of a manifest.
+/// The headers of a log.
+const HEADERS: u64 = 2 * 4096;
+
+/// A read that is long enough to be of a state or of a log.
 const LONG_READ: usize = 300;
 
 fn run(hook: &Hook) {
@@ -94,14 +96,12 @@ impl HookedDisk {
             before_data_sync: Hook::default(),
             after_data_sync: Hook::default(),
             before_write: Hook::default(),
-            before_open_of_an_update: Hook::default(),
             hinted: Arc::default(),
-            before_sync_of_manifests: Hook::default(),
-            before_open_of_a_manifest: Hook::default(),
+            before_open_of_a_log: Hook::default(),
             before_open_of_a_segment: Hook::default(),
             after_open_of_the_identity: Hook::default(),
-            after_a_missing_update: Hook::default(),
             during_list_of_manifests: Hook::default(),
+            before_shared_lock: Hook::default(),
             after_shared_lock: Hook::default(),
             before_exclusive_lock: Hook::default(),
             garble_a_read: Hook::default(),
@@ -110,6 +110,7 @@ impl HookedDisk {
             most_mapped: usize::MAX,
             unlisted: Arc::default(),
             denied: Arc::default(),
+            unreadable: Arc::default(),
         }
     }
 
@@ -118,10 +119,15 @@ impl HookedDisk {
     }
 
     fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        self.file_short_by(file, Arc::default())
+        self.file_with(file, Arc::default(), None)
     }
 
-    fn file_short_by(&self, file: Box<dyn DiskFile>, short_by: Arc<Mutex<u64>>) -> Box<dyn DiskFile> {
+    fn file_with(
+        &self,
+        file: Box<dyn DiskFile>,
+        short_by: Arc<Mutex<u64>>,
+        unreadable: Option<i32>,
+    ) -> Box<dyn DiskFile> {
         let garble = Arc::clone(&self.garble_a_read);
         let (before_sync, after_sync) = (Arc::clone(&self.before_data_sync), Arc::clone(&self.after_data_sync));
         let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
@@ -136,6 +142,7 @@ impl HookedDisk {
             hinted,
             garble,
             short_by,
+            unreadable,
         })
     }
 }
@@ -197,27 +204,22 @@ impl Disk for HookedDisk {
     }
 
     fn open(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
-        if path.path().extension().is_some_and(|extension| extension == "manifest") {
-            run(&self.before_open_of_a_manifest);
+        if path.path().extension().is_some_and(|extension| extension == "log") {
+            run(&self.before_open_of_a_log);
         }
         if is_segment(path.path()) {
             run(&self.before_open_of_a_segment);
         }
         self.permit(path)?;
-        if path.path().extension().is_some_and(|extension| extension == "update") {
-            run(&self.before_open_of_an_update);
-        }
-        let file = self.disk.open(path).inspect_err(|_| {
-            if path.path().extension().is_some_and(|extension| extension == "update") {
-                run(&self.after_a_missing_update);
-            }
-        })?;
+        let file = self.disk.open(path)?;
         if path.path().ends_with("piton.store") {
             run(&self.after_open_of_the_identity);
         }
         // Each open file has to find out by itself.
         let short_by = if is_segment(path.path()) { *self.short_by.lock().unwrap() } else { 0 };
-        Ok(self.file_short_by(file, Arc::new(Mutex::new(short_by))))
+        let unreadable = self.unreadable.lock().unwrap();
+        let unreadable = unreadable.as_ref().filter(|(name, _)| path.path().file_name() == Some(name));
+        Ok(self.file_with(file, Arc::new(Mutex::new(short_by)), unreadable.map(|(_, code)| *code)))
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
@@ -237,9 +239,6 @@ impl Disk for HookedDisk {
     }
 
     fn sync_dir(&self, path: At<'_>) -> io::Result<()> {
-        if path.path().ends_with("manifests") {
-            run(&self.before_sync_of_manifests);
-        }
         self.disk.sync_dir(path)
     }
 
@@ -248,6 +247,7 @@ impl Disk for HookedDisk {
     }
 
     fn lock_shared(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
+        run(&self.before_shared_lock);
         let lock = self.disk.lock_shared(path, number);
         run(&self.after_shared_lock);
         lock
@@ -261,6 +261,9 @@ impl Disk for HookedDisk {
 
 impl DiskFile for HookedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(code) = self.unreadable.filter(|_| offset + buffer.len() as u64 > HEADERS) {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         let n = self.file.read_at(buffer, offset)?;
         if offset + buffer.len() as u64 > self.len()? {
             *self.short_by.lock().unwrap() = 0;

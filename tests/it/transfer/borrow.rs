@@ -2,13 +2,11 @@
 
 use std::{fs, path::Path, sync::atomic::Ordering};
 
-use piton::{
-    Claim, Manifest, Options, Scope, Store, Validation,
-    disk::{At, Disk},
-    testing::SimDisk,
-};
+use piton::{Claim, Manifest, Options, Scope, Store, Validation, disk::Disk, testing::SimDisk};
 
-use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, options, remove_all, source};
+use super::{
+    TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, longest, options, remove_all, source,
+};
 use crate::support::{
     ROOT, bytes,
     hooked::{HookedDisk, set},
@@ -376,7 +374,8 @@ fn what_was_given_up_by_its_owner_is_not_read_although_its_file_is_there() {
     assert!(lender.prune(1).unwrap().in_use.is_empty());
     let store = options(&disk).open(OURS).unwrap();
     let error = store.latest().unwrap_err();
-    assert!(error.is_unavailable() && error.path().unwrap().extension().is_some_and(|e| e == "manifest"), "{error}");
+    let lent = Path::new(ROOT).join("00000000000000000002");
+    assert!(error.is_unavailable() && error.path() == Some(&lent), "{error}");
     assert!(options(&disk).open_read_only(OURS).unwrap().latest().unwrap_err().is_unavailable());
     assert_eq!(content(&lender.latest().unwrap().unwrap()).1, expected.1);
 }
@@ -389,7 +388,7 @@ fn lent_file_that_is_cut_short_while_we_are_open_lets_nothing_of_ours_go() {
     commit_all_kinds(&store, 5).unwrap();
     let imported = store.import(ROOT, Claim::Borrow).unwrap().checkpoint;
     let handle = imported.manifest().state("6").unwrap().clone();
-    let path = files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
+    let path = longest(&disk, ROOT.as_ref());
     let mut kept = Vec::new();
     disk.damage(&path, |bytes| kept = bytes.split_off(1000)).unwrap();
     let pending = store.begin_next().unwrap();
@@ -453,9 +452,9 @@ fn checkpoint_that_its_store_forgets_just_before_it_is_locked_is_not_lent() {
     let _ = store.import(ROOT, Claim::Borrow).unwrap();
     drop(store);
     let other = disk.disk.clone();
-    set(&disk.after_shared_lock, move || {
-        let manifest = Path::new(ROOT).join("manifests/00000000000000000002.manifest");
-        other.remove(At::new(&manifest)).unwrap();
+    set(&disk.before_shared_lock, move || {
+        let lender = options(&other).open(ROOT).unwrap();
+        assert_eq!(lender.forget(super::id(2)).unwrap().checkpoints, [super::id(2)]);
     });
     let store = options(&disk).open(OURS).unwrap();
     let damaged = &store.open_report().damaged;

@@ -6,7 +6,7 @@ use piton::{
 };
 
 use super::{
-    EIO, REFUSALS, assert_whole, commit_all_kinds, content, go_on, handles, names, options, refuse, refuse_all,
+    EIO, REFUSALS, assert_whole, commit_all_kinds, content, go_on, handles, longest, names, options, refuse, refuse_all,
 };
 use crate::support::{ROOT, bytes, on_every_disk, read_states};
 
@@ -196,7 +196,7 @@ fn damage_is_not_copied_and_names_the_original() {
     let store = options(&disk).open(ROOT).unwrap();
     let first = commit_all_kinds(&store, 1).unwrap();
     let handle = first.manifest().state("6").unwrap().clone();
-    let path = super::files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
+    let path = longest(&disk, ROOT.as_ref());
     disk.damage(&path, |bytes| bytes[40_000] ^= 1).unwrap();
     refuse(&disk, Call::Link, REFUSALS[0]);
     refuse(&disk, Call::Reflink, REFUSALS[0]);
@@ -249,7 +249,7 @@ fn state_that_is_known_to_be_damaged_is_not_duplicated() {
     let store = options(&disk).open(ROOT).unwrap();
     let first = commit_all_kinds(&store, 1).unwrap();
     let handle = first.manifest().state("6").unwrap().clone();
-    let path = super::files(&disk, ROOT.as_ref()).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
+    let path = longest(&disk, ROOT.as_ref());
     disk.damage(&path, |bytes| bytes[40_000] ^= 1).unwrap();
     first.read(&handle).unwrap_err();
     let pending = store.begin_next().unwrap();

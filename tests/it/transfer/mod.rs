@@ -11,6 +11,7 @@ mod moved;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +21,7 @@ use piton::{
     testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{ROOT, bytes, read_states};
+use crate::support::{ROOT, bytes, log, read_states};
 
 /// Where exports go on a disk of their own.
 pub(super) const TARGET: &str = "/exports/savepoint";
@@ -74,11 +75,28 @@ pub(super) fn files(disk: &dyn Disk, root: &Path) -> BTreeMap<PathBuf, Vec<u8>> 
     all
 }
 
-/// The names of the data files and manifests under a directory.
+/// The names of the data files under a directory.
 pub(super) fn names(disk: &dyn Disk, root: &Path) -> Vec<PathBuf> {
-    let told = |name: &PathBuf| name.extension().is_some_and(|extension| extension == "seg" || extension == "manifest");
     let names = files(disk, root).into_keys().map(|path| path.strip_prefix(root).unwrap().to_owned());
-    names.filter(told).collect()
+    names.filter(|name| name.extension().is_some_and(|extension| extension == "seg")).collect()
+}
+
+/// The path of the longest data file under a directory.
+pub(super) fn longest(disk: &dyn Disk, root: &Path) -> PathBuf {
+    let files = files(disk, root);
+    let path = names(disk, root).into_iter().map(|name| root.join(name));
+    path.max_by_key(|path| files[path].len()).unwrap()
+}
+
+/// Whether a store on a disk has a note that another store is to go.
+pub(super) fn is_noted(disk: &SimDisk, root: &str) -> bool {
+    let logs = files(disk, &Path::new(root).join("manifests"));
+    let is_log = |(path, _): &(&PathBuf, _)| {
+        let extension = path.extension().and_then(OsStr::to_str);
+        assert!(matches!(extension, Some("log" | "tmp") | None), "a base may have notes: {}", path.display());
+        extension == Some("log")
+    };
+    !log::departing(logs.iter().filter(is_log).map(|(_, bytes)| &bytes[..])).is_empty()
 }
 
 /// States of all kinds: inline, merged, in files of their own; shared and exclusive.

@@ -8,10 +8,11 @@ use piton::{
     testing::{Call, Fault, SimDisk, Survival},
 };
 
-use super::{TARGET, assert_whole, commit_all_kinds, content, files, go_on, names, options, remove_all, source};
+use super::{assert_whole, commit_all_kinds, content, files, go_on, is_noted, names, options, remove_all, source};
 use crate::support::{
     ROOT,
     hooked::{HookedDisk, set},
+    log,
 };
 
 const OURS: &str = "/ours";
@@ -20,19 +21,31 @@ fn is_gone(disk: &SimDisk, root: &str) -> bool {
     disk.metadata(At::new(root.as_ref())).is_err()
 }
 
-/// Whether it is noted in our store that another one is to go.
-fn is_noted(disk: &SimDisk) -> bool {
-    files(disk, OURS.as_ref()).keys().any(|path| path.extension().is_some_and(|found| found == "source"))
-}
-
 /// Moves the source of this disk here, and cuts the power after the commit, before anything of the source is removed.
 fn interrupt(disk: &SimDisk) -> SimDisk {
     let store = options(disk).open(OURS).unwrap();
     disk.fail_nth(Call::LockExclusive, 1, Fault::PowerCut);
     assert_eq!(store.import(ROOT, Claim::Move).unwrap().failures.len(), 1);
     let disk = disk.cut_power(Survival::Everything);
-    assert!(is_noted(&disk));
+    assert!(is_noted(&disk, OURS));
     disk
+}
+
+/// Moves the source of this disk to this store, and cuts the power after both stores have written down what is agreed, before
+/// the checkpoint is committed.
+fn interrupt_before_commit(disk: &SimDisk, ours: &str) -> SimDisk {
+    let interrupted = (1..).find_map(|nth| {
+        let disk = disk.cut_power(Survival::Everything);
+        let store = options(&disk).open(ours).unwrap();
+        disk.fail_nth(Call::SyncData, nth, Fault::PowerCut);
+        store.import(ROOT, Claim::Move).unwrap_err();
+        let disk = disk.cut_power(Survival::Nothing);
+        assert!(options(&disk).open_read_only(ours).unwrap().checkpoint_ids().unwrap().is_empty());
+        is_noted(&disk, ours).then_some(disk)
+    });
+    let interrupted = interrupted.unwrap();
+    assert!(interrupted.metadata(At::new(&Path::new(ROOT).join("piton.departing"))).is_ok());
+    interrupted
 }
 
 fn interrupted() -> (SimDisk, super::Content) {
@@ -55,7 +68,7 @@ fn source_goes_with_its_last_checkpoint_and_what_was_not_taken_stays() {
     assert_whole(&left);
     left.close().unwrap();
     let _ = store.import(ROOT, Claim::Move).unwrap();
-    assert!(is_gone(&disk, ROOT) && !is_noted(&disk));
+    assert!(is_gone(&disk, ROOT) && !is_noted(&disk, OURS));
     assert_whole(&store);
 }
 
@@ -106,7 +119,7 @@ fn store_that_somebody_made_in_its_place_since_is_left_alone() {
     commit_all_kinds(&new, 8).unwrap();
     drop(new);
     let store = options(&disk).open(OURS).unwrap();
-    assert!(store.open_report().failures.is_empty() && !is_noted(&disk));
+    assert!(store.open_report().failures.is_empty() && !is_noted(&disk, OURS));
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 1);
     assert_whole(&store);
 }
@@ -119,7 +132,7 @@ fn damaged_checkpoint_is_no_reason_to_remove_where_it_came_from() {
     disk.remove(At::new(&ours)).unwrap();
     let store = options(&disk).open(OURS).unwrap();
     assert_eq!(store.open_report().damaged.len(), 1);
-    assert!(is_noted(&disk), "for when it is whole again");
+    assert!(is_noted(&disk, OURS), "for when it is whole again");
     let source = options(&disk).open(ROOT).unwrap();
     assert_eq!(source.checkpoint_ids().len(), 2);
     assert_whole(&source);
@@ -129,13 +142,9 @@ fn damaged_checkpoint_is_no_reason_to_remove_where_it_came_from() {
 fn note_without_a_checkpoint_is_a_leftover_and_the_source_stays() {
     let disk = SimDisk::new();
     drop(source(&disk));
+    let disk = interrupt_before_commit(&disk, OURS);
     let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::RenameNew, 1, Fault::PowerCut);
-    store.import(ROOT, Claim::Move).unwrap_err();
-    let disk = disk.cut_power(Survival::Everything);
-    assert!(is_noted(&disk), "the manifest is the first file that is renamed so");
-    let store = options(&disk).open(OURS).unwrap();
-    assert!(store.checkpoint_ids().is_empty() && !is_noted(&disk));
+    assert!(store.checkpoint_ids().is_empty() && !is_noted(&disk, OURS));
     assert!(names(&disk, OURS.as_ref()).is_empty());
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
     let _ = store.import(ROOT, Claim::Move).unwrap();
@@ -145,20 +154,22 @@ fn note_without_a_checkpoint_is_a_leftover_and_the_source_stays() {
 
 #[test]
 fn note_that_names_another_store_is_not_followed() {
-    let (disk, _) = interrupted();
-    let note =
-        files(&disk, OURS.as_ref()).into_iter().find(|(path, _)| path.extension().is_some_and(|e| e == "source"));
-    let (path, bytes) = note.unwrap();
-    // Somebody copies it, with a checkpoint of the same id, into another store.
-    let other = options(&disk).open(TARGET).unwrap();
-    commit_all_kinds(&other, 1).unwrap();
-    drop(other);
-    let dir = Path::new(TARGET).join("manifests");
-    let (name, file) = disk.create_temp(At::new(&dir)).unwrap();
-    file.write_at(&bytes, 0).unwrap();
-    disk.rename(At::new(&dir.join(name)), At::new(&dir.join(path.file_name().unwrap()))).unwrap();
-    drop(options(&disk).open(TARGET).unwrap());
-    assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
+    for is_marked_alike in [false, true] {
+        let (disk, _) = interrupted();
+        // The body begins with the store that takes over.
+        for path in log::logs_under(&disk, OURS.as_ref()) {
+            disk.damage(&path, |log| log::change_notes(log, |body| body[0] ^= 1)).unwrap();
+        }
+        if is_marked_alike {
+            let mark = Path::new(ROOT).join("piton.departing");
+            disk.damage(&mark, |mark| log::change_frame(mark, |body| body[0] ^= 1)).unwrap();
+        }
+        let store = options(&disk).open(OURS).unwrap();
+        assert!(store.open_report().lost.is_empty() && store.open_report().failures.is_empty());
+        assert!(!is_noted(&disk, OURS));
+        assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
+        assert_whole(&store);
+    }
 }
 
 #[test]
@@ -169,7 +180,7 @@ fn source_that_its_owner_opens_again_is_its_own_again() {
     drop(source);
     let disk = disk.cut_power(Survival::Nothing);
     let store = options(&disk).open(OURS).unwrap();
-    assert!(store.open_report().failures.is_empty() && !is_noted(&disk));
+    assert!(store.open_report().failures.is_empty() && !is_noted(&disk, OURS));
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
     let source = options(&disk).open(ROOT).unwrap();
     assert_eq!(source.checkpoint_ids().len(), 3);
@@ -182,10 +193,10 @@ fn source_that_is_open_elsewhere_waits_for_a_later_open() {
     let lock = disk.try_lock(At::new(&Path::new(ROOT).join("piton.lock")), "process 7").unwrap();
     let store = options(&disk).open(OURS).unwrap();
     assert!(matches!(&store.open_report().failures[..], [error] if error.is_locked()));
-    assert!(is_noted(&disk));
+    assert!(is_noted(&disk, OURS));
     drop((lock, store));
     let store = options(&disk).open(OURS).unwrap();
-    assert!(store.open_report().failures.is_empty() && !is_noted(&disk));
+    assert!(store.open_report().failures.is_empty() && !is_noted(&disk, OURS));
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids(), [super::id(1)]);
 }
 
@@ -202,7 +213,7 @@ fn copy_of_the_source_that_was_brought_back_is_left_alone() {
         interrupted.rename(At::new(&path.parent().unwrap().join(name)), At::new(path)).unwrap();
     }
     drop(options(&interrupted).open(OURS).unwrap());
-    assert!(!is_noted(&interrupted));
+    assert!(!is_noted(&interrupted, OURS));
     let back = options(&interrupted).open(ROOT).unwrap();
     assert_eq!(back.checkpoint_ids().len(), 2);
     assert_whole(&back);
@@ -212,37 +223,45 @@ fn copy_of_the_source_that_was_brought_back_is_left_alone() {
 fn note_of_a_failed_attempt_says_nothing_of_another_checkpoint_with_that_id() {
     let disk = SimDisk::new();
     drop(source(&disk));
+    let disk = interrupt_before_commit(&disk, OURS);
     let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::RenameNew, 1, Fault::PowerCut);
-    store.import(ROOT, Claim::Move).unwrap_err();
-    let disk = disk.cut_power(Survival::Everything);
-    let note = Path::new(OURS).join("manifests/00000000000000000001.source");
-    let bytes = files(&disk, OURS.as_ref()).remove(&note).unwrap();
-    let store = options(&disk).open(OURS).unwrap();
-    commit_all_kinds(&store, 9).unwrap();
+    assert_eq!(commit_all_kinds(&store, 9).unwrap().id().get(), 1, "that of the failed attempt");
     drop(store);
-    // Its removal was lost in another power cut.
-    let dir = note.parent().unwrap();
-    let (name, file) = disk.create_temp(At::new(dir)).unwrap();
-    file.write_at(&bytes, 0).unwrap();
-    disk.rename(At::new(&dir.join(name)), At::new(&note)).unwrap();
+    // What took the note back is damaged.
+    let mut lost = 0;
+    for path in log::logs_under(&disk, OURS.as_ref()) {
+        disk.damage(&path, |log| lost += log::lose_kind(log, 8)).unwrap();
+    }
+    assert!(lost == 1 && is_noted(&disk, OURS));
     drop(options(&disk).open(OURS).unwrap());
-    assert!(!is_noted(&disk));
+    assert!(!is_noted(&disk, OURS));
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids().len(), 2);
 }
 
 #[test]
 fn commit_that_fails_leaves_no_note_and_the_source_as_it_is() {
-    let disk = SimDisk::new();
-    drop(source(&disk));
-    let store = options(&disk).open(OURS).unwrap();
-    disk.fail_nth(Call::RenameNew, 1, Fault::Error(28));
-    assert!(store.import(ROOT, Claim::Move).unwrap_err().is_no_space());
-    assert!(!is_noted(&disk) && names(&disk, OURS.as_ref()).is_empty());
-    let source = options(&disk).open(ROOT).unwrap();
-    assert_eq!(source.checkpoint_ids().len(), 2);
-    drop(source);
-    assert!(store.import(ROOT, Claim::Move).unwrap().failures.is_empty());
+    let first = SimDisk::new();
+    drop(source(&first));
+    let mut was_noted = false;
+    for nth in 1..=40 {
+        let disk = first.cut_power(Survival::Everything);
+        let store = options(&disk).open(OURS).unwrap();
+        disk.fail_nth(Call::SyncData, nth, Fault::Error(28));
+        // That of the source, for one, need not succeed.
+        let Err(error) = store.import(ROOT, Claim::Move) else { continue };
+        assert!(error.is_no_space() && !error.is_indeterminate(), "{error}");
+        let taken_back = log::logs_under(&disk, OURS.as_ref()).iter().any(|path| {
+            let mut log = files(&disk, OURS.as_ref()).remove(path).unwrap();
+            log::lose_kind(&mut log, 8) > 0
+        });
+        was_noted |= taken_back;
+        assert!(!is_noted(&disk, OURS) && names(&disk, OURS.as_ref()).is_empty(), "sync {nth}");
+        let source = options(&disk).open(ROOT).unwrap();
+        assert_eq!(source.checkpoint_ids().len(), 2);
+        drop(source);
+        assert!(store.import(ROOT, Claim::Move).unwrap().failures.is_empty(), "sync {nth}");
+    }
+    assert!(was_noted, "one of them is the commit");
 }
 
 #[test]
@@ -277,13 +296,10 @@ fn old_copy_of_the_importing_store_may_have_files_of_the_very_same_names() {
 #[test]
 fn source_that_is_to_go_to_somebody_else_since_is_left_alone() {
     let (disk, _) = interrupted();
-    let other = options(&disk).open("/other").unwrap();
-    disk.fail_nth(Call::RenameNew, 1, Fault::PowerCut);
-    other.import(ROOT, Claim::Move).unwrap_err();
-    let disk = disk.cut_power(Survival::Everything);
-    assert!(disk.metadata(At::new(&Path::new(ROOT).join("piton.departing"))).is_ok());
+    let disk = interrupt_before_commit(&disk, "/other");
+    assert!(is_noted(&disk, OURS));
     drop(options(&disk).open(OURS).unwrap());
-    assert!(!is_noted(&disk));
+    assert!(!is_noted(&disk, OURS));
     let source = options(&disk).open(ROOT).unwrap();
     assert_eq!(source.checkpoint_ids().len(), 2);
     assert_whole(&source);
@@ -295,7 +311,7 @@ fn store_that_is_opened_to_sync_nothing_removes_nothing_elsewhere() {
     let store = options(&disk).durability(piton::Durability::None).open(OURS).unwrap();
     assert_eq!(content(&store.latest().unwrap().unwrap()), expected);
     drop(store);
-    assert!(is_noted(&disk));
+    assert!(is_noted(&disk, OURS));
     drop(options(&disk).open(OURS).unwrap());
     assert_eq!(options(&disk).open(ROOT).unwrap().checkpoint_ids(), [super::id(1)]);
 }
@@ -314,7 +330,8 @@ fn file_in_the_place_of_the_source_is_not_what_was_agreed_on() {
     let store = Store::open(&ours).unwrap();
     assert!(store.open_report().failures.is_empty(), "{:?}", store.open_report().failures);
     assert_eq!(std::fs::read(&theirs).unwrap(), b"a file");
-    assert!(std::fs::read_dir(ours.join("manifests")).unwrap().count() == 1, "the note is gone");
+    let logs: Vec<_> = log::logs_in(&ours).iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert!(log::departing(logs.iter().map(|log| &log[..])).is_empty(), "the note is gone");
 }
 
 #[test]
@@ -330,6 +347,6 @@ fn whoever_took_the_source_over_meanwhile_keeps_it() {
     });
     let error = store.import(ROOT, Claim::Move).unwrap_err();
     assert!(error.is_fenced(), "{error}");
-    assert!(!is_noted(&disk.disk) && disk.metadata(At::new(&Path::new(ROOT).join("piton.departing"))).is_err());
+    assert!(!is_noted(&disk.disk, OURS) && disk.metadata(At::new(&Path::new(ROOT).join("piton.departing"))).is_err());
     assert_whole(&options(&disk).open(ROOT).unwrap());
 }

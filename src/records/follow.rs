@@ -1,0 +1,158 @@
+//! The records of a store that another process may write: read once, and from then on only what is new.
+//!
+//! # One look, step by step
+//!
+//! 1. if nothing was begun behind the last record that was read, that is all. A crash of the writer may leave a record that
+//!    is not whole: it is looked at again each time;
+//! 2. else the logs are read from that record on. Where they do not lead on from there, everything is read anew: another
+//!    process took the store over, or wrote a base and removed what came before it;
+//! 3. what is new is made durable, for its writer may not have come so far: nothing that was given out may be gone after a
+//!    power cut;
+//! 4. the identity is looked at. While it is of a later generation than every file, another process is taking the store
+//!    over, and decides whether the last records count: the look waits for it, a tenth of a second at most.
+//!
+//! Nothing is written, and no lock is taken.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{chain::chain, find, history::History, identity, replay::replay, survey::Survey};
+use crate::{
+    disk::{layout, volume::Volume},
+    error::{Error, Result},
+    format::log::{LogId, Position},
+    id::StoreId,
+};
+
+/// How often the logs are read anew, at most, because files went while they were read, or the store is being taken over.
+const MOST_LOOKS: u32 = 100;
+/// An opener begins its log at once after it has raised the generation.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What was read of a store.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    store: StoreId,
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    history: History,
+    /// Behind the last record; none for an export that was never opened for writing.
+    end: Option<Position>,
+    /// The highest generation of all files.
+    generation: u64,
+}
+
+impl Follower {
+    pub(crate) fn new(store: StoreId) -> Self {
+        Self { store, seen: Mutex::default() }
+    }
+
+    pub(crate) fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// Looks something up in what the store has now.
+    ///
+    /// # Errors
+    ///
+    /// `is_corrupt` if files are missing, or damaged in all copies. `is_newer_format`. Those of the file system.
+    pub(crate) fn look<T>(&self, volume: &Volume, look: impl FnOnce(&History) -> T) -> Result<T> {
+        let mut seen = self.seen.lock();
+        self.catch_up(volume, &mut seen)?;
+        let nothing = History::new(self.store);
+        Ok(look(seen.as_ref().map_or(&nothing, |seen| &seen.history)))
+    }
+
+    fn catch_up(&self, volume: &Volume, seen: &mut Option<Seen>) -> Result<()> {
+        let mut gone = None;
+        for look in 0..MOST_LOOKS {
+            if let Some(seen) = &seen
+                && find::nothing_follows(volume, seen.end.as_ref())?
+            {
+                return Ok(());
+            }
+            let new =
+                match self.go_on(volume, seen.as_ref())?.map_or_else(|| self.read_all(volume), |new| Ok(Ok(new)))? {
+                    Ok(new) => new,
+                    Err(error) => {
+                        gone = Some(error);
+                        std::thread::sleep(LOOK_INTERVAL);
+                        continue;
+                    }
+                };
+            // If that lasts, the opener has died, and what is there counts.
+            let is_last = look + 1 == MOST_LOOKS;
+            if is_last || identity::read(volume)?.identity.generation <= new.generation {
+                *seen = Some(new);
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        gone.map_or(Ok(()), Err)
+    }
+
+    /// Step 2, as long as the logs lead on.
+    fn go_on(&self, volume: &Volume, seen: Option<&Seen>) -> Result<Option<Seen>> {
+        let Some((seen, end)) = seen.and_then(|seen| Some((seen, seen.end?))) else { return Ok(None) };
+        let logs = find::logs_from(volume, self.store, end.log)?;
+        let chain = chain(&logs);
+        if !chain.admits(&logs, &end) || !chain.is_whole_after(Some(&end)) {
+            return Ok(None);
+        }
+        let mut history = seen.history.clone();
+        let Some(replayed) = replay(&mut history, &logs, &chain, Some(end)).filter(|new| new.lost.is_empty()) else {
+            return Ok(None);
+        };
+        if replayed.end != end {
+            make_durable(volume, end.log, replayed.end.log)?;
+        }
+        let generation = logs.keys().map(|log| log.generation).max().unwrap_or_default().max(seen.generation);
+        Ok(Some(Seen { history, end: Some(replayed.end), generation }))
+    }
+
+    /// Everything; or what is missing.
+    fn read_all(&self, volume: &Volume) -> Result<std::result::Result<Seen, Error>> {
+        let mut survey = Survey::read(volume, self.store)?;
+        // What files are there must not change while they are read.
+        for _ in 0..MOST_LOOKS {
+            let names = find::names(volume)?;
+            if survey.has_logs(&names) {
+                break;
+            }
+            survey = Survey::read(volume, self.store)?;
+        }
+        let told = survey.tell(volume, true)?;
+        if let Some(missing) = told.missing.into_iter().next() {
+            return Ok(Err(missing));
+        }
+        if let Some(end) = told.end.filter(|end| end.log.generation > 0) {
+            make_durable(volume, end.log, end.log)?;
+        }
+        let generation = survey.newest_generation();
+        Ok(Ok(Seen { history: told.history, end: told.end, generation }))
+    }
+}
+
+/// Step 3. A file system that is only read has nothing to make durable.
+fn make_durable(volume: &Volume, first: LogId, last: LogId) -> Result<()> {
+    for LogId { generation, sequence } in if first == last { vec![last] } else { vec![first, last] } {
+        let synced = volume.open(layout::log(generation, sequence)).and_then(|file| file.sync());
+        match synced {
+            Err(error) if cannot_be_synced(&error) => {}
+            // It was superseded meanwhile, and so was durable.
+            Err(error) if error.is_not_found() => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+fn cannot_be_synced(error: &Error) -> bool {
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    let kind = error.io_kind();
+    kind.is_some_and(|kind| matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported))
+}
