@@ -29,9 +29,9 @@ use crate::{
 /// what the [actions](Action) say. Subtasks are numbers from 0 on. The ids of the store are this coordinator's: nobody else
 /// begins checkpoints in it meanwhile.
 ///
-/// Checkpoints are committed in the order of their ids. So one that is committed ends those that were begun before, and
-/// nothing is begun behind a savepoint that is under way: the savepoint would be lost. A savepoint that fails does not count
-/// against the job.
+/// Checkpoints are committed in the order of their ids. So one that is committed ends those that were begun before, but for
+/// savepoints: a savepoint holds no checkpoint up, and may be committed after later ones. A savepoint that fails does not
+/// count against the job.
 ///
 /// # Examples
 ///
@@ -295,7 +295,7 @@ impl Coordinator {
     }
 
     /// Commits a checkpoint of which every part is there, with these parts and what else the manifest is to have. Durable
-    /// when it returns; those that were begun before are aborted.
+    /// when it returns; those that were begun before are aborted, but for savepoints.
     ///
     /// # Errors
     ///
@@ -318,8 +318,11 @@ impl Coordinator {
             Ok(checkpoint) => {
                 self.failures.succeeded(id);
                 self.last_completion = Some(now);
-                while let Some((older, _)) = self.attempts.first_key_value().filter(|(older, _)| **older < id) {
-                    self.decline(*older, FailureReason::Subsumed);
+                let older = self.attempts.iter().take_while(|(older, _)| **older < id);
+                let older: Vec<_> =
+                    older.filter(|(_, attempt)| !attempt.is_savepoint()).map(|(older, _)| *older).collect();
+                for older in older {
+                    self.decline(older, FailureReason::Subsumed);
                 }
                 Ok(checkpoint)
             }
@@ -379,11 +382,10 @@ impl Coordinator {
     }
 
     fn situation(&self, now: Duration) -> Situation {
-        let is_savepoint = |attempt: &Attempt| attempt.options.kind() == CheckpointKind::Savepoint;
         Situation {
             now,
-            is_triggering: self.attempts.values().any(is_savepoint),
-            pending: self.attempts.len(),
+            is_triggering: false,
+            pending: self.attempts.values().filter(|attempt| !attempt.is_savepoint()).count(),
             cleaning: self.cleaning,
             last_completion: self.last_completion,
         }
@@ -440,6 +442,10 @@ impl Coordinator {
 }
 
 impl Attempt {
+    fn is_savepoint(&self) -> bool {
+        self.options.kind() == CheckpointKind::Savepoint
+    }
+
     /// Whether every part is there, and fits to the manifest.
     fn check_complete(&self, id: CheckpointId, manifest: &ManifestBuilder) -> Result<()> {
         if let Some(missing) = self.missing.first() {

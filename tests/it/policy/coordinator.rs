@@ -203,29 +203,39 @@ fn commit_that_fails_counts_and_the_next_one_works() {
 
 #[test]
 fn store_that_must_be_reopened_fails_the_job_once_whatever_is_tolerable() {
-    // Which directory sync of the commit fails; what is said of the checkpoint; whether it is there.
-    let unnamed = (1, vec!["abort 1 Finalizing", "fail job"], vec![]);
-    // After the manifest has its name nobody knows, and nobody is told that it came to nothing.
-    let unknown = (2, vec!["fail job"], vec![id(1)]);
-    for ((sync, said, there), tolerable) in
+    // Which syncs of the commit fail; whether the outcome is unknown; what is said of the checkpoint.
+    let unnamed = (Call::SyncDir, 1..2, false, vec!["abort 2 Finalizing", "fail job"]);
+    // Those of the log, behind those of two segments: that of the record, and those that would make it void. The engine is
+    // not told that the checkpoint came to nothing.
+    let unknown = (Call::SyncData, 3..13, true, vec!["fail job"]);
+    for ((call, syncs, is_unknown, said), tolerable) in
         [unnamed, unknown].into_iter().flat_map(|row| [0, 3, u32::MAX].map(|n| (row.clone(), n)))
     {
         let (disk, mut coordinator) = coordinator(&periodic(|c| c.set_tolerable_checkpoint_failure_number(tolerable)));
         tick(&mut coordinator, 100);
-        acknowledge(&mut coordinator, id(1), 0);
-        acknowledge(&mut coordinator, id(1), 1);
-        let streams = coordinator.streams(id(1)).unwrap();
-        disk.fail_nth(Call::SyncDir, sync, Fault::Error(EIO));
-        let error = coordinator.complete(id(1), Manifest::builder(), ms(110)).unwrap_err();
-        assert_eq!(error.is_indeterminate(), !there.is_empty());
-        assert_eq!(tick(&mut coordinator, 111), said);
-        for now in [200, 300, 400] {
+        // Whatever the first commit of an open store makes is there then, but for the directory of exclusive states.
+        finish(&mut coordinator, id(1), 110);
+        tick(&mut coordinator, 200);
+        acknowledge(&mut coordinator, id(2), 0);
+        acknowledge(&mut coordinator, id(2), 1);
+        let streams = coordinator.streams(id(2)).unwrap();
+        let exclusive = streams.write(Scope::Exclusive, &bytes(1, 5_000)).unwrap();
+        for nth in syncs {
+            disk.fail_nth(call, nth, Fault::Error(EIO));
+        }
+        let manifest = Manifest::builder().state("exclusive", exclusive);
+        let error = coordinator.complete(id(2), manifest, ms(210)).unwrap_err();
+        assert_eq!(error.is_indeterminate(), is_unknown, "{error}");
+        assert_eq!(tick(&mut coordinator, 211), said);
+        for now in [300, 400, 500] {
             assert_eq!(tick(&mut coordinator, now), ["refuse, store: true"]);
         }
-        coordinator.request(CheckpointRequest::savepoint(ms(401)));
-        assert_eq!(tick(&mut coordinator, 401), ["refuse, store: true"]);
+        coordinator.request(CheckpointRequest::savepoint(ms(501)));
+        assert_eq!(tick(&mut coordinator, 501), ["refuse, store: true"]);
         drop((coordinator, streams));
-        assert_eq!(Options::new().disk(disk).open(ROOT).unwrap().checkpoint_ids(), there);
+        disk.heal();
+        // What would have made the record void was written, if not synced.
+        assert_eq!(Options::new().disk(disk).open(ROOT).unwrap().checkpoint_ids(), [id(1)]);
     }
 }
 
@@ -338,22 +348,28 @@ fn newer_checkpoint_that_is_committed_first_ends_the_older_ones() {
 }
 
 #[test]
-fn savepoint_goes_beside_what_is_under_way_and_nothing_goes_behind_it() {
+fn savepoint_goes_beside_what_is_under_way_and_holds_nothing_up() {
     let (_, mut coordinator) = coordinator(&periodic(|c| c));
     tick(&mut coordinator, 100);
     let wanted = coordinator.request(CheckpointRequest::savepoint(ms(110)));
     let actions = coordinator.tick(ms(110));
     assert!(matches!(actions[..], [Action::Trigger { request, .. }] if request == wanted), "{actions:?}");
     coordinator.request(CheckpointRequest::savepoint(ms(111)));
-    assert!(tick(&mut coordinator, 210).is_empty());
-    finish(&mut coordinator, id(1), 215);
-    assert!(tick(&mut coordinator, 220).is_empty(), "one that were committed before it would end it");
+    assert_eq!(tick(&mut coordinator, 111), ["trigger 3 Savepoint"]);
+    finish(&mut coordinator, id(1), 115);
+    // Later checkpoints are begun and committed while savepoints are under way, and end none of them.
+    assert_eq!(tick(&mut coordinator, 200), ["trigger 4 Checkpoint"]);
+    finish(&mut coordinator, id(4), 215);
+    assert!(tick(&mut coordinator, 220).is_empty());
+    assert_eq!(coordinator.pending().collect::<Vec<_>>(), [2, 3].map(id));
     finish(&mut coordinator, id(2), 230);
     assert_eq!(coordinator.store().checkpoint(id(2)).unwrap().manifest().kind(), CheckpointKind::Savepoint);
-    assert_eq!(tick(&mut coordinator, 231), ["trigger 3 Savepoint"]);
-    // Whoever asked for it is told, and the job goes on.
+    assert_eq!(coordinator.store().checkpoint_ids(), [1, 2, 4].map(id));
+    assert_eq!(coordinator.store().latest().unwrap().unwrap().id(), id(4));
+    // The engine is told of one that fails, and the job goes on.
     coordinator.decline(id(3), FailureReason::Declined);
-    assert_eq!(tick(&mut coordinator, 232), ["abort 3 Declined", "trigger 4 Checkpoint"]);
+    assert_eq!(tick(&mut coordinator, 232), ["abort 3 Declined"]);
+    assert_eq!(tick(&mut coordinator, 300), ["trigger 5 Checkpoint"]);
 }
 
 #[test]
