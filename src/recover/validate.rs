@@ -13,7 +13,7 @@ use crate::{
     format::segment::entry_end,
     handle::{Extent, StateHandle},
     id::FileId,
-    manifest::{Lender, Manifest},
+    manifest::{Lender, Manifest, ManifestContent, StateChange},
     reclaim::registry::Registry,
     records::{History, Kept},
 };
@@ -27,16 +27,19 @@ pub(super) fn enter_all(
     history: &History,
     registry: &Registry,
 ) -> Result<Option<Error>> {
-    let mut unreadable = None;
+    let (mut unreadable, mut files, mut whole) = (None, Files::of(&found.segments), None);
     for kept in history.kept() {
         let Kept { id, pinned, .. } = *kept;
         match history.manifest(kept) {
             Ok(manifest) => {
-                let mut files = Files::of(volume, &manifest, &found.segments);
+                files.look_at_lent(volume, &manifest);
                 let damage = match without_epoch(volume, &manifest) {
                     Some(damage) => Some(damage),
-                    None => files.find_missing(volume, &manifest)?,
+                    None => files.find_missing(volume, &manifest, whole.as_ref())?,
                 };
+                // What is lent may be another's by now, whatever it was for an earlier checkpoint.
+                let is_whole = damage.is_none() && manifest.origins.values().all(|origin| origin.lent.is_none());
+                whole = is_whole.then(|| manifest.content.clone());
                 let facts = Facts { pinned, ..Facts::of(&manifest) };
                 registry.enter(&manifest, facts, |file| files.get(file), &files.unseen, damage)?;
             }
@@ -57,35 +60,49 @@ fn without_epoch(volume: &Volume, manifest: &Manifest) -> Option<Error> {
     (manifest.epoch() == 0).then(|| Malformed::new(0, what).at("check", &volume.path(layout::MANIFESTS)))
 }
 
-fn extents(manifest: &Manifest) -> impl Iterator<Item = Extent> + use<'_> {
-    manifest.content.handles().filter_map(StateHandle::extent)
+/// The states that are not those of an older checkpoint, or all.
+fn extents(manifest: &Manifest, older: Option<&ManifestContent>) -> Vec<Extent> {
+    let mut extents = Vec::new();
+    match older {
+        Some(older) => manifest.content.state_changes(older, |change| {
+            if let StateChange::Added(handle) = change {
+                extents.extend(handle.extent());
+            }
+        }),
+        None => extents.extend(manifest.content.handles().filter_map(StateHandle::extent)),
+    }
+    extents
 }
 
 fn data_file(manifest: &Manifest, file: FileId) -> PathBuf {
     layout::data_file(file, manifest.data_file(file).lent())
 }
 
-/// What is known of the files that a manifest names.
+/// What is known of the files that manifests name.
 struct Files<'a> {
     ours: &'a HashMap<FileId, Metadata>,
     /// Files that were looked at one by one: borrowed ones, and those that needed a second look.
     looked_at: HashMap<FileId, Option<Metadata>>,
-    /// Lenders with a borrowed file that cannot be looked at now. The file counts as missing, and the open goes on.
+    /// Lenders of the last manifest with a borrowed file that cannot be looked at now. The file counts as missing, and the open
+    /// goes on.
     unseen: BTreeSet<Lender>,
 }
 
 impl<'a> Files<'a> {
-    fn of(volume: &Volume, manifest: &Manifest, ours: &'a HashMap<FileId, Metadata>) -> Self {
-        let mut files = Self { ours, looked_at: HashMap::new(), unseen: BTreeSet::new() };
+    fn of(ours: &'a HashMap<FileId, Metadata>) -> Self {
+        Self { ours, looked_at: HashMap::new(), unseen: BTreeSet::new() }
+    }
+
+    fn look_at_lent(&mut self, volume: &Volume, manifest: &Manifest) {
+        self.unseen.clear();
         for (file, origin) in &manifest.origins {
             let Some(lent) = &origin.lent else { continue };
             let found = volume.metadata(data_file(manifest, *file));
             if found.is_err() {
-                files.unseen.insert((*lent.by).clone());
+                self.unseen.insert((*lent.by).clone());
             }
-            files.looked_at.insert(*file, found.ok().flatten().filter(|found| found.kind == FileKind::File));
+            self.looked_at.insert(*file, found.ok().flatten().filter(|found| found.kind == FileKind::File));
         }
-        files
     }
 
     fn get(&self, file: FileId) -> Option<Metadata> {
@@ -93,9 +110,15 @@ impl<'a> Files<'a> {
     }
 
     /// Finds the first file that is missing, or too short for the states that the manifest has in it. A directory listing is
-    /// not trusted alone: a second look opens the file, and its length counts.
-    fn find_missing(&mut self, volume: &Volume, manifest: &Manifest) -> Result<Option<Error>> {
-        for extent in extents(manifest) {
+    /// not trusted alone: a second look opens the file, and its length counts. What an older checkpoint has as well, of which
+    /// nothing is missing, is there.
+    fn find_missing(
+        &mut self,
+        volume: &Volume,
+        manifest: &Manifest,
+        whole: Option<&ManifestContent>,
+    ) -> Result<Option<Error>> {
+        for extent in extents(manifest, whole) {
             let end = entry_end(extent.offset, extent.len);
             if self.get(extent.file).is_some_and(|file| file.len >= end) {
                 continue;
