@@ -45,24 +45,30 @@ impl Extents for Files {
 }
 
 impl Accounts {
-    /// Adds an extent that was found in a manifest, in a file that is there. False if another manifest says that another
-    /// state is at its place, or that the file came from somewhere else.
-    pub(super) fn add_found(&mut self, extent: &Extent, found: Found<'_>) -> bool {
+    /// Adds extents that were found in a manifest, all in one file that is there. Returns the first of which another
+    /// manifest says that another state is at its place, or that the file came from somewhere else.
+    pub(super) fn add_found(&mut self, file: FileId, extents: &[Extent], found: Found<'_>) -> Option<Extent> {
         let Found { len, allocated, origin } = found;
-        let base = self.files.policy().base();
-        self.files.enter(extent.file, || {
-            let mut record = FileRecord::found(len, allocated, base);
+        let policy = self.files.policy();
+        self.files.enter(file, || {
+            let mut record = FileRecord::found(len, allocated, policy.base());
             if let Some(origin) = origin {
                 record.come_from(origin.clone());
             }
             record
         });
-        let agrees = self.agrees(extent) && self.files.get(extent.file).is_some_and(|file| file.origin() == origin);
-        if !agrees {
-            self.files.change(extent.file, |file| file.disputed = true);
-        }
-        self.files.add(extent, len);
-        agrees
+        let mut contradicted = None;
+        self.files.change(file, |record| {
+            let came_alike = record.origin() == origin;
+            record.grow(len);
+            for extent in extents {
+                if !record.add(extent, policy.entry(extent.len)) || !came_alike {
+                    contradicted.get_or_insert(*extent);
+                }
+            }
+            record.disputed |= contradicted.is_some();
+        });
+        contradicted
     }
 
     /// Whether no other state is known to be there.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{gauges::Gauges, lives::ExtentRecord};
 use crate::{
     format::segment::{HEADER_LEN, TRAILER_LEN, entry_end},
+    handle::Extent,
     manifest::FileOrigin,
     ordered::OrdMap,
 };
@@ -141,8 +142,26 @@ impl FileRecord {
         }
     }
 
-    /// Adds an extent that is not there yet; `entry` is what it would take if it were written anew.
-    pub(super) fn insert(&mut self, offset: u64, record: ExtentRecord, entry: u64) {
+    /// Adds an extent, unless there is one at its place: false if that is another. `entry` is what it would take if it were
+    /// written anew.
+    pub(super) fn add(&mut self, extent: &Extent, entry: u64) -> bool {
+        let Extent { offset, len, crc, .. } = *extent;
+        if !self.is_behind_all(offset)
+            && let Some(there) = self.extent(offset)
+        {
+            return there.is(extent);
+        }
+        self.insert(offset, ExtentRecord::new(len, crc), entry);
+        true
+    }
+
+    /// Whether an offset is behind all extents. Mostly so: they are added in the order in which they are in the file.
+    fn is_behind_all(&self, offset: u64) -> bool {
+        self.extents.last_key_value().is_none_or(|(last, _)| *last < offset)
+    }
+
+    /// Adds an extent where there is none.
+    fn insert(&mut self, offset: u64, record: ExtentRecord, entry: u64) {
         let (before, after) = self.gap_around(offset);
         let end = entry_end(offset, record.len);
         self.live_bytes = self.live_bytes.wrapping_add(record.len);
@@ -165,6 +184,9 @@ impl FileRecord {
 
     /// From the end of the entry before an offset to the beginning of the one after it, or to the end of the file.
     fn gap_around(&self, offset: u64) -> (u64, u64) {
+        if self.is_behind_all(offset) {
+            return (self.live_end().max(HEADER_LEN), self.len);
+        }
         let before = self.extents.before(&offset);
         let after = self.extents.range_from(&offset.saturating_add(1)).next();
         let before = before.map_or(HEADER_LEN, |(offset, record)| entry_end(*offset, record.len));

@@ -94,13 +94,10 @@ impl Files {
 
     /// Adds an extent, unless there is one at its place, to a file that has at least this length.
     pub(super) fn add(&mut self, extent: &Extent, file_len: u64) {
-        let Extent { file, offset, len, crc } = *extent;
-        let entry = self.policy.entry(len);
-        self.change(file, |record| {
+        let entry = self.policy.entry(extent.len);
+        self.change(extent.file, |record| {
             record.grow(file_len);
-            if record.extent(offset).is_none() {
-                record.insert(offset, ExtentRecord::new(len, crc), entry);
-            }
+            record.add(extent, entry);
         });
     }
 

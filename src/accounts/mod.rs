@@ -76,6 +76,9 @@ use crate::{
     manifest::{Lender, ManifestContent, StateChange},
 };
 
+/// So many extents that were found are sorted by their places at once.
+const AT_ONCE: usize = 1 << 12;
+
 /// All that is known of an open store.
 #[derive(Debug)]
 pub(crate) struct Accounts {
@@ -214,13 +217,11 @@ impl Accounts {
         let base = self.line.newest();
         // Unchanged states need no check if the older checkpoint is whole and no file has an origin that may differ.
         let all = !base.whole || some_came || !self.files.all_written_here();
-        let (mut contradicted, mut added) = (None, 0);
+        let (mut some, mut contradicted, mut added) = (Vec::new(), None, 0);
         let mut look = |handle: &StateHandle| {
-            if let Some(extent) = handle.extent()
-                && let Some(found) = found(extent.file)
-                && !self.add_found(&extent, found)
-            {
-                contradicted.get_or_insert(extent);
+            some.extend(handle.extent());
+            if some.len() == AT_ONCE {
+                contradicted = contradicted.or(self.enter_some(&mut some, &found));
             }
         };
         content.state_changes(&base.content, |change| {
@@ -231,6 +232,7 @@ impl Accounts {
         if all {
             content.handles().for_each(look);
         }
+        let contradicted = contradicted.or(self.enter_some(&mut some, &found));
         let whole = whole && contradicted.is_none();
         let changes = Between { older: &base.content, newer: &content };
         // What has little in common with the one before would only be there twice.
@@ -238,6 +240,25 @@ impl Accounts {
         let kept = if is_alike { content.sharing(&base.content) } else { content.clone() };
         let number = self.line.publish(kept, whole, &changes, &mut self.files);
         self.catalog.publish(id, Some(number), facts);
+        contradicted
+    }
+
+    /// Adds extents of a checkpoint that was found on disk, file by file. Returns one that contradicts an older manifest.
+    fn enter_some<'a>(
+        &mut self,
+        some: &mut Vec<Extent>,
+        found: impl Fn(FileId) -> Option<Found<'a>>,
+    ) -> Option<Extent> {
+        some.sort_unstable_by_key(|extent| (extent.file, extent.offset));
+        let mut contradicted = None;
+        for of_one in some.chunk_by(|one, other| one.file == other.file) {
+            if let Some(first) = of_one.first()
+                && let Some(found) = found(first.file)
+            {
+                contradicted = contradicted.or(self.add_found(first.file, of_one, found));
+            }
+        }
+        some.clear();
         contradicted
     }
 

@@ -168,7 +168,7 @@ impl<K: Ord + Clone, V: Clone> OrdMap<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.root.as_mut().filter(|root| root.get(key).is_some())?.get_mut(key)
+        self.root.as_mut()?.get_mut(key)
     }
 }
 

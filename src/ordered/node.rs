@@ -39,6 +39,14 @@ where
     entries.binary_search_by(|(other, _)| other.borrow().cmp(key))
 }
 
+/// Where a key goes to that mostly is above all others: one look then.
+fn place<K: Ord, V>(entries: &[(K, V)], key: &K) -> Result<usize, usize> {
+    match entries.last() {
+        Some((last, _)) if last < key => Err(entries.len()),
+        _ => find(entries, key),
+    }
+}
+
 /// Splits a full node for an entry that goes to this place; ascending keys leave full nodes behind.
 fn split<T>(entries: &mut Vec<T>, at: usize, entry: T) -> Vec<T> {
     if at == entries.len() {
@@ -121,7 +129,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
     /// Returns the value that was there, and the second half of a node that had no room.
     pub(super) fn insert(self: &mut Arc<Self>, key: K, value: V) -> (Option<V>, Option<Arc<Self>>) {
         match Arc::make_mut(self) {
-            Self::Leaf(entries) => match find(entries, &key) {
+            Self::Leaf(entries) => match place(entries, &key) {
                 Ok(at) => (entries.get_mut(at).map(|(_, old)| std::mem::replace(old, value)), None),
                 Err(at) if entries.len() < MAX => {
                     make_room(entries);
@@ -131,7 +139,10 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
                 Err(at) => (None, Some(Arc::new(Self::Leaf(split(entries, at, (key, value)))))),
             },
             Self::Inner(children) => {
-                let at = child_of(children, &key);
+                let at = match place(children, &key) {
+                    Ok(at) => at,
+                    Err(at) => at.saturating_sub(1),
+                };
                 let Some((low, child)) = children.get_mut(at) else { return (None, None) };
                 if key < *low {
                     *low = key.clone();
@@ -172,12 +183,15 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
         }
     }
 
-    /// The caller knows that the key is there.
+    /// A node that others have is copied only if the key is there.
     pub(super) fn get_mut<Q>(self: &mut Arc<Self>, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
+        if Arc::strong_count(self) > 1 && self.get(key).is_none() {
+            return None;
+        }
         match Arc::make_mut(self) {
             Self::Leaf(entries) => {
                 let at = find(entries, key).ok()?;

@@ -118,15 +118,15 @@ impl<'a> Files<'a> {
         manifest: &Manifest,
         whole: Option<&ManifestContent>,
     ) -> Result<Option<Error>> {
-        for extent in extents(manifest, whole) {
-            let end = entry_end(extent.offset, extent.len);
-            if self.get(extent.file).is_some_and(|file| file.len >= end) {
+        for in_one in extents(manifest, whole).chunk_by(|one, other| one.file == other.file) {
+            let ends = in_one.iter().map(|extent| (entry_end(extent.offset, extent.len), extent.file));
+            let Some((end, file)) = ends.max() else { continue };
+            if self.get(file).is_some_and(|file| file.len >= end) {
                 continue;
             }
-            let data = manifest.data_file(extent.file);
-            let name = data_file(manifest, extent.file);
+            let (data, name) = (manifest.data_file(file), data_file(manifest, file));
             let reaches = volume.open(&name).and_then(|file| file.check_reaches(end));
-            let Err(error) = reaches.and_then(|()| self.look_again(volume, &name, extent.file, end)) else { continue };
+            let Err(error) = reaches.and_then(|()| self.look_again(volume, &name, file, end)) else { continue };
             let missing = || Malformed::new(0, "the data file is missing").at("check", &volume.path(&name));
             let error = data.blame(if error.is_not_found() { missing() } else { error });
             // No error of a borrowed file is a reason not to open the store.
