@@ -142,13 +142,18 @@ impl Engine {
         // Half of the checkpoints are left alone; now and then one is aborted while its snapshots run.
         let unlucky = self.random(2) == 0;
         let aborted = self.random(10) == 0;
-        let mut cancellers = Vec::new();
-        for (number, runner) in (0..).zip(&self.parts) {
-            let task = runner.snapshot(pending.id(), 0, Arc::clone(&streams), &plain()).unwrap();
-            cancellers.push(task.canceller());
+        let (mut cancellers, mut cancelled) = (Vec::new(), 0);
+        for number in 0..PARTS {
+            let task = self.parts[number as usize].snapshot(pending.id(), 0, Arc::clone(&streams), &plain()).unwrap();
+            let stop = task.canceller();
+            // Some before they run, however fast the helpers are.
+            if unlucky && self.random(8) == 0 {
+                cancelled += usize::from(stop.cancel());
+            } else {
+                cancellers.push(stop);
+            }
             self.tasks.send((number, task)).unwrap();
         }
-        let mut cancelled = 0;
         for canceller in cancellers.into_iter().filter(|_| unlucky) {
             if self.random(4) == 0 {
                 (0..self.random(3)).for_each(|_| thread::yield_now());
