@@ -64,11 +64,13 @@ pub(crate) fn forget(registry: &Registry, journal: &Journal, plan: &Plan) -> Res
     journal.check_not_fenced(OPERATION)?;
     // What goes is planned while no other thread can publish, pin, or roll back.
     let unread = lock_unread(volume, registry.planned(plan))?;
-    if !unread.ids.is_empty() {
+    // The turn ends here either way: no commit waits while data is removed.
+    if unread.ids.is_empty() {
+        drop(turn);
+    } else {
         turn.forget(&unread.ids)?;
         registry.forget(&unread.ids);
-        let dropped = turn.drop_forgotten(&unread.ids);
-        drop(dropped);
+        drop(turn.drop_forgotten(&unread.ids));
     }
     (report.checkpoints, report.in_use) = (unread.ids.clone(), unread.in_use.clone());
     drop(unread);

@@ -10,7 +10,12 @@ mod stress;
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
 };
 
 use piton::{
@@ -19,7 +24,11 @@ use piton::{
     testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{ROOT, bytes, commit_states, log, on_every_disk, open, open_unmerged, read_states};
+use crate::support::{
+    ROOT, bytes, commit_states,
+    hooked::{HookedDisk, set},
+    log, on_every_disk, open, open_unmerged, read_states,
+};
 
 fn id(number: u64) -> CheckpointId {
     CheckpointId::new(number).unwrap()
@@ -103,7 +112,7 @@ fn there_is_a_newest_checkpoint_at_every_moment_while_others_come_and_go() {
         let store = options.retain(1).open(root).unwrap();
         drop(commit_states(&store, &[bytes(0, 2000)]).unwrap());
         let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 (1..200).for_each(|n| drop(commit_states(&store, &[bytes(n, 2000)]).unwrap()));
                 done.store(true, Ordering::Relaxed);
@@ -359,4 +368,22 @@ fn what_an_unreadable_record_may_name_is_not_swept() {
     log::spoil_on(&disk, 2);
     let store = open_unmerged(&disk).unwrap();
     assert_eq!(read_states(&store.checkpoint(id(2)).unwrap()).unwrap().len(), 2);
+}
+
+#[test]
+fn no_commit_waits_while_data_is_removed_also_if_nothing_was_to_be_forgotten() {
+    let disk = HookedDisk::new();
+    let store = Options::new().disk(disk.clone()).merging(Merging::Off).open(ROOT).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    // Its data resists, and is left to the next call.
+    disk.disk.fail_nth(Call::Remove, 1, Fault::Error(5));
+    assert_eq!(store.forget(id(1)).unwrap().failures.len(), 1);
+    let (other, (done, committed)) = (store.clone(), mpsc::channel());
+    set(&disk.before_remove, move || {
+        thread::spawn(move || done.send(commit_states(&other, &[]).is_ok()));
+        assert_eq!(committed.recv_timeout(Duration::from_secs(20)), Ok(true), "the commit waits");
+    });
+    let reclaimed = store.prune(1).unwrap();
+    assert_eq!((reclaimed.checkpoints.len(), reclaimed.files), (0, 1));
+    assert_eq!(store.checkpoint_ids(), [id(2), id(3)]);
 }

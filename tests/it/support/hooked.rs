@@ -38,6 +38,7 @@ pub(crate) struct HookedDisk {
     pub(crate) before_shared_lock: Hook,
     pub(crate) after_shared_lock: Hook,
     pub(crate) before_exclusive_lock: Hook,
+    pub(crate) before_remove: Hook,
     /// The next read of a state, or of a log, gives wrong bytes if this is set.
     pub(crate) garble_a_read: Hook,
     /// Lengths of segments are too short by so many bytes, until somebody reads behind that.
@@ -104,6 +105,7 @@ impl HookedDisk {
             before_shared_lock: Hook::default(),
             after_shared_lock: Hook::default(),
             before_exclusive_lock: Hook::default(),
+            before_remove: Hook::default(),
             garble_a_read: Hook::default(),
             short_by: Arc::default(),
             maps_lazily: false,
@@ -231,6 +233,7 @@ impl Disk for HookedDisk {
     }
 
     fn remove(&self, path: At<'_>) -> io::Result<()> {
+        run(&self.before_remove);
         self.disk.remove(path)
     }
 
