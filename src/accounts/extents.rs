@@ -49,32 +49,21 @@ impl Accounts {
     /// manifest says that another state is at its place, or that the file came from somewhere else.
     pub(super) fn add_found(&mut self, file: FileId, extents: &[Extent], found: Found<'_>) -> Option<Extent> {
         let Found { len, allocated, origin } = found;
-        let policy = self.files.policy();
+        let base = self.files.policy().base();
         self.files.enter(file, || {
-            let mut record = FileRecord::found(len, allocated, policy.base());
+            let mut record = FileRecord::found(len, allocated, base);
             if let Some(origin) = origin {
                 record.come_from(origin.clone());
             }
             record
         });
-        let mut contradicted = None;
-        self.files.change(file, |record| {
-            let came_alike = record.origin() == origin;
-            record.grow(len);
-            for extent in extents {
-                if !record.add(extent, policy.entry(extent.len)) || !came_alike {
-                    contradicted.get_or_insert(*extent);
-                }
-            }
-            record.disputed |= contradicted.is_some();
-        });
+        let came_alike = self.files.get(file).is_some_and(|file| file.origin() == origin);
+        let contradicted = self.files.add(file, extents, len);
+        let contradicted = if came_alike { contradicted } else { extents.first().copied() };
+        if contradicted.is_some() {
+            self.files.change(file, |file| file.disputed = true);
+        }
         contradicted
-    }
-
-    /// Whether no other state is known to be there.
-    fn agrees(&self, extent: &Extent) -> bool {
-        let there = self.files.record((extent.file, extent.offset));
-        there.is_none_or(|there| there.is(extent))
     }
 
     /// A file that is about to be created, for many states or for one alone.
@@ -89,7 +78,7 @@ impl Accounts {
             Kind::New => self.written += extent.len,
             Kind::Relocated | Kind::Kept => self.relocated += extent.len,
         }
-        self.files.add(extent, file_len);
+        self.files.add(extent.file, std::slice::from_ref(extent), file_len);
         self.link(holder, extent);
     }
 
@@ -112,25 +101,18 @@ impl Accounts {
         if let Some([_, wrong]) = extents.array_windows().find(|[one, other]| one.offset >= other.offset) {
             return Err(*wrong);
         }
-        for extent in extents.iter().map(|extent| Extent { file, ..*extent }) {
-            self.files.add(&extent, len);
-            self.link(holder, &extent);
-        }
+        self.files.add(file, extents, len);
+        self.link_all(holder, file, extents);
         self.files.change(file, FileRecord::seal);
         self.held.entry(holder).or_default().adopted.push(file);
         Ok(())
     }
 
-    /// Adds more states of such a file.
+    /// Adds more states of such a file. Returns the first that another one contradicts.
     pub(crate) fn adopt_more(&mut self, holder: Holder, file: FileId, extents: &[Extent]) -> Result<(), Extent> {
-        for extent in extents.iter().map(|extent| Extent { file, ..*extent }) {
-            if !self.agrees(&extent) {
-                return Err(extent);
-            }
-            self.files.add(&extent, 0);
-            self.link(holder, &extent);
-        }
-        Ok(())
+        let contradicted = self.files.add(file, extents, 0);
+        self.link_all(holder, file, extents);
+        contradicted.map_or(Ok(()), |extent| Err(Extent { file, ..extent }))
     }
 
     /// Lets a pending checkpoint refer to an extent by itself, if it [may](Self::may_refer).
@@ -207,6 +189,12 @@ impl Accounts {
     /// Whether a file is somebody else's.
     pub(crate) fn is_lent(&self, file: FileId) -> bool {
         self.files.get(file).is_some_and(FileRecord::is_lent)
+    }
+
+    fn link_all(&mut self, holder: Holder, file: FileId, extents: &[Extent]) {
+        for extent in extents {
+            self.link(holder, &Extent { file, ..*extent });
+        }
     }
 
     fn link(&mut self, holder: Holder, extent: &Extent) {

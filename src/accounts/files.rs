@@ -92,13 +92,19 @@ impl Files {
         records.filter_map(|record| Some(&*record.origin()?.lent.as_ref()?.by))
     }
 
-    /// Adds an extent, unless there is one at its place, to a file that has at least this length.
-    pub(super) fn add(&mut self, extent: &Extent, file_len: u64) {
-        let entry = self.policy.entry(extent.len);
-        self.change(extent.file, |record| {
+    /// Adds extents of a file that has at least this length, each unless there is one at its place. Returns the first at
+    /// whose place there is another.
+    pub(super) fn add(&mut self, file: FileId, extents: &[Extent], file_len: u64) -> Option<Extent> {
+        let (policy, mut contradicted) = (self.policy, None);
+        self.change(file, |record| {
             record.grow(file_len);
-            record.add(extent, entry);
+            for extent in extents {
+                if !record.add(extent, policy.entry(extent.len)) {
+                    contradicted.get_or_insert(*extent);
+                }
+            }
         });
+        contradicted
     }
 
     /// Changes who needs an extent. One that nobody needs then goes.

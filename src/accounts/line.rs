@@ -63,7 +63,7 @@ impl Line {
         self.kept.last_key_value().map_or(Number(0), |(number, _)| *number)
     }
 
-    /// A checkpoint is published, and held by its manifest. `changes` are those since the newest one.
+    /// A checkpoint is published, and held by its record. `changes` are those since the newest one.
     pub(super) fn publish(
         &mut self,
         content: ManifestContent,
