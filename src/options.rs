@@ -172,9 +172,9 @@ impl Options {
         self
     }
 
-    /// A state of at most this many bytes travels inside its handle and the manifest instead of a file; at most 1 MiB, 0
-    /// for none but empty states. By default 64 bytes for shared states, which every later manifest carries again, and 1 KiB
-    /// for exclusive ones, which one manifest carries. This sets both.
+    /// A state of at most this many bytes travels inside its handle, and so in the record of its checkpoint, instead of a
+    /// file; at most 1 MiB, 0 for none but empty states. By default 64 bytes for shared states, which stay in memory and in
+    /// each base of the manifest log for as long as a checkpoint has them, and 1 KiB for exclusive ones. This sets both.
     #[must_use]
     pub fn inline_threshold(self, bytes: usize) -> Self {
         self.inline_threshold_of(Scope::Shared, bytes).inline_threshold_of(Scope::Exclusive, bytes)
@@ -343,8 +343,8 @@ impl Options {
 
     /// Opens a store that has lost a part of its manifest log for good, with what is left. Off by default: without this, a
     /// file of the log that is missing, or damaged in all copies, is an error, because to go on would remove data, and might
-    /// give ids out again. Records that are damaged are none: [`OpenReport::lost`](crate::OpenReport) tells them each time
-    /// that the store is opened, until this accepts them.
+    /// give ids out again. A damaged record is no error: the store opens, and [`OpenReport::lost`](crate::OpenReport) names
+    /// the record each time, until the loss is accepted.
     ///
     /// Checkpoints of which the content is lost stay, as damaged ones, until they are forgotten. The data files stay as they
     /// are until the store is opened again: save before what [`list_segment`](crate::list_segment) finds in them.

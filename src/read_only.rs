@@ -26,7 +26,7 @@ use crate::{
     options::Options,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{not_lent, pin_lender},
-    records::{Follower, Survey, identity},
+    records::{Follower, Survey, identity, unreadable},
 };
 
 const LATEST: &str = "open the newest checkpoint";
@@ -242,7 +242,7 @@ impl ReadOnlyStore {
         let lock = volume.lock_shared(layout::READERS.as_ref(), id.get())?.ok_or_else(gone)?;
         let found = records.look(volume, |history| history.get(id).map(|kept| history.manifest(kept)))?;
         let manifest = found.ok_or_else(gone)?;
-        let manifest = manifest.map_err(|error| error.at("read manifest", &volume.path(layout::MANIFESTS)))?;
+        let manifest = manifest.map_err(|error| unreadable(volume, error))?;
         let lent = manifest.lenders().map(|lender| pin_lender(volume, lender)?.ok_or_else(|| not_lent(lender)));
         let locks = lent.chain([Ok(lock)]).collect::<Result<_>>()?;
         let pin = Pin::locked(&manifest, locks);

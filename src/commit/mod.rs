@@ -16,8 +16,8 @@
 //!    above every committed one and this is no savepoint;
 //! 2. from here on no other thread writes into the pending checkpoint. States that the engine goes on from without naming
 //!    them are moved out of files that should go. Then what the manifest names is compared with the newest checkpoint, which
-//!    the pending one holds from now on: what differs must be of this store, and must be referred to by this pending
-//!    checkpoint, or be such that it can be. A refusal up to here gives the pending checkpoint back, open to writers;
+//!    the pending one holds from now on: each state that differs must be of this store. The pending checkpoint must
+//!    refer to it already, or must be able to now. A refusal up to here gives the pending checkpoint back, open to writers;
 //! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
 //!    segments that others refer to;

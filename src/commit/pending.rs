@@ -166,8 +166,9 @@ impl PendingCheckpoint {
     ///
     /// # Errors
     ///
-    /// - `is_invalid`: a writer is still open, or the id is not above every committed one and this is no savepoint, or the
-    ///   manifest names a state of another store. Nothing was tried, and the error has the pending checkpoint: [`CommitError::into_pending`].
+    /// - `is_invalid`: a writer is still open; or the id is not above every committed one, and this is no savepoint; or the
+    ///   manifest names a state of another store. Nothing was tried, and the error has the pending checkpoint:
+    ///   [`CommitError::into_pending`].
     /// - `is_not_found`: the manifest names a state that no checkpoint refers to, or a damaged one. Nothing was tried, as
     ///   before.
     /// - `is_no_space` and other errors of the file system: nothing was published, unless also

@@ -93,12 +93,11 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -
         publisher.registry.publish(batch.hold(), &manifest, compared);
         let checkpoint = publisher.open(manifest)?;
         publisher.registry.forget(&unread.ids);
-        let dropped = turn.drop_forgotten(&unread.ids);
-        drop(dropped);
+        drop(turn.drop_forgotten(&unread.ids));
         (checkpoint, report)
     };
     batch.note_committed();
-    // What it compared itself with may be what went.
+    // Retention may have given up the checkpoint that this one was compared with.
     batch.hold().let_go();
     publisher.tidy(report, batch.written());
     Ok(checkpoint)
@@ -140,8 +139,8 @@ impl Publisher {
         Ok(Checkpoint::new(manifest, &self.reading, Pin::Registered(hold)))
     }
 
-    /// Step 5: what goes with this checkpoint, and what would, but that other processes read it. What cannot be locked now
-    /// is planned again by the next commit.
+    /// Step 5: the checkpoints that retention gives up with this one, and those that stay because another process reads
+    /// them. If locking them fails, none goes now, and the next commit plans again.
     fn plan_retention(&self, manifest: &Manifest) -> (Unread, Reclaimed) {
         let mut report = Reclaimed::default();
         if self.retention.is_off() {

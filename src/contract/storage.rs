@@ -21,7 +21,7 @@ use crate::{
 
 /// What setting a storage is called in errors.
 const SET: &str = "set checkpoint_storage";
-/// The largest state that memory storage can have: manifests are read whole.
+/// The largest state that memory storage can have: records are read whole.
 const MAX_MEMORY_STATE: usize = 64 << 20;
 
 /// Where an engine's checkpoints go: a small value that says so, and opens the store.
@@ -69,8 +69,8 @@ pub trait CheckpointStorage: fmt::Debug + Send + Sync {
     }
 
     /// What a pointer leads to: the directory of a store or of an [export](Store::export), with or without a slash at its
-    /// end, stands for the newest valid checkpoint in it; the path of a manifest for that checkpoint. Relative ones are
-    /// relative to the current directory.
+    /// end, stands for the newest valid checkpoint in it; `<root>/<id>`, as [`CheckpointPointer::path`] makes it, for that
+    /// checkpoint. Relative ones are relative to the current directory.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ pub trait CheckpointStorage: fmt::Debug + Send + Sync {
     }
 }
 
-/// States inside the manifests, and those in memory, or in a directory: for tests, and for jobs with little state.
+/// States inside the records, and those in memory, or in a directory: for tests, and for jobs with little state.
 ///
 /// # Examples
 ///
@@ -110,8 +110,8 @@ pub trait CheckpointStorage: fmt::Debug + Send + Sync {
 pub struct MemoryStorage {
     /// A larger state is refused, in bytes; 5 MiB = 5,242,880 by default, at most 64 MiB.
     pub max_state_size: usize,
-    /// Where the manifests go, durably, each with all of the states that are written here; `None`: into memory, for as long as the store that
-    /// was opened is there. Each [`open`](CheckpointStorage::open) makes a new one then.
+    /// Where the manifest log goes, durably; its records have all states that are written here. `None`: into memory, for
+    /// as long as the store that was opened is there. Each [`open`](CheckpointStorage::open) makes a new one then.
     pub directory: Option<PathBuf>,
 }
 
@@ -133,7 +133,7 @@ pub struct MemoryStorage {
 pub struct FilesystemStorage {
     /// The directory of the store.
     pub root: PathBuf,
-    /// States of at most so many bytes travel inside the manifest; see [`Options::inline_threshold`].
+    /// States of at most so many bytes travel inside the record; see [`Options::inline_threshold`].
     /// `None` for the defaults.
     #[serde(default)]
     pub inline_threshold: Option<usize>,
@@ -191,7 +191,7 @@ pub struct CustomStorage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Storage {
-    /// States inside the manifests.
+    /// States inside the records.
     Memory(MemoryStorage),
     /// Files in a directory.
     Filesystem(FilesystemStorage),

@@ -2,7 +2,8 @@
 
 use std::{fmt, io, sync::Arc};
 
-/// The answer of [`Disk::try_lock`](super::Disk::try_lock), [`Disk::lock_shared`](super::Disk::lock_shared) and [`Disk::lock_exclusive`](super::Disk::lock_exclusive).
+/// The answer of [`Disk::try_lock`](super::Disk::try_lock), [`Disk::lock_shared`](super::Disk::lock_shared) and
+/// [`Disk::lock_exclusive`](super::Disk::lock_exclusive).
 #[derive(Debug)]
 pub enum Lock {
     /// The lock is ours until the guard is dropped.
@@ -11,7 +12,8 @@ pub enum Lock {
     Held(String),
 }
 
-/// Holds a lock of [`Disk::try_lock`](super::Disk::try_lock), [`Disk::lock_shared`](super::Disk::lock_shared) or [`Disk::lock_exclusive`](super::Disk::lock_exclusive) until it is dropped.
+/// Holds a lock of [`Disk::try_lock`](super::Disk::try_lock), [`Disk::lock_shared`](super::Disk::lock_shared) or
+/// [`Disk::lock_exclusive`](super::Disk::lock_exclusive) until it is dropped.
 pub trait LockGuard: fmt::Debug + Send + Sync {
     /// Whether the file that is locked still has the name that it was locked under: else another process may lock another
     /// file of that name. By default it always has.
@@ -23,8 +25,8 @@ pub trait LockGuard: fmt::Debug + Send + Sync {
         Ok(true)
     }
 
-    /// After [`Disk::lock_exclusive`](super::Disk::lock_exclusive), locks another number of the same file with what is open for the first: whether it
-    /// could be had. `None`, the default, if each number needs a lock of its own.
+    /// After [`Disk::lock_exclusive`](super::Disk::lock_exclusive), locks another number of the same file with what is open
+    /// for the first: whether it could be had. `None`, the default, if each number needs a lock of its own.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use crate::error::{Error, Malformed, Result};
 /// What opening a store is called in errors.
 pub(crate) const OPERATION: &str = "open store in";
 
-/// The directory, absolute, in one spelling: it goes into manifests, and is compared.
+/// The directory, absolute, in one spelling: it goes into records, and is compared.
 pub(crate) fn absolute(operation: &str, dir: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(dir).map_err(|e| Error::io(operation, dir, e))?;
     Ok(absolute.components().collect())

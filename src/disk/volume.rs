@@ -406,7 +406,7 @@ impl Volume {
 }
 
 /// Somebody else's directory, or a file system that syncs no directories.
-fn cannot_be_synced(kind: io::ErrorKind) -> bool {
+pub(crate) fn cannot_be_synced(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }

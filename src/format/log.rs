@@ -61,7 +61,7 @@ pub(crate) struct Header {
     pub(crate) half: u64,
     /// Whether the file had its whole length from the beginning: a shorter one was cut.
     pub(crate) filled: bool,
-    /// No id above this one is used while this log, or the one before it, takes records.
+    /// No id above this one is used before a later log that reserves it has its name durably.
     pub(crate) reserved_ids: u64,
 }
 

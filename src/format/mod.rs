@@ -11,7 +11,7 @@
 //! | `codec` | fixed-width little-endian records, bounded runs of bytes |
 //! | `identity` | `piton.store` |
 //! | `segment` | the head and the trailers of segments |
-//! | `frame` | a file of one piece: header, body, checksums; sorted maps |
+//! | `frame` | one piece with two checksums: `piton.departing`, and such a note in a record; sorted maps |
 //! | `handles` | handles in a record, and its table of files |
 //! | `log` | `manifests/*.log`: the header, and what records are framed by |
 //! | `origins` | in a record, where files came from that were not written under their own names |

@@ -5,10 +5,10 @@
 //! The caller has a history and the place in the log behind the last record in it. Commits go on meanwhile.
 //!
 //! 1. base and copy under temporary names, a megabyte at a time, each synced. A crash leaves the temporary names;
-//! 2. the owner looks whether the store is still his; both get their names, which no other file ever had; the directory
-//!    is synced. A crash leaves one of them, or both: either is enough;
-//! 3. the owner looks again. Then the logs before the one with the place go, and older bases: those that were there before
-//!    the first look. A crash leaves some of them to the next base.
+//! 2. a look whether this process still has the store; base and copy get their names, which no other file ever had; sync of
+//!    the directory. A crash leaves one of them, or both: either is enough;
+//! 3. another look. Then older bases are removed, and the logs before the one in which the base stands: only files that
+//!    were listed before the look of step 2. A crash leaves some of them to the next base.
 
 use std::{
     cmp::Reverse,
@@ -75,8 +75,7 @@ pub(super) fn write(volume: &Arc<Volume>, header: &Header, history: &History, ow
     Ok(len)
 }
 
-/// Writes what a store has instead of a log that is being made of one checkpoint: a base, durably. Returns how many bytes base
-/// and copy have.
+/// Writes the base of an export and its copy, durably: an export has no log. Returns how many bytes both have together.
 pub(crate) fn write_export(volume: &Arc<Volume>, manifest: &Manifest, generation: u64) -> Result<u64> {
     let operation = format!("export checkpoint {}", manifest.id);
     let salt = || getrandom::u64().map_err(|e| Error::invalid(&*operation, e.to_string()));
@@ -100,9 +99,14 @@ fn name_both(volume: &Volume, header: &Header, [base, copy]: [TempFile; 2]) -> R
 
 fn is_superseded(entry: &DirEntry, header: &Header) -> bool {
     let log = layout::parse_log(&entry.name).map(|(generation, sequence)| LogId { generation, sequence });
-    let base = layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name));
+    let base = name_of(entry);
     log.is_some_and(|log| log < header.position.log)
         || base.is_some_and(|base| base < (header.generation, header.sequence))
+}
+
+/// The base that an entry is, or is the copy of.
+fn name_of(entry: &DirEntry) -> Option<Name> {
+    layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name))
 }
 
 /// Both files, under temporary names, synced; and how many bytes their records have.
@@ -139,8 +143,7 @@ fn write_both(volume: &Arc<Volume>, header: &Header, history: &History) -> Resul
 /// `is_newer_format` if a newer version wrote one of them. Errors that say nothing of a file.
 pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, Vec<Name>)> {
     let entries = volume.list(layout::MANIFESTS)?;
-    let name = |entry: &DirEntry| layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name));
-    let names: BTreeSet<_> = entries.iter().filter_map(name).collect();
+    let names: BTreeSet<_> = entries.iter().filter_map(name_of).collect();
     let (mut all, mut bad) = (Vec::new(), Vec::new());
     for (generation, sequence) in names {
         let base = open(volume, &layout::base(generation, sequence));
@@ -177,7 +180,7 @@ pub(super) fn find(volume: &Volume, store: StoreId) -> Result<(Vec<Found>, Vec<N
 pub(super) fn store_of_bases(volume: &Volume) -> Result<Option<StoreId>> {
     let mut store = None;
     for entry in volume.list(layout::MANIFESTS)? {
-        if layout::parse_base(&entry.name).or_else(|| layout::parse_base_copy(&entry.name)).is_some() {
+        if name_of(&entry).is_some() {
             let header = open(volume, &Path::new(layout::MANIFESTS).join(&entry.name))?.header();
             store = header.map(|header| header.store).or(store);
         }

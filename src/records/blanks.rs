@@ -57,7 +57,8 @@ pub(super) fn reserved(id_floor: u64) -> u64 {
     id_floor.saturating_add(RESERVED_IDS).min(LAST)
 }
 
-/// Whether a short log may be made in place of one that could not: of that not even the name may be there.
+/// Whether a short log may be made after making a full one failed: only on a full disk, and only if the name of the failed
+/// one is certainly not there.
 fn may_be_short(error: &Error) -> bool {
     error.is_no_space() && !error.is_indeterminate()
 }
@@ -124,7 +125,8 @@ impl Blanks {
         self.ensure(ENOUGH, Urgency::Ordinary)
     }
 
-    /// Makes what is missing of so many. For what gives room back, on a full disk, short ones in the room that is kept.
+    /// Makes blank logs until there are `count`. On a full disk, for a record that gives room back, short ones in the room
+    /// of `piton.spare`.
     pub(super) fn ensure(&self, count: usize, urgency: Urgency) -> Result<()> {
         while self.ready.lock().len() < count {
             let mut making = self.making.lock();

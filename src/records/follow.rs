@@ -19,7 +19,10 @@ use parking_lot::Mutex;
 
 use super::{chain::chain, find, history::History, identity, replay::replay, survey::Survey};
 use crate::{
-    disk::{layout, volume::Volume},
+    disk::{
+        layout,
+        volume::{Volume, cannot_be_synced},
+    },
     error::{Error, Result},
     format::log::{LogId, Position},
     id::StoreId,
@@ -142,17 +145,11 @@ fn make_durable(volume: &Volume, first: LogId, last: LogId) -> Result<()> {
     for LogId { generation, sequence } in if first == last { vec![last] } else { vec![first, last] } {
         let synced = volume.open(layout::log(generation, sequence)).and_then(|file| file.sync());
         match synced {
-            Err(error) if cannot_be_synced(&error) => {}
+            Err(error) if error.io_kind().is_some_and(cannot_be_synced) => {}
             // It was superseded meanwhile, and so was durable.
             Err(error) if error.is_not_found() => {}
             synced => synced?,
         }
     }
     Ok(())
-}
-
-fn cannot_be_synced(error: &Error) -> bool {
-    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    let kind = error.io_kind();
-    kind.is_some_and(|kind| matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported))
 }

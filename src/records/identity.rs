@@ -32,7 +32,7 @@ pub(crate) struct ReadIdentity {
     pub(crate) healed: Option<Error>,
 }
 
-const OPERATION: &str = "read store identity";
+pub(crate) const OPERATION: &str = "read store identity";
 
 /// The identity on disk. Its absence is an error, `is_not_found`; that of an export that was not completed is damage.
 pub(crate) fn read(volume: &Volume) -> Result<ReadIdentity> {
@@ -98,7 +98,7 @@ impl IdentityFile {
     /// Makes the identity durable: the store is taken over, or made.
     pub(crate) fn write(&self) -> Result<()> {
         write(&self.volume, &self.identity, || Ok(()))?;
-        // Whose it is by now is looked at by its content once.
+        // Another opener may have replaced it already: then its content is another.
         let file = self.volume.open(layout::IDENTITY)?;
         if read_either(&file)?.identity == self.identity {
             let _ = self.file.set(file);

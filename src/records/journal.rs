@@ -56,6 +56,14 @@ struct Writer {
     keeps_logs: bool,
 }
 
+impl Writer {
+    /// Whether as much was appended as the base has, and at least half of a log. Not while something is lost: a base
+    /// removes the logs that show it.
+    fn needs_base(&self, half: u64) -> bool {
+        !self.keeps_logs && self.since_base >= self.base_len.max(half)
+    }
+}
+
 /// The right to append the next record.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
@@ -99,8 +107,8 @@ impl Journal {
         })
     }
 
-    /// Writes a base where an opener found that one is due: the logs before are many, something is there once that should be
-    /// there twice, or what is lost is accepted.
+    /// Writes a base where an opener found that one is due: if many logs follow the last one, if one of two copies of
+    /// something is damaged or missing, or if a loss was accepted.
     ///
     /// # Errors
     ///
@@ -170,19 +178,17 @@ impl Journal {
     /// Those of the file system. The log goes on.
     pub(crate) fn tend(&self) -> Result<()> {
         self.blanks.refill()?;
-        let is_due =
-            |writer: &Writer| !writer.keeps_logs && writer.since_base >= writer.base_len.max(self.blanks.half());
-        // One at a time; the records that follow are another one's.
-        let Some(basing) = self.basing.try_lock().filter(|_| is_due(&self.writer.lock())) else { return Ok(()) };
+        // One thread at a time writes a base.
+        let Some(basing) = self.basing.try_lock() else { return Ok(()) };
+        if !self.writer.lock().needs_base(self.blanks.half()) {
+            return Ok(());
+        }
         self.write_base(&basing)
     }
 
     /// Whether [`tend`](Self::tend) has something to do, at a glance.
     pub(crate) fn needs_tending(&self) -> bool {
-        self.blanks.are_needed()
-            || self.writer.try_lock().is_some_and(|writer| {
-                !writer.keeps_logs && writer.since_base >= writer.base_len.max(self.blanks.half())
-            })
+        self.blanks.are_needed() || self.writer.try_lock().is_some_and(|writer| writer.needs_base(self.blanks.half()))
     }
 
     fn write_base(&self, _alone: &MutexGuard<'_, ()>) -> Result<()> {
@@ -204,7 +210,7 @@ impl Journal {
 }
 
 /// A checkpoint whose record is lost.
-pub(super) fn unreadable(volume: &Volume, error: crate::error::Malformed) -> Error {
+pub(crate) fn unreadable(volume: &Volume, error: crate::error::Malformed) -> Error {
     error.at("read manifest", &volume.path(layout::MANIFESTS))
 }
 

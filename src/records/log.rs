@@ -2,8 +2,8 @@
 //!
 //! # Who owns what
 //!
-//! The writer has one log that takes records, and [blank ones](super::blanks) to go on to. Each file belongs to it alone from the moment it
-//! was made: a name says which generation made it, and no file of a name that is there is ever made again.
+//! The writer has one log that takes records, and [blank ones](super::blanks) to go on to. Each file belongs to it alone from
+//! the moment it was made: a name says which generation made it, and no file of a name that is there is ever made again.
 //!
 //! # Appending, step by step
 //!
@@ -15,9 +15,9 @@
 //! 4. the owner looks whether it still has the store. If not, the outcome is unknown.
 //!
 //! If 2 or 3 fails, the medium may hold the record or not. Nothing more is ever written to that log. The writer goes on to
-//! the next one, whose first record says that the log before ended before the failed record. Once that is durable, and the
-//! store is still the owner's, the record never was. If it cannot be made so, the outcome is unknown, and the store refuses
-//! to write.
+//! the next one, whose first record says that this log ended in front of the failed record. Once that first record is
+//! durable, and this process still has the store, the failed record never was. If either fails, the outcome is unknown, and
+//! the store refuses to write.
 //!
 //! A full log is left the same way, and the record itself is the first one of the next log: one sync. A record that fits into
 //! no blank log gets one of its own length.

@@ -13,8 +13,8 @@
 //! order of their names. So the last one of the highest generation is the truth, and what a writer that was stalled appends
 //! behind the end that its successor names counts for nothing. The last log ends where no whole record follows.
 //!
-//! A record without a whole head in either half is damage if a record follows it, there or in the next log. Else its writer
-//! never finished it. A begun log that is lost leaves a gap in the names, because a later name was durable before.
+//! Where neither half has a whole head, and a later record exists in this log or in the next one, a record was damaged. If
+//! none exists the log ends there: its writer did not finish that record. A begun log that is lost leaves a gap in the names, because a later name was durable before.
 //!
 //! # Publishing, step by step
 //!
@@ -29,7 +29,7 @@
 //!    failed, so no other record can be in the page cache alone;
 //! 4. [`Log::begin`](log::Log::begin): the first log of the generation gets its name, with a record that says where the one
 //!    before ended. From here on nothing counts that the writer before appends. A crash before leaves its log as the last one;
-//! 5. blank logs are made with the next record. Nothing is deleted before 4.
+//! 5. blank logs are made with the next record. No log is deleted before 4.
 //!
 //! # Reading beside a writer
 //!
@@ -70,5 +70,5 @@ mod survey;
 pub(crate) use base::write_export;
 pub(crate) use follow::Follower;
 pub(crate) use history::{History, Kept};
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, unreadable};
 pub(crate) use survey::Survey;

@@ -17,7 +17,6 @@ use crate::{
     },
 };
 
-const OPERATION: &str = "read store identity";
 const LOST: &str = "the directory is missing, and the manifest log with it: bring it back; if it is lost for good, save what \
                     list_segment finds, and open the store with Options::accept_loss(true)";
 const REMEDY: &str = "there are checkpoints, and Options::rebuild_identity(true) makes a new one from their log";
@@ -72,7 +71,7 @@ impl Claimed {
         let generation = self.identity.generation.max(newest).saturating_add(1);
         if generation > LAST {
             let path = volume.path(layout::IDENTITY);
-            return Err(Malformed::new(0, "the last generation was used").at(OPERATION, &path));
+            return Err(Malformed::new(0, "the last generation was used").at(identity::OPERATION, &path));
         }
         let identity = IdentityFile::of(volume, Identity { generation, ..self.identity });
         if !self.created {
@@ -146,7 +145,7 @@ fn make(volume: &Volume, error: Error, options: &Options) -> Result<(ReadIdentit
         let generation = generation.max(newest_segment(&found)).saturating_add(LEFT_OUT);
         return Ok((ReadIdentity { identity: Identity { store, generation }, healed: None }, false));
     }
-    let missing = Malformed::new(0, "the file is missing").at(OPERATION, &volume.path(layout::IDENTITY));
+    let missing = Malformed::new(0, "the file is missing").at(identity::OPERATION, &volume.path(layout::IDENTITY));
     let error = if error.is_not_found() { missing } else { error };
     let has_checkpoints = store.is_some() && !is_empty;
     Err(error.with_remedy(if has_checkpoints { REMEDY } else { REMEDY_WITHOUT_CHECKPOINTS }))

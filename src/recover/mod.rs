@@ -3,7 +3,7 @@
 //! # Who owns what
 //!
 //! The opener holds the lock of `piton.lock` from step 2 on, so that no other process changes anything; the volume keeps it.
-//! Nothing is deleted before step 7: what seems an orphan before the generation is raised may be what a writer that lost its
+//! No data file and no log is deleted before step 7: what seems an orphan before the generation is raised may be what a writer that lost its
 //! lock is about to publish. On a full disk the room that is kept is given up instead (`disk/spare.rs`).
 //!
 //! # Opening, step by step
@@ -15,7 +15,7 @@
 //!    directories were made and synced; it is written in step 5. An identity that is damaged, or lost while there are
 //!    checkpoints, is an error with a remedy. A directory that has vanished is made again if every checkpoint is known and
 //!    names nothing in it; else it is an error. [`scan`]: every name, sorted into ours, temporary, foreign. The log is read
-//!    (`records`). Files of it that are missing are an error, unless the loss is accepted; up to here nothing was changed;
+//!    (`records`). Files of it that are missing are an error, unless the loss is accepted; up to here nothing was changed but directories that were missing;
 //! 4. everything above the root is synced: this open or an interrupted one may have created it. The identity is written
 //!    again with the next generation, durably: from here on a stalled writer finds out that it lost the store. What it
 //!    appended since step 3 is read. `piton.readers`, which readers lock, is made if it is missing: before anything can be
@@ -24,8 +24,8 @@
 //!    stalled writer appends. Then a new store gets its identity. A crash up to here changes nothing that can be seen;
 //! 6. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each checkpoint,
 //!    damaged ones included. States are verified on first use, not here;
-//! 7. [`clean`]: logs that do not count, temporary names, and data files that no checkpoint names. Of those last ones none
-//!    while a record is lost: nobody knows then what it named. A crash leaves some of them to the next open. A base is
+//! 7. [`clean`]: logs that do not count, temporary names, and data files that no checkpoint names. While a record is
+//!    lost, no data file is removed: the record may have named it. A crash leaves some of them to the next open. A base is
 //!    written if one is due. Then room is kept for when the disk is full;
 //! 8. stores are removed that checkpoints were taken over from, if that was interrupted (`transfer`).
 
@@ -75,9 +75,10 @@ pub struct OpenReport {
     pub foreign: Vec<PathBuf>,
     /// Leftovers that could not be removed; the next open tries again.
     pub failures: Vec<Error>,
-    /// Why data that no checkpoint refers to was not looked for, if it was not: a record that is lost may name any of it.
+    /// Why unused data files were not removed: a record is lost, and may have named any of them. `None` if they were.
     pub cleanup_skipped: Option<Error>,
-    /// What of the manifest log was damaged, and was there once more: nothing is lost. It is written anew.
+    /// Damage to the manifest log or the identity that lost nothing, because the other copy is whole. What is damaged is
+    /// written anew.
     pub healed: Vec<Error>,
     /// What of the manifest log is lost for good: files, if that was accepted ([`Options::accept_loss`]), and records.
     /// Checkpoints that need them are damaged. Until an open accepts it, every open says so again.

@@ -26,7 +26,7 @@ pub struct Orphans {
     pub removed: bool,
     /// What could not be removed; it is tried again.
     pub failures: Vec<Error>,
-    /// Why data files were not looked for, if they were not: a record that is lost may have named any of them.
+    /// Why data files were not looked for: a record is lost, and may have named any of them. `None` if they were.
     pub skipped: Option<Error>,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     id::FileId,
     manifest::{Lender, Manifest, ManifestContent, StateChange},
     reclaim::registry::Registry,
-    records::{History, Kept},
+    records::{History, Kept, unreadable},
 };
 
 /// Enters every checkpoint into the registry, in the order in which they were published, damaged ones with their damage.
@@ -27,7 +27,7 @@ pub(super) fn enter_all(
     history: &History,
     registry: &Registry,
 ) -> Result<Option<Error>> {
-    let (mut unreadable, mut files, mut whole) = (None, Files::of(&found.segments), None);
+    let (mut unknown, mut files, mut whole) = (None, Files::of(&found.segments), None);
     for kept in history.kept() {
         let Kept { id, pinned, .. } = *kept;
         match history.manifest(kept) {
@@ -44,14 +44,14 @@ pub(super) fn enter_all(
                 registry.enter(&manifest, facts, |file| files.get(file), &files.unseen, damage)?;
             }
             Err(why) => {
-                let error = why.at("read manifest", &volume.path(layout::MANIFESTS));
+                let error = unreadable(volume, why);
                 registry.enter_unknown(id, Facts { pinned, ..Facts::default() }, error.clone());
-                unreadable.get_or_insert(error);
+                unknown.get_or_insert(error);
             }
         }
     }
     registry.unpin_lenders();
-    Ok(unreadable)
+    Ok(unknown)
 }
 
 /// No checkpoint is committed without.

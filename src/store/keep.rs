@@ -212,7 +212,7 @@ impl Store {
         let Inner { volume, journal, registry, .. } = &*self.0;
         let operation = format!("{verb} checkpoint {id} in");
         let mut turn = journal.turn();
-        // Also if nothing is to be changed: what can be seen may not be ours any more.
+        // Also if nothing is to be changed: another process may have taken the store over, and have changed it.
         volume.check_writable(&operation)?;
         journal.check_not_fenced(&operation)?;
         let stored = journal.manifest(id)?.ok_or_else(|| no_such_checkpoint(verb, id))?;

@@ -79,7 +79,8 @@ impl Options {
     ///
     /// `is_invalid` if an option is. `is_locked` if somebody else has it open for writing; the message names the process.
     /// `is_newer_format`, before anything was touched. `is_corrupt` if the identity is damaged, see
-    /// [`rebuild_identity`](Self::rebuild_identity), or if one of the store's directories has vanished.
+    /// [`rebuild_identity`](Self::rebuild_identity), if one of the store's directories has vanished, or if a file of the
+    /// manifest log is lost, see [`accept_loss`](Self::accept_loss).
     /// Errors of the file system. A damaged checkpoint is no error: see [`Store::open_report`].
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
         self.open_to(Purpose::GoOn, root.as_ref())
@@ -301,10 +302,12 @@ impl Store {
 
     /// Gives space back, as much as the budget says, in bytes: removes files that nobody refers to, punches holes, marks
     /// files for rewriting. Beyond the budget it keeps the manifest log in order: it makes the files that the log goes on
-    /// to, and sums the log up when it is long. With [`Maintenance::Manual`](crate::Maintenance) nothing else does; with
-    /// `Inline` little is left to do. No writer and no commit waits for it.
+    /// to, and sums the log up when it is long. With [`Maintenance::Manual`](crate::Maintenance) nothing else does,
+    /// but that a commit makes a log that it needs, and opening a store may sum the log up; with `Inline` little is left to
+    /// do. No writer and no commit waits for it.
     ///
-    /// Nothing is durable on return: what a power cut undoes is done again by the next open, or by the next call.
+    /// Logs that it made are durable on return. The space that came back is not: what a power cut undoes is done again by
+    /// the next open, or by the next call.
     ///
     /// # Errors
     ///

@@ -31,7 +31,7 @@ pub fn manifest_bytes(manifest: &Manifest) -> Option<Vec<u8>> {
     record::checkpoint(manifest, false, record::Against::default(), &[])
 }
 
-/// The manifest that these bytes are the record of, as one of no store.
+/// Reads the record of a checkpoint. The id of the store in its manifest is zero.
 ///
 /// # Errors
 ///

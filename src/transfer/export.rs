@@ -34,7 +34,7 @@ pub struct Exported {
     pub id: StoreId,
     /// What became of each data file.
     pub files: Vec<Transferred>,
-    /// How many bytes the manifest and the other small files have.
+    /// How many bytes the small files have: the base of the manifest log, its copy, and the identity.
     pub overhead: u64,
 }
 

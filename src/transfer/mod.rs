@@ -19,9 +19,10 @@
 //! 1. the old states must be there, and may be referred to;
 //! 2. their segments are sealed, and synced as far as this checkpoint wrote them;
 //! 3. the registry learns of the new file, then it is linked, if the old states are still there. Else the pending
-//!    checkpoint refers to them, and they are reflinked, or copied and verified. A crash leaves a file that no manifest
+//!    checkpoint refers to them, and they are reflinked, or copied and verified. A crash leaves a file that no checkpoint
 //!    names;
-//! 4. the pending checkpoint refers to the new states. Directory and manifest follow with its commit.
+//! 4. the pending checkpoint refers to the new states. Its commit syncs the directory and appends the
+//!    record.
 //!
 //! # Exporting, step by step
 //!
@@ -32,7 +33,8 @@
 //!    removed;
 //! 3. `piton.partial`, durably, and everything above the root: from here on it is known what this directory is, and nobody
 //!    opens it. A crash before leaves a directory with a lock file at most;
-//! 4. its directories and `piton.readers`; the data files, linked, else reflinked, else copied and verified; sync of these directories;
+//! 4. its directories and `piton.readers`; the data files, linked, else reflinked, else copied and verified; sync of these
+//!    directories;
 //! 5. in place of a log a base and its copy, with the checkpoint and the origin of each file, synced, renamed, and their
 //!    directory synced;
 //! 6. a last look whether the source is still ours: who takes it over from now on sees that its files have two names.
@@ -51,11 +53,12 @@
 //!    synced; or, borrowed, only referred to. A file of a source that somebody is writing is not linked, because it may
 //!    grow. A crash leaves files that no checkpoint names;
 //! 3. to be moved: both stores note what is agreed, durably ([`source`]): the source in its root, ours in its log. A crash
-//!    leaves that: ours is taken back without the checkpoint, and the source's by who opens it;
+//!    leaves one or both. If the checkpoint was not committed, the next open of our store takes the note back; whoever
+//!    opens the source takes the mark back;
 //! 4. the commit, like any other;
 //! 5. to be moved: the checkpoint is forgotten in the source, and when it was the last, the source itself is removed: its
-//!    identity, then its log and what is empty. Then our note is taken back. A crash leaves it, and the next open goes on here, if the source still
-//!    says the same.
+//!    identity, then its log and what is empty. Then our note is taken back. A crash leaves it, and the next open goes on
+//!    here, if the source still says the same.
 
 mod duplicate;
 mod export;

@@ -1,7 +1,7 @@
 //! A store that is to go because its checkpoint was taken over.
 //!
-//! Both stores say so, with the same bytes: a *note* in the log of the one that takes over, a *mark* in the one that departs. Neither
-//! counts without the other. The mark is written while the departing store is locked, and whoever opens that store for
+//! Both stores say so, with the same bytes: a *note* in the log of the one that takes over, a *mark* in the one that
+//! departs. Neither counts without the other. The mark is written while the departing store is locked, and whoever opens that store for
 //! writing takes it back: then it goes on, and nobody removes it. So a store that was put in its place, a copy of it that
 //! was brought back, and a note that says what was never agreed, all lead to nothing.
 
