@@ -53,6 +53,19 @@ fn store_opens_without_a_free_byte_and_its_own_leftovers_go_first() {
     commit_states(&store, &[bytes(5, 200_000)]).unwrap();
 }
 
+#[test]
+fn record_that_gives_room_back_has_it_also_where_overwriting_takes_some() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(64 << 20));
+    let store = open(&disk).unwrap();
+    (1..=2).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    disk.fail_nth(Call::WriteAt, 1, Fault::Error(28));
+    assert_eq!(store.forget(id(1)).unwrap().checkpoints, [id(1)]);
+    disk.fail_nth(Call::WriteAt, 1, Fault::Error(28));
+    assert!(store.pin(id(2)).unwrap_err().is_no_space(), "and no other record has");
+    assert!(store.pinned().is_empty());
+}
+
 /// A verb that gives space back, or must not need any.
 type Verb = fn(Store) -> piton::Result<()>;
 

@@ -244,6 +244,26 @@ fn special_file_that_takes_the_place_of_an_older_log_changes_nothing_for_an_open
 }
 
 #[test]
+fn commit_whose_log_has_lost_its_name_reports_no_success() {
+    let remove = |log: &Path| std::fs::remove_file(log).unwrap();
+    let exchange = |log: &Path| {
+        let bytes = std::fs::read(log).unwrap();
+        remove(log);
+        std::fs::write(log, bytes).unwrap();
+    };
+    for lose in [&remove as &dyn Fn(&Path), &exchange] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        commit_states(&store, &[bytes(1, 5000)]).unwrap();
+        let log = begun_log(dir.path(), 1);
+        lose(&log);
+        let error = commit_states(&store, &[bytes(2, 5000)]).unwrap_err();
+        assert!(error.is_indeterminate() && error.is_exchanged() && error.path() == Some(&*log), "{error}");
+        assert!(store.begin_next().unwrap_err().is_poisoned());
+    }
+}
+
+#[test]
 fn special_file_beside_the_others_is_foreign_and_left_alone() {
     for (kind, special) in SPECIALS {
         let (_dir, root, _) = fixture();

@@ -34,13 +34,12 @@ fn stalled_writer_is_fenced_and_cannot_publish_forget_or_close() {
 }
 
 #[test]
-fn stalled_writer_removes_no_manifest_of_its_successor() {
+fn stalled_writer_forgets_nothing_of_its_successor() {
     let disk = SimDisk::new();
     let first = open(&disk).unwrap();
     (1..=2).for_each(|n| drop(commit_states(&first, &[bytes(n, 5000)]).unwrap()));
     disk.break_locks();
     let second = open(&disk).unwrap();
-    // Not the newest one: that one's id would have to be remembered first, which is fenced by itself.
     assert!(first.forget(first.checkpoint_ids()[0]).unwrap_err().is_fenced());
     assert_eq!(read_states(&second.checkpoint(second.checkpoint_ids()[0]).unwrap()).unwrap()[0].1, bytes(1, 5000));
 }
@@ -49,7 +48,7 @@ fn stalled_writer_removes_no_manifest_of_its_successor() {
 fn commit_whose_last_look_at_the_identity_fails_reports_no_success() {
     let disk = SimDisk::new();
     let first = open(&disk).unwrap();
-    // The first look is before the manifest is published, the second behind the sync of its directory.
+    // The first look is before the record is written, the second behind its sync.
     disk.fail_nth(Call::Open, 2, Fault::Error(5));
     let error = commit_states(&first, &[bytes(1, 5000)]).unwrap_err();
     assert!(error.is_indeterminate(), "{error}");

@@ -6,13 +6,14 @@ use std::{
 };
 
 use piton::{
-    CheckpointId, Manifest, Options, Scope,
+    CheckpointId, Error, Maintenance, Manifest, Options, Scope,
     disk::{At, Disk},
 };
 
 use crate::support::{
     ROOT, bytes, commit_states,
     hooked::{HookedDisk, set, take_over},
+    log::logs_on,
     read_states,
 };
 
@@ -235,4 +236,27 @@ fn change_of_a_writer_that_lost_the_store_while_it_was_synced_reports_no_success
     drop((store, taken));
     disk.disk.break_locks();
     assert_eq!(disk.open().pinned(), [id], "its successor saw the record");
+}
+
+#[test]
+fn writer_that_loses_the_store_while_it_writes_a_base_names_and_removes_nothing() {
+    let disk = HookedDisk::new();
+    let options = Options::new().disk(disk.clone()).log_size(128 << 10).maintenance(Maintenance::Manual);
+    let store = options.open(ROOT).unwrap();
+    // More than a log takes.
+    (0..40).for_each(|_| drop(commit_states(&store, &[]).unwrap()));
+    let before = logs_on(&disk.disk);
+    let (other, second) = (disk.clone(), Arc::<Mutex<_>>::default());
+    let keep = Arc::clone(&second);
+    set(&disk.during_list_of_manifests, move || *keep.lock().unwrap() = Some(take_over(&other)));
+    let done = store.maintain(0).unwrap();
+    assert!(done.failures.iter().any(Error::is_fenced), "{:?}", done.failures);
+    let entries = disk.disk.list(At::new("/state/manifests".as_ref())).unwrap();
+    let is_ours = |name: &str| name.starts_with("00000001-") && !name.contains(".log");
+    assert!(!entries.iter().any(|entry| is_ours(entry.name.to_str().unwrap())));
+    // Those that were begun; the successor has removed the blank ones.
+    let after = logs_on(&disk.disk);
+    assert!(before[..before.len() - 2].iter().all(|log| after.contains(log)), "{before:?} {after:?}");
+    let second = second.lock().unwrap().take().unwrap();
+    assert_eq!((second.checkpoint_ids().len(), commit_states(&second, &[]).unwrap().id().get()), (40, 41));
 }

@@ -5,11 +5,13 @@ mod views;
 use std::{
     io::{ErrorKind, Read, Seek, SeekFrom},
     path::Path,
+    sync::{Arc, Mutex},
 };
 
 use piton::{
     CheckpointId, Maintenance, Manifest, Options, ReadOnlyStore, Scope,
     disk::{At, Disk, MemoryDisk},
+    testing::{Call, Fault, Survival},
 };
 
 use crate::support::{
@@ -213,4 +215,66 @@ fn file_that_readers_lock_is_made_by_writers_and_exports_and_where_it_is_lost_re
         drop(options.open(root).unwrap());
         assert!(is_there());
     }
+}
+
+#[test]
+fn record_that_a_reader_has_seen_survives_a_power_cut_although_its_writer_did_not_come_so_far() {
+    for known in [false, true] {
+        let disk = HookedDisk::new();
+        let store = disk.open();
+        commit_states(&store, &[]).unwrap();
+        let reader = read_only(&disk);
+        if known {
+            assert_eq!(reader.latest().unwrap().unwrap().id().get(), 1);
+        }
+        let (sim, after) = (disk.disk.clone(), Arc::<Mutex<_>>::default());
+        let cut = Arc::clone(&after);
+        // The record is written, and its sync has not begun.
+        set(&disk.before_data_sync, move || {
+            assert_eq!(reader.latest().unwrap().unwrap().id().get(), 2);
+            *cut.lock().unwrap() = Some(sim.cut_power(Survival::Nothing));
+        });
+        let error = store.begin_next().unwrap().commit(Manifest::builder()).unwrap_err();
+        assert!(error.is_indeterminate(), "{error}");
+        let after = after.lock().unwrap().take().unwrap();
+        assert_eq!(open(&after).unwrap().checkpoint_ids().len(), 2, "known: {known}");
+    }
+}
+
+#[test]
+fn record_that_is_being_made_void_is_given_to_no_reader() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    commit_states(&store, &[]).unwrap();
+    let second = CheckpointId::new(2).unwrap();
+    let (reader, void) = (read_only(&disk), Arc::clone(&disk.before_write));
+    disk.disk.fail_nth(Call::SyncData, 1, Fault::Error(5));
+    let again = reader.clone();
+    // From the lock to the first byte of the record that makes it void, and behind it.
+    set(&disk.before_exclusive_lock, move || {
+        set(&void, move || assert!(again.checkpoint(second).unwrap_err().is_not_found()));
+    });
+    let error = store.begin_next().unwrap().commit(Manifest::builder()).unwrap_err();
+    assert!(!error.is_indeterminate(), "{error}");
+    assert!(disk.before_write.lock().unwrap().is_none(), "the reader has looked");
+    assert!(reader.checkpoint(second).unwrap_err().is_not_found());
+    assert_eq!(commit_states(&store, &[]).unwrap().id().get(), 3);
+    assert_eq!(reader.latest().unwrap().unwrap().id().get(), 3);
+}
+
+#[test]
+fn record_that_a_reader_has_open_is_not_made_void() {
+    let disk = HookedDisk::new();
+    let store = disk.open();
+    commit_states(&store, &[]).unwrap();
+    let (reader, opened) = (read_only(&disk), Arc::<Mutex<_>>::default());
+    disk.disk.fail_nth(Call::SyncData, 1, Fault::Error(5));
+    let keep = Arc::clone(&opened);
+    set(&disk.before_exclusive_lock, move || {
+        *keep.lock().unwrap() = Some(reader.checkpoint(CheckpointId::new(2).unwrap()).unwrap());
+    });
+    let error = store.begin_next().unwrap().commit(Manifest::builder()).unwrap_err();
+    assert!(error.is_indeterminate() && store.begin_next().unwrap_err().is_poisoned(), "{error}");
+    drop((store, opened));
+    assert_eq!(disk.open().checkpoint_ids().len(), 2);
 }

@@ -506,3 +506,35 @@ fn record_that_is_damaged_in_both_halves_is_lost_alone_and_told_until_that_is_ac
     assert_eq!((store.checkpoint_ids(), files()), (vec![id(1)], 1));
     assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(1, 5000));
 }
+
+#[test]
+fn loss_is_told_however_much_is_committed_until_it_is_accepted() {
+    let disk = SimDisk::new();
+    let open = || Options::new().disk(disk.clone()).log_size(128 << 10).open(ROOT).unwrap();
+    let store = open();
+    (1..=4).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    drop(store);
+    log::lose_on(&disk, 2);
+    let store = open();
+    // More than a log takes, several times: a base would be due.
+    (5..=60).for_each(|n| drop(commit_states(&store, &[bytes(n, 5000)]).unwrap()));
+    let _ = store.maintain(0).unwrap();
+    drop(store);
+    let store = open();
+    assert!(store.open_report().lost.len() == 1 && store.open_report().cleanup_skipped.is_some());
+}
+
+#[test]
+fn id_far_above_all_others_does_not_come_back_although_its_record_is_lost() {
+    let (disk, far) = (SimDisk::new(), id(1 << 40));
+    let store = open_unmerged(&disk).unwrap();
+    commit_states(&store, &[]).unwrap();
+    drop(store.begin(far).unwrap().commit(Manifest::builder()).unwrap());
+    // So that the record is not the last one.
+    store.pin(id(1)).unwrap();
+    drop(store);
+    log::lose_on(&disk, far.get());
+    let store = open_unmerged(&disk).unwrap();
+    assert_eq!(store.open_report().lost.len(), 1);
+    assert!(store.next_id().unwrap() > far);
+}

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::Path};
 
 use piton::{
-    Options, Store,
+    Maintenance, Options, Store,
     disk::{At, Disk},
     testing::{Fault, SimDisk, Survival},
 };
@@ -57,6 +57,20 @@ fn commit_is_durable_also_in_a_store_that_was_created_without_syncs() {
     let second = commit_states(&options.open("/deep/er/state").unwrap(), &[bytes(2, 5000)]).unwrap().id();
     let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open("/deep/er/state").unwrap();
     assert_eq!(read_states(&store.checkpoint(second).unwrap()).unwrap()[0].1, bytes(2, 5000));
+}
+
+#[test]
+fn logs_that_were_written_without_syncs_are_durable_once_they_were_found() {
+    let disk = SimDisk::new();
+    let options = Options::new().disk(disk.clone()).log_size(128 << 10).maintenance(Maintenance::Manual);
+    let store = options.clone().durability(piton::Durability::None).open(ROOT).unwrap();
+    // More than a log takes.
+    (0..40).for_each(|_| drop(commit_states(&store, &[]).unwrap()));
+    drop(store);
+    commit_states(&options.clone().open(ROOT).unwrap(), &[]).unwrap();
+    let store = Options::new().disk(disk.cut_power(Survival::Nothing)).open(ROOT).unwrap();
+    assert_eq!(store.checkpoint_ids().len(), 41);
+    assert!(store.open_report().lost.is_empty() && store.open_report().damaged.is_empty(), "{}", store.open_report());
 }
 
 #[test]

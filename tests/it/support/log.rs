@@ -84,11 +84,15 @@ pub(crate) fn change(log: &mut [u8], id: u64, change: impl FnOnce(&mut Vec<u8>))
 
 /// Destroys the record that publishes a checkpoint, in both halves; false if it is in another log.
 pub(crate) fn lose(log: &mut [u8], id: u64) -> bool {
-    let Some(found) = records(log).into_iter().find(|found| found.publishes() == Some(id)) else { return false };
+    let found = records(log).into_iter().find(|found| found.publishes() == Some(id));
+    found.map(|found| destroy(log, &found)).is_some()
+}
+
+/// Destroys a record, in both halves.
+fn destroy(log: &mut [u8], found: &Found) {
     for half in [0, half(log)] {
         log[half + found.record_at] ^= 0x40;
     }
-    true
 }
 
 /// The names of the logs in a directory, in order.
@@ -216,9 +220,7 @@ pub(crate) fn change_frame(frame: &mut [u8], change: impl FnOnce(&mut [u8])) {
 pub(crate) fn lose_kind(log: &mut [u8], kind: u8) -> usize {
     let of_kind: Vec<_> = records(log).into_iter().filter(|found| found.record[0] == kind).collect();
     for found in &of_kind {
-        for half in [0, half(log)] {
-            log[half + found.record_at] ^= 0x40;
-        }
+        destroy(log, found);
     }
     of_kind.len()
 }
