@@ -67,6 +67,10 @@ pub(crate) enum Cause {
     NotFound(Cow<'static, str>),
     #[error("{0}")]
     Unavailable(String),
+    #[error(
+        "a state is in the manifest log alone, as after a power cut: open the store for writing, which puts it in place"
+    )]
+    Unrecovered,
     #[error("{0}")]
     Invalid(String),
     #[error("the state has {size} bytes, the limit is {limit} bytes per state")]
@@ -270,6 +274,14 @@ impl Error {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self.inner.cause, Cause::Unavailable(_))
+    }
+
+    /// A power cut, or a crash of the operating system, has left states of a checkpoint in the manifest log alone, and nobody
+    /// has opened the store for writing since: that puts them in place. Nothing is lost. A reader in another process gets
+    /// this.
+    #[must_use]
+    pub fn is_unrecovered(&self) -> bool {
+        matches!(self.inner.cause, Cause::Unrecovered)
     }
 
     /// The store is open for writing elsewhere; the message names the holder.
@@ -476,6 +488,7 @@ impl From<Error> for io::Error {
             | Cause::Exchanged(_)
             | Cause::Forked { .. }
             | Cause::Unavailable(_)
+            | Cause::Unrecovered
             | Cause::Cancelled => io::ErrorKind::Other,
         };
         Self::new(kind, error)

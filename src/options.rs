@@ -108,6 +108,7 @@ pub struct Options {
     pub(crate) relocation: bool,
     pub(crate) maintenance: Maintenance,
     pub(crate) log_size: Option<u64>,
+    pub(crate) redo_size: u64,
 }
 
 impl Options {
@@ -141,6 +142,7 @@ impl Options {
             relocation: true,
             maintenance: Maintenance::default(),
             log_size: None,
+            redo_size: 256 << 10,
         }
     }
 
@@ -366,6 +368,24 @@ impl Options {
     }
 
     /// How long each half of a log is.
+    /// How many bytes of states a checkpoint may carry in its record, so that it costs one sync, whatever segments it wrote to:
+    /// 256 KiB by default. A checkpoint with more new bytes syncs each segment that it wrote to first, which takes longer,
+    /// but writes them once: those in a record are written to the log twice, and to their segments, which are
+    /// synced later. At most an eighth of half a [log](Self::log_size). 0 turns it off. With [`Durability::None`] and
+    /// [`Durability::PerState`] there is no use for it, nor for states with segments of their own, nor for the first states in
+    /// a new segment.
+    #[must_use]
+    pub fn redo_size(mut self, bytes: u64) -> Self {
+        self.redo_size = bytes;
+        self
+    }
+
+    /// How many bytes of states a record may have.
+    pub(crate) fn most_redo(&self) -> u64 {
+        let has_use = self.durability == Durability::PerCheckpoint;
+        if has_use { self.redo_size.min(self.half_log() / 8) } else { 0 }
+    }
+
     pub(crate) fn half_log(&self) -> u64 {
         let half = self.log_size.unwrap_or_else(|| self.disk.log_size()) / 2;
         half.clamp(LEAST_HALF_LOG, MOST_HALF_LOG) / LOG_BLOCK * LOG_BLOCK

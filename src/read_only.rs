@@ -13,7 +13,7 @@
 //! 1. lock the byte, without waiting. If the writer has it, the checkpoint is being forgotten: there is no such
 //!    checkpoint;
 //! 2. read on in the log. If it was forgotten before the lock, there is no such checkpoint;
-//! 3. check that its data files are there, as opening a store does.
+//! 3. check that no state of it is in the log alone, as after a power cut, and that its data files are there.
 
 use std::{path::Path, sync::Arc};
 
@@ -243,6 +243,7 @@ impl ReadOnlyStore {
         let found = records.look(volume, |history| history.get(id).map(|kept| history.manifest(kept)))?;
         let manifest = found.ok_or_else(gone)?;
         let manifest = manifest.map_err(|error| unreadable(volume, error))?;
+        records.check_recovered(volume, &manifest)?;
         let lent = manifest.lenders().map(|lender| pin_lender(volume, lender)?.ok_or_else(|| not_lent(lender)));
         let locks = lent.chain([Ok(lock)]).collect::<Result<_>>()?;
         let pin = Pin::locked(&manifest, locks);

@@ -14,11 +14,11 @@ Handle = collections.namedtuple("Handle", "file offset length crc data")
 # !x: a change of x. %k:v: a map. &k:v: changes of k to v.
 PARTS = {
     "nothing": "", "file": "u1 u2 u8 u8", "lender": "bytes u8", "origin": "u4 b16 file ?lent", "lent": "u4 file",
-    "range": "u8 u8", "artifact": "handle ?b32", "partition": "?artifact *artifact %text:handle",
+    "range": "u8 u8", "redo": "file u8 u4 bytes", "artifact": "handle ?b32", "partition": "?artifact *artifact %text:handle",
     "connector": "%text:text u8 %text:text", "operator": "u4 u4 !handle &u4:partition",
     "content": "&text:handle &text:operator !handle &text:connector &text:connector &text:u8 &text:status ?u8 &text:u8 "
                "&text:nothing &text:nothing ?u8 &text:bytes"}
-RECORDS = {1: "u8 u8 u8 u8 u8 u1 u8 u2 u1 *u8", 2: "*u8", 3: "u8 u1", 4: "*range", 5: "u8 u8 u1", 6: "u8", 7: "frame",
+RECORDS = {1: "u8 u8 u8 u8 u8 u1 u8 u2 u1 *u8 *redo", 2: "*u8", 3: "u8 u1", 4: "*range", 5: "u8 u8 u1", 6: "u8", 7: "frame",
            8: "u8"}
 class Newer(Exception): pass
 
@@ -103,8 +103,9 @@ def apply(m, data):
     if kind not in RECORDS: raise Newer(f"a record of kind {kind}")
     id, *fields = c.each(RECORDS[kind])
     if kind == 1:
-        against, generation, epoch, _, sort, parent, _, pinned, gone = fields
+        against, generation, epoch, _, sort, parent, _, pinned, gone, redo = fields
         check(id and id not in m.checkpoints and max(id, generation, parent) <= TOP, f"checkpoint {id} makes no sense")
+        m.redo.update({(file, offset): (crc, data) for file, offset, crc, data in redo})
         content = c.content(m.checkpoints[against].content if against else None, m.origins)
         m.checkpoints[id] = Fields(generation=generation, epoch=epoch, kind=KINDS[sort], pinned=(False, True)[pinned],
                                    content=content, statuses=content[6], metadata=content[12])
@@ -130,13 +131,13 @@ def read_log(path, store, name):
     log.cut = head[12] & 1 and len(data) < 2 * (BLOCK + half)
     for at, start in itertools.product(range(0, min(half, len(data)), BLOCK), (2 * BLOCK, 2 * BLOCK + half)):
         copy = data[start + at:start + half]
-        if at in log.records or len(copy) < 52 or copy[:24] != b"PITONREC" + pack("<QQ", log.salt, at): continue
-        number, redo, length, first = unpack_from("<QQII", copy, 24)
-        size = 48 + 40 * first + length
-        end = at + -(-(size + 4 + (redo + 1) // 2) // BLOCK) * BLOCK
+        if at in log.records or len(copy) < 44 or copy[:24] != b"PITONREC" + pack("<QQ", log.salt, at): continue
+        number, length, first = unpack_from("<QII", copy, 24)
+        size = 40 + 40 * first + length
+        end = at + -(-(size + 4) // BLOCK) * BLOCK
         if first == (at == 0) and end <= half and sealed(copy, size, crc32(head)):
-            link = unpack_from("<5Q", copy, 48) if first else (0,) * 5
-            log.records[at] = Fields(number=number, end=end, link=link, data=copy[48 + 40 * first:size])
+            link = unpack_from("<5Q", copy, 40) if first else (0,) * 5
+            log.records[at] = Fields(number=number, end=end, link=link, data=copy[40 + 40 * first:size])
     return log
 
 def follow(logs):
@@ -151,7 +152,7 @@ def follow(logs):
 
 def load(base):
     """What the records of a base led to, each block from the file that has it whole."""
-    m, contents = Fields(floor=base.floor, checkpoints={}, ranges=[], origins={}), b""
+    m, contents = Fields(floor=base.floor, checkpoints={}, ranges=[], origins={}, redo={}), b""
     for number in itertools.count():
         for block in (data[BLOCK + 65536 * number:][:65536] for data in base.copies):
             index, length = unpack_from("<II", block.ljust(8, b"\xff"))
@@ -194,7 +195,7 @@ def manifest(root, store):
         except (ValueError, LookupError, TypeError, Newer) as error: why = error
     if not m:
         if behind or not counts: raise why
-        m, start = Fields(floor=0, checkpoints={}, ranges=[], origins={}), (0, 0, 0, 0)
+        m, start = Fields(floor=0, checkpoints={}, ranges=[], origins={}, redo={}), (0, 0, 0, 0)
         expected = counts[min(counts)].records[0].number
     for name, log in sorted(counts.items()):
         if name < start[:2]: continue
@@ -207,10 +208,12 @@ def manifest(root, store):
             one >= at and log.records[one].number > expected for one in log.records), "a record is damaged")
     return m
 
-def verify(root, store, origins, handle):
-    """Step 8: compares a state with its handle, by the header, the trailer and the payload."""
+def verify(root, store, origins, redo, handle):
+    """Step 8: compares a state with its handle, by the header, the trailer and the payload, or takes it from the log."""
     (file, offset, length, crc, data), scope = handle, "inline"
-    if file:
+    known, logged = redo.get((file, offset), (None, b""))
+    if known == crc and length == len(logged): data, scope = logged, SCOPES[file[0]]
+    elif file:
         of, own, lent = origins.get(file, (store, file, None))
         scope, lane, generation, sequence = lent[1] if lent else file
         scope, folder = SCOPES[scope], os.fsdecode(lent[0]) if lent else root
@@ -249,7 +252,7 @@ def listing(root):
         yield (f"checkpoint {id}: generation {one.generation}, epoch {one.epoch}, {one.kind}"
                + ", pinned" * one.pinned + ", rolled back" * back)
         for label, handle, digest in states(one.content):
-            data, text = verify(root, store, m.origins, handle)
+            data, text = verify(root, store, m.origins, m.redo, handle)
             check(digest in (None, hashlib.sha256(data).digest()), f"{label} has another digest")
             yield f"  {label}: {text}"
         for name, status in sorted(one.statuses.items()): yield f"  sink {name!r}: {status}"

@@ -66,6 +66,12 @@ damage identity '
 write(root / "piton.store", 0, bytes(44))'
 same "$dir/identity"
 
+# The record of checkpoint 4 has its new state: the segment may lack it.
+damage unsynced '
+segment = root / "shared/00000010-001-0000000001.seg"
+os.truncate(segment, 64 + 700 + 48)'
+same "$dir/unsynced"
+
 # The newest log announces version 2, with checksums that are right for it.
 damage newer '
 head = bytearray(logs[-1].read_bytes()[:72])
@@ -78,7 +84,7 @@ refused newer 'version 2'
 damage record '
 log = next(log for log in logs if log.name == "00000010-0000000001.log")
 for at in (0x3000, 0x13000):
-    write(log, at + 60, b"\xff")'
+    write(log, at + 52, b"\xff")'
 refused record 'a record is damaged'
 
 damage cut '

@@ -18,13 +18,16 @@
 //!    them are moved out of files that should go. Then what the manifest names is compared with the newest checkpoint, which
 //!    the pending one holds from now on: each state that differs must be of this store. The pending checkpoint must
 //!    refer to it already, or must be able to now. A refusal up to here gives the pending checkpoint back, open to writers;
-//! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each;
+//! 3. sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each. If
+//!    the record is going to have all of these states of a segment that was synced before, that segment *waits* for its sync:
+//!    from here on no base gets its name before;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in
 //!    segments that others refer to;
 //! 5. wait for the turn; refuse if 1 is no longer so, or the store is fenced. Plan what retention gives up with this
 //!    checkpoint, and lock the ids of those, so that no other process opens one of them;
 //! 6. append the record (`records`): **the commit point**; then look once more whether the store is still ours. A crash
-//!    between the write and the end of the sync leaves the checkpoint committed or not at all; an error there either makes
+//!    between the write and the end of the sync leaves the checkpoint committed or not at all. A power cut after it may take
+//!    states from segments that wait: the next open writes them again, from the record. An error there either makes
 //!    the record void, or is indeterminate and poisons the store. The published checkpoint joins the line (`accounts`),
 //!    compared with the newest one again: it may be another by now. What retention gave up leaves it;
 //! 7. tidy up, make blank logs, and write a base if one is due: all of which can only fail into a report.

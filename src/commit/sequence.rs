@@ -74,12 +74,11 @@ pub(super) fn prepare(publisher: &Publisher, batch: &Arc<Batch>, mut manifest: M
 pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -> Result<Checkpoint> {
     let Prepared { manifest, compared, unsynced } = prepared;
     let id = batch.id();
-    // What the newest checkpoint names is durable.
-    let written = unsynced.named_by(compared.changes.added_extents());
+    // What the newest checkpoint names is durable, or in the log.
+    let written = unsynced.named_by(compared.changes.added_extents(), &publisher.write.waiting);
     written.sync_data()?;
     sync_dirs(&publisher.volume, &written)?;
-    // What is durable need not stay open.
-    drop(written);
+    let copies = written.into_copies();
     let (checkpoint, report) = {
         let mut turn = publisher.journal.turn();
         publisher.admit(id, manifest.kind())?;
@@ -88,7 +87,7 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -
             refer_to_all(publisher, batch, &manifest.content)?;
         }
         let (unread, report) = publisher.plan_retention(&manifest);
-        turn.publish(&manifest, &unread.ids)?;
+        turn.publish(&manifest, &unread.ids, &copies.redo())?;
         // At every moment there is a newest one, and it can be opened.
         publisher.registry.publish(batch.hold(), &manifest, compared);
         let checkpoint = publisher.open(manifest)?;
@@ -155,6 +154,16 @@ impl Publisher {
         (unread, report)
     }
 
+    /// Keeps the log in order.
+    pub(crate) fn tend(&self) -> Result<()> {
+        self.journal.tend(|| self.write.waiting.sync())
+    }
+
+    /// Closes files that were removed.
+    pub(crate) fn close_removed(&self) {
+        self.write.waiting.let_go(|file| self.registry.knows(file));
+    }
+
     /// Step 7: the checkpoint is committed whatever happens here.
     fn tidy(&self, mut report: Reclaimed, written: u64) {
         report.failures.extend(self.volume.retry_leftovers());
@@ -163,8 +172,9 @@ impl Publisher {
         }
         forget::sweep(&self.registry, written.max(LEAST_PUNCHED), &mut report);
         if self.tends && self.journal.needs_tending() {
-            report.failures.extend(self.journal.tend().err());
+            report.failures.extend(self.tend().err());
         }
+        self.close_removed();
         *self.last_retention.lock() = report;
     }
 }

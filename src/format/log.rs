@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! 0        4096     8192                                  8192 + half
-//! | header | header | half 1: head, redo; head, redo; ... | half 2: head, redo; head, redo; ... |
+//! | header | header | half 1: record, record, ...           | half 2: the same                     |
 //! ```
 //!
 //! The header is in the first two blocks; either counts. A record takes the same range of both halves, which have the same
-//! length. Its *head* is whole in each of them; either counts. Half of its redo bytes follow in one, half in the other.
-//! Records begin at multiples of 4096.
+//! length, and is whole in each of them; either counts. It begins with a *head*. Records begin at multiples of 4096.
 //!
 //! The checksum of a head goes on from that of the header, so a head belongs to one log. It says at which offset it is, and
 //! no offset is ever written twice. So a head can be checked by itself, behind damage too, and a state that holds a
@@ -40,7 +39,7 @@ const HALVES: u64 = 2 * BLOCK;
 /// Bytes of a header, its checksum included.
 pub(crate) const HEADER_LEN: usize = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 8 + 8 + 4;
 /// Bytes of a head without its link and its record: what precedes them, and the checksum behind.
-const LEAST_HEAD_LEN: usize = 8 + 8 + 8 + 8 + 8 + 4 + 4 + 4;
+const LEAST_HEAD_LEN: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4;
 
 /// Which log of its store this is: that with the higher name is the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,10 +102,6 @@ pub(crate) struct Head<'a> {
     pub(crate) number: u64,
     pub(crate) link: Option<Link>,
     pub(crate) record: &'a [u8],
-    /// Bytes of redo in both halves together.
-    pub(crate) redo_len: u64,
-    /// Where in each half the redo bytes begin.
-    pub(crate) redo_at: u64,
     /// Where in each half the next record begins.
     pub(crate) end: u64,
 }
@@ -130,7 +125,6 @@ struct HeadRecord {
     salt: u64,
     offset: u64,
     number: u64,
-    redo_len: u64,
     record_len: u32,
     /// Whether a link precedes the record.
     first: u32,
@@ -181,9 +175,9 @@ pub(crate) fn place(half: u64, which: u64, offset: u64) -> u64 {
 }
 
 /// How many bytes of each half a record takes.
-pub(crate) fn room(link: bool, record_len: usize, redo_len: u64) -> u64 {
+pub(crate) fn room(link: bool, record_len: usize) -> u64 {
     let head = LEAST_HEAD_LEN + if link { LINK_LEN } else { 0 } + record_len;
-    (head as u64).saturating_add(redo_len.div_ceil(2)).saturating_add(BLOCK - 1) / BLOCK * BLOCK
+    (head as u64).saturating_add(BLOCK - 1) / BLOCK * BLOCK
 }
 
 const LINK_LEN: usize = 5 * 8;
@@ -194,12 +188,11 @@ pub(crate) fn encode_head(
     (offset, number): (u64, u64),
     link: Option<&Link>,
     record: &[u8],
-    redo_len: u64,
 ) -> Option<Vec<u8>> {
     let (magic, salt, first) = (HEAD_MAGIC, tag.salt, u32::from(link.is_some()));
     let record_len = u32::try_from(record.len()).ok()?;
     let mut writer = Writer::default();
-    writer.put(HeadRecord { magic, salt, offset, number, redo_len, record_len, first });
+    writer.put(HeadRecord { magic, salt, offset, number, record_len, first });
     if let Some(link) = link {
         writer.put(*link);
     }
@@ -215,7 +208,7 @@ pub(crate) fn begins_at(tag: LogTag, offset: u64, bytes: &[u8]) -> bool {
 }
 
 /// Reads the head at an offset of a half of a log, of which these are the bytes from there on. All else is no head: zeros,
-/// what a power cut left, redo bytes.
+/// what a power cut left, the inside of a record.
 pub(crate) fn decode_head(tag: LogTag, offset: u64, bytes: &[u8]) -> Parsed<Head<'_>> {
     let mut reader = Reader::new(bytes);
     let head: HeadRecord = reader.take("head")?;
@@ -231,12 +224,11 @@ pub(crate) fn decode_head(tag: LogTag, offset: u64, bytes: &[u8]) -> Parsed<Head
     let record = record.ok_or_else(|| reader.malformed("the record is longer than its log"))?;
     reader.skip(record.len());
     reader.take_crc_after(tag.crc, "record")?;
-    let end = offset.saturating_add(room(link.is_some(), record.len(), head.redo_len));
+    let end = offset.saturating_add(room(link.is_some(), record.len()));
     if end > tag.half || link.is_some() != (offset == 0) {
         return Err(Malformed::new(offset, "the record does not fit into its log"));
     }
-    let redo_at = offset.saturating_add((bytes.len() - reader.rest().len()) as u64);
-    Ok(Head { number: head.number, link, record, redo_len: head.redo_len, redo_at, end })
+    Ok(Head { number: head.number, link, record, end })
 }
 
 #[cfg(test)]
@@ -273,17 +265,17 @@ mod tests {
     fn head_comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
         let tag = header().tag();
         for (offset, link) in [(0, Some(link())), (3 * BLOCK, None)] {
-            let bytes = encode_head(tag, (offset, 41), link.as_ref(), b"record", 10_001).unwrap();
+            let record = [7; 5000];
+            let bytes = encode_head(tag, (offset, 41), link.as_ref(), &record).unwrap();
             let head = decode_head(tag, offset, &bytes).unwrap();
-            assert_eq!((head.number, head.link, head.record, head.redo_len), (41, link, &b"record"[..], 10_001));
-            assert_eq!(head.redo_at, offset + bytes.len() as u64);
-            assert_eq!(head.end, offset + 2 * BLOCK, "half of the redo bytes and the head take two blocks");
-            for bit in 0..bytes.len() * 8 {
+            assert_eq!((head.number, head.link, head.record), (41, link, &record[..]));
+            assert_eq!(head.end, offset + 2 * BLOCK, "the head and the record take two blocks");
+            for bit in (0..bytes.len() * 8).step_by(3) {
                 let mut damaged = bytes.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);
                 assert!(decode_head(tag, offset, &damaged).is_err(), "bit {bit}");
             }
-            for len in 0..bytes.len() {
+            for len in (0..bytes.len()).step_by(7) {
                 assert!(
                     decode_head(tag, offset, &bytes[..len]).is_err()
                         && decode_head(tag, offset, &vec![0; len]).is_err()
@@ -295,7 +287,7 @@ mod tests {
     #[test]
     fn head_counts_in_its_log_at_its_offset_alone() {
         let tag = header().tag();
-        let bytes = encode_head(tag, (2 * BLOCK, 41), None, b"record", 0).unwrap();
+        let bytes = encode_head(tag, (2 * BLOCK, 41), None, b"record").unwrap();
         assert!(decode_head(tag, 2 * BLOCK, &bytes).is_ok());
         assert!(decode_head(tag, 3 * BLOCK, &bytes).is_err());
         let others = [
@@ -311,13 +303,13 @@ mod tests {
     #[test]
     fn head_that_reaches_beyond_its_half_or_is_first_elsewhere_is_refused() {
         let tag = header().tag();
-        let last = encode_head(tag, (15 * BLOCK, 1), None, b"", 0).unwrap();
+        let last = encode_head(tag, (15 * BLOCK, 1), None, b"").unwrap();
         assert!(decode_head(tag, 15 * BLOCK, &last).is_ok());
-        let too_long = encode_head(tag, (15 * BLOCK, 1), None, b"", 2 * BLOCK).unwrap();
+        let too_long = encode_head(tag, (15 * BLOCK, 1), None, &[0; 4096]).unwrap();
         assert!(decode_head(tag, 15 * BLOCK, &too_long).is_err());
-        let first = encode_head(tag, (2 * BLOCK, 1), Some(&link()), b"", 0).unwrap();
+        let first = encode_head(tag, (2 * BLOCK, 1), Some(&link()), b"").unwrap();
         assert!(decode_head(tag, 2 * BLOCK, &first).is_err());
-        let not_first = encode_head(tag, (0, 1), None, b"", 0).unwrap();
+        let not_first = encode_head(tag, (0, 1), None, b"").unwrap();
         assert!(decode_head(tag, 0, &not_first).is_err());
     }
 }

@@ -11,11 +11,14 @@ use super::{
     VERSION, changes,
     codec::{Reader, Writer},
     frame::LEAST_NAME_LEN,
+    handles::{FILE_RECORD_LEN, put_file, take_file},
     parts::{put_status, take_status},
+    segment::HEADER_LEN,
     source::{self, Source},
 };
 use crate::{
     error::Malformed,
+    handle::Extent,
     id::{CheckpointId, LAST, StoreId},
     manifest::{CheckpointKind, Manifest, ManifestContent, Name, Origins, SinkCommitStatus},
     ordered::OrdMap,
@@ -34,6 +37,9 @@ const DEPARTED: u8 = 8;
 
 /// In the flags of a checkpoint.
 const PINNED: u8 = 1;
+
+/// A state without bytes: its file, its offset, its checksum, a length.
+const LEAST_REDO_LEN: usize = FILE_RECORD_LEN + 8 + 4 + 8;
 
 /// The checkpoints above the first id, up to the second, were rolled back. Ascending.
 pub(crate) type RolledBack = Vec<(u64, u64)>;
@@ -71,8 +77,16 @@ pub(crate) struct Published<'a> {
     pub(crate) against: Option<CheckpointId>,
     pub(crate) pinned: bool,
     pub(crate) forgotten: Vec<CheckpointId>,
+    pub(crate) redo: Vec<Redo<'a>>,
     fixed: Fixed,
     changes: &'a [u8],
+}
+
+/// A state whose segment was not synced: its bytes are in the record as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Redo<'a> {
+    pub(crate) extent: Extent,
+    pub(crate) bytes: &'a [u8],
 }
 
 /// A checkpoint of which the content is lost.
@@ -128,13 +142,19 @@ struct Fixed {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Against<'a>(pub(crate) Option<(CheckpointId, &'a ManifestContent)>);
 
-/// A checkpoint as its differences from another one; `None` if the states that came are in more files than can be counted
+/// How many bytes of a record a state of this length takes that is to be redone.
+pub(crate) fn redo_len(len: u64) -> u64 {
+    len.saturating_add(LEAST_REDO_LEN as u64)
+}
+
+/// A checkpoint as its differences from another one, with the states whose segments are not synced; `None` if the states that came are in more files than can be counted
 /// in 32 bits.
 pub(crate) fn checkpoint(
     manifest: &Manifest,
     pinned: bool,
     Against(against): Against<'_>,
     forgotten: &[CheckpointId],
+    redo: &[Redo<'_>],
 ) -> Option<Vec<u8>> {
     let empty = ManifestContent::default();
     let before = against.map_or(&empty, |(_, content)| content);
@@ -156,6 +176,7 @@ pub(crate) fn checkpoint(
         flags: if pinned { PINNED } else { 0 },
     });
     put_ids(&mut writer, forgotten);
+    put_redo(&mut writer, redo);
     changes::put(&mut writer, before, content, origins)?;
     Some(writer.finish())
 }
@@ -228,7 +249,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Record<'_>> {
             }
             let (against, pinned) = (CheckpointId::new(fixed.against), fixed.flags & PINNED != 0);
             let forgotten = take_ids(&mut reader)?;
-            return Ok(Record::Checkpoint(Published { id, against, pinned, forgotten, fixed, changes: reader.rest() }));
+            let redo = take_redo(&mut reader)?;
+            let changes = reader.rest();
+            return Ok(Record::Checkpoint(Published { id, against, pinned, forgotten, redo, fixed, changes }));
         }
         UPDATED => {
             let id: u64 = reader.take("updated checkpoint")?;
@@ -333,6 +356,31 @@ fn take_ids(reader: &mut Reader<'_>) -> Parsed<Vec<CheckpointId>> {
     Ok(ids)
 }
 
+fn put_redo(writer: &mut Writer, redo: &[Redo<'_>]) {
+    writer.put(redo.len() as u64);
+    for Redo { extent, bytes } in redo {
+        put_file(writer, extent.file);
+        writer.put((extent.offset, extent.crc));
+        writer.put_bytes(bytes);
+    }
+}
+
+fn take_redo<'a>(reader: &mut Reader<'a>) -> Parsed<Vec<Redo<'a>>> {
+    let count = reader.take_count(LEAST_REDO_LEN, "states to redo")?;
+    let mut redo = Vec::with_capacity(count);
+    for _ in 0..count {
+        let file = take_file(reader)?;
+        let (offset, crc): (u64, u32) = reader.take("state to redo")?;
+        let bytes = reader.take_bytes("state to redo")?;
+        let extent = Extent { file, offset, len: bytes.len() as u64, crc };
+        if offset < HEADER_LEN || offset.checked_add(extent.len).is_none() {
+            return Err(reader.malformed(format!("no state begins at {offset} of its file")));
+        }
+        redo.push(Redo { extent, bytes });
+    }
+    Ok(redo)
+}
+
 fn take_ranges(reader: &mut Reader<'_>) -> Parsed<RolledBack> {
     let count = reader.take_count(16, "roll-backs")?;
     let mut ranges = RolledBack::with_capacity(count);
@@ -349,7 +397,10 @@ fn take_ranges(reader: &mut Reader<'_>) -> Parsed<RolledBack> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::parts::tests::sample;
+    use crate::{
+        format::parts::tests::sample,
+        id::{FileId, Scope},
+    };
 
     fn id(n: u64) -> CheckpointId {
         CheckpointId::new(n).unwrap()
@@ -364,13 +415,18 @@ mod tests {
         Source { ours, generation: 3, theirs, root: "/their/store".into() }
     }
 
+    fn redo(bytes: &[u8]) -> Redo<'_> {
+        let file = FileId { scope: Scope::Shared, generation: 2, lane: 1, sequence: 5 };
+        Redo { extent: Extent { file, offset: 4096, len: bytes.len() as u64, crc: 7 }, bytes }
+    }
+
     fn all() -> Vec<Vec<u8>> {
         let Manifest { content, .. } = sample();
         let mut after = content.clone();
         after.metadata.insert("k2".into(), Arc::from(&b"v2"[..]));
         vec![
-            checkpoint(&sample(), true, Against::default(), &[id(3), id(5)]).unwrap(),
-            checkpoint(&sample(), false, Against(Some((id(7), &content))), &[]).unwrap(),
+            checkpoint(&sample(), true, Against::default(), &[id(3), id(5)], &[redo(b"state")]).unwrap(),
+            checkpoint(&sample(), false, Against(Some((id(7), &content))), &[], &[]).unwrap(),
             forgotten(&[id(1), id(9)]),
             updated(id(4), true, &content, &Changeable::of(&after)),
             rolled_back(&vec![(1, 4), (6, 9)]),
@@ -384,7 +440,8 @@ mod tests {
     #[test]
     fn checkpoint_comes_back_by_what_it_differs_from() {
         for before in [ManifestContent::default(), sample().content] {
-            let bytes = checkpoint(&sample(), true, Against(Some((id(7), &before))), &[id(3)]).unwrap();
+            let bytes =
+                checkpoint(&sample(), true, Against(Some((id(7), &before))), &[id(3)], &[redo(b"state")]).unwrap();
             let Record::Checkpoint(published) = decode(&bytes).unwrap() else { panic!("another kind") };
             let (content, origins) = published.content(sample().store, &before).unwrap();
             assert_eq!(content, sample().content);
@@ -392,7 +449,7 @@ mod tests {
             assert_eq!(origins, expected, "those of the files in which states came");
             assert_eq!((published.id, published.generation()), (sample().id, sample().generation));
             assert_eq!((published.pinned, published.forgotten), (true, vec![id(3)]));
-            assert_eq!(published.against, Some(id(7)));
+            assert_eq!((published.against, &published.redo[..]), (Some(id(7)), &[redo(b"state")][..]));
         }
     }
 

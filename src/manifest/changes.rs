@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{ManifestContent, OperatorState, PartitionState};
-use crate::{handle::StateHandle, ordered::OrdMap};
+use crate::{
+    handle::{Extent, StateHandle},
+    ordered::OrdMap,
+};
 
 /// A state that a content names and an older one does not, or the other way round. One that is named twice is told twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,18 @@ impl ManifestContent {
             tell.operators(old.map(|old| &**old), new.map(|new| &**new));
         });
         tell.handles(older.sidecar.as_ref(), self.sidecar.as_ref());
+    }
+
+    /// Tells every state in a file that is named here and not in an older content; without one, every one.
+    pub(crate) fn each_added(&self, older: Option<&Self>, mut tell: impl FnMut(Extent)) {
+        let Some(older) = older else { return self.handles().filter_map(StateHandle::extent).for_each(tell) };
+        self.state_changes(older, |change| {
+            if let StateChange::Added(handle) = change
+                && let Some(extent) = handle.extent()
+            {
+                tell(extent);
+            }
+        });
     }
 
     /// The same content, sharing with an older one what is the same in both.

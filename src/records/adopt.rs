@@ -1,7 +1,5 @@
 //! Making sure of what was found before anything relies on it.
 
-use std::io::IoSlice;
-
 use super::{blank::write_headers, replay::Last, survey::Told};
 use crate::{
     disk::{layout, spare, volume::Volume},
@@ -31,16 +29,12 @@ pub(super) fn make_sure(volume: &Volume, last: &Last<'_>) -> Result<()> {
     let (header, head) = (last.image.header(), &last.found.head);
     let file = volume.open_writable(layout::log(header.id.generation, header.id.sequence))?;
     let place_in_log = (last.offset, head.number);
-    let bytes = encode_head(header.tag(), place_in_log, head.link.as_ref(), head.record, head.redo_len);
+    let bytes = encode_head(header.tag(), place_in_log, head.link.as_ref(), head.record);
     let bytes = bytes.unwrap_or_default();
     // Where a file system copies what it changes, this takes room on a full disk.
     spare::even_if_full(volume, || {
         write_headers(&file, header)?;
-        // Of the redo bytes those that the file has.
-        for (which, redo) in (0..).zip(last.image.redo(head)) {
-            let mut parts = [IoSlice::new(&bytes), IoSlice::new(redo)];
-            file.write_parts_at(&mut parts, place(header.half, which, last.offset))?;
-        }
+        [0, 1].iter().try_for_each(|which| file.write_all_at(&bytes, place(header.half, *which, last.offset)))?;
         file.sync()
     })
 }

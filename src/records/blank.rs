@@ -13,8 +13,6 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) record: &'a [u8],
-    /// Bytes of segments that are not synced.
-    pub(crate) redo: &'a [u8],
     pub(crate) urgency: Urgency,
 }
 
@@ -29,7 +27,7 @@ pub(crate) enum Urgency {
 impl Entry<'_> {
     /// How many bytes of each half it takes.
     pub(super) fn room(&self, is_first: bool) -> u64 {
-        room(is_first, self.record.len(), self.redo.len() as u64)
+        room(is_first, self.record.len())
     }
 }
 
@@ -89,7 +87,7 @@ pub(super) fn make(volume: &Arc<Volume>, plan: Plan, first: Option<(u64, &Link, 
     write_headers(temp.file(), &header)?;
     let mut end = 0;
     if let Some((number, link, entry)) = first {
-        end = write_record(temp.file(), (&header, header.tag()), (0, number), Some(link), (entry.record, entry.redo))?;
+        end = write_record(temp.file(), (&header, header.tag()), (0, number), Some(link), entry.record)?;
     }
     temp.file().sync()?;
     let name = layout::log(id.generation, id.sequence);
@@ -133,10 +131,7 @@ impl OpenLog {
         link: Option<&Link>,
         entry: &Entry<'_>,
     ) -> Result<()> {
-        let write = || {
-            let bytes = (entry.record, entry.redo);
-            write_record(&self.file, (&self.header, self.tag), (self.end, number), link, bytes)
-        };
+        let write = || write_record(&self.file, (&self.header, self.tag), (self.end, number), link, entry.record);
         // Where a file system copies what it changes, this takes room on a full disk.
         let gives_room = entry.urgency == Urgency::GivesRoom;
         let end = if gives_room { spare::even_if_full(volume, write) } else { write() }?;
@@ -167,20 +162,18 @@ pub(super) fn write_headers(file: &VolumeFile, header: &Header) -> Result<()> {
     [0, BLOCK].iter().try_for_each(|at| file.write_all_at(&bytes, *at))
 }
 
-/// Writes a record to both halves, and its redo bytes. Returns where the next one begins.
+/// Writes a record to both halves. Returns where the next one begins.
 pub(super) fn write_record(
     file: &VolumeFile,
     (header, tag): (&Header, LogTag),
     (offset, number): (u64, u64),
     link: Option<&Link>,
-    (record, redo): (&[u8], &[u8]),
+    record: &[u8],
 ) -> Result<u64> {
-    let head = encode_head(tag, (offset, number), link, record, redo.len() as u64);
+    let head = encode_head(tag, (offset, number), link, record);
     let head = head.ok_or_else(|| Malformed::new(offset, "a record of 4 GiB or more").at("append to", file.path()))?;
-    let (first, second) = redo.split_at(redo.len().div_ceil(2));
-    for (which, redo) in [(0, first), (1, second)] {
-        let mut parts = [IoSlice::new(&head), IoSlice::new(redo)];
-        file.write_parts_at(&mut parts, place(header.half, which, offset))?;
+    for which in [0, 1] {
+        file.write_parts_at(&mut [IoSlice::new(&head)], place(header.half, which, offset))?;
     }
-    Ok(offset.saturating_add(room(link.is_some(), record.len(), redo.len() as u64)))
+    Ok(offset.saturating_add(room(link.is_some(), record.len())))
 }

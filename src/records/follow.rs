@@ -11,21 +11,34 @@
 //! 4. the identity is looked at. While it is of a later generation than every file, another process is taking the store
 //!    over, and decides whether the last records count: the look waits for it, a tenth of a second at most.
 //!
+//! Records may have states whose segments were not synced. After a power cut a segment may lack them: so they are looked for
+//! when their checkpoint is opened, which fails if a writer must open the store first.
+//!
 //! Nothing is written, and no lock is taken.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::{chain::chain, find, history::History, identity, replay::replay, survey::Survey};
+use super::{
+    chain::chain,
+    find,
+    history::History,
+    identity,
+    redone::{self, Redone},
+    replay::replay,
+    survey::Survey,
+};
 use crate::{
     disk::{
         layout,
         volume::{Volume, cannot_be_synced},
     },
-    error::{Error, Result},
+    error::{Cause, Error, Result},
     format::log::{LogId, Position},
+    handle::{Extent, StateHandle},
     id::StoreId,
+    manifest::Manifest,
 };
 
 /// How often the logs are read anew, at most, because files went while they were read, or the store is being taken over.
@@ -47,6 +60,8 @@ struct Seen {
     end: Option<Position>,
     /// The highest generation of all files.
     generation: u64,
+    /// States that the log has as well, each with the log: their segments may not be durable, and after a power cut lack them.
+    in_log: HashMap<Extent, LogId>,
 }
 
 impl Follower {
@@ -68,6 +83,22 @@ impl Follower {
         self.catch_up(volume, &mut seen)?;
         let nothing = History::new(self.store);
         Ok(look(seen.as_ref().map_or(&nothing, |seen| &seen.history)))
+    }
+
+    /// Fails if a segment lacks a state of this checkpoint, which the log has: a writer must open the store first. As of the last
+    /// look.
+    pub(crate) fn check_recovered(&self, volume: &Volume, manifest: &Manifest) -> Result<()> {
+        let mut seen = self.seen.lock();
+        let Some(seen) = seen.as_mut().filter(|seen| !seen.in_log.is_empty()) else { return Ok(()) };
+        for extent in manifest.content.handles().filter_map(StateHandle::extent) {
+            if seen.in_log.contains_key(&extent) {
+                if redone::is_lacked(volume, self.store, &extent)? {
+                    return Err(Error::at("read", &volume.path(layout::segment(extent.file)), Cause::Unrecovered));
+                }
+                seen.in_log.remove(&extent);
+            }
+        }
+        Ok(())
     }
 
     fn catch_up(&self, volume: &Volume, seen: &mut Option<Seen>) -> Result<()> {
@@ -114,7 +145,12 @@ impl Follower {
             make_durable(volume, end.log, replayed.end.log)?;
         }
         let generation = logs.keys().map(|log| log.generation).max().unwrap_or_default().max(seen.generation);
-        Ok(Some(Seen { history, end: Some(replayed.end), generation }))
+        // Before a log goes, the states that it has are durable.
+        let oldest = find::names(volume)?.into_iter().map(|(log, _)| log).min();
+        let mut in_log = seen.in_log.clone();
+        in_log.retain(|_, log| oldest.is_some_and(|oldest| *log >= oldest));
+        in_log.extend(states_of(&replayed.redone));
+        Ok(Some(Seen { history, end: Some(replayed.end), generation, in_log }))
     }
 
     /// Everything; or what is missing.
@@ -136,8 +172,13 @@ impl Follower {
             make_durable(volume, end.log, end.log)?;
         }
         let generation = survey.newest_generation();
-        Ok(Ok(Seen { history: told.history, end: told.end, generation }))
+        let in_log = states_of(&told.redone).collect();
+        Ok(Ok(Seen { history: told.history, end: told.end, generation, in_log }))
     }
+}
+
+fn states_of(redone: &[Redone<'_>]) -> impl Iterator<Item = (Extent, LogId)> {
+    redone.iter().flat_map(|redone| redone.states.iter().map(|state| (state.extent, redone.log)))
 }
 
 /// Step 3. A file system that is only read has nothing to make durable.

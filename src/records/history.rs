@@ -68,7 +68,12 @@ impl History {
     /// Applies the next record. After an error the record is lost: nothing has changed, but that a checkpoint whose content
     /// makes no sense is there without it.
     pub(crate) fn apply(&mut self, record: &[u8]) -> Parsed<()> {
-        match record::decode(record)? {
+        self.apply_decoded(record::decode(record)?)
+    }
+
+    /// The same for a record that was read.
+    pub(super) fn apply_decoded(&mut self, record: Record<'_>) -> Parsed<()> {
+        match record {
             Record::Checkpoint(published) => self.publish(&published),
             Record::Forgotten(ids) => {
                 drop(self.forget(&ids));
@@ -170,7 +175,7 @@ impl History {
             before = Some(kept);
             let changed = kept.changed.as_ref();
             let changed = changed.map(|changed| Some(record::updated(id, pinned, &manifest.content, changed)));
-            [Some(record::checkpoint(&manifest, pinned, Against(against), &[])), changed]
+            [Some(record::checkpoint(&manifest, pinned, Against(against), &[], &[])), changed]
         });
         let rolled_back = (!self.rolled_back.is_empty()).then(|| Some(record::rolled_back(&self.rolled_back)));
         let departing = self.departing.values().map(|source| Some(record::departing(source)));
@@ -256,7 +261,7 @@ mod tests {
         let manifest =
             Manifest { store: STORE, id: id(n), generation: 1, origins: Origins::new(), content: content.clone() };
         let gone: Vec<_> = gone.iter().map(|n| id(*n)).collect();
-        record::checkpoint(&manifest, false, Against(against.map(|(n, content)| (id(n), content))), &gone).unwrap()
+        record::checkpoint(&manifest, false, Against(against.map(|(n, content)| (id(n), content))), &gone, &[]).unwrap()
     }
 
     fn source(n: u64) -> Source {
@@ -336,7 +341,7 @@ mod tests {
         };
         let against = read.against().unwrap();
         let against = Against(Some((against.0, &against.1)));
-        read.apply(&record::checkpoint(&manifest, false, against, &[id(7)]).unwrap()).unwrap();
+        read.apply(&record::checkpoint(&manifest, false, against, &[id(7)], &[]).unwrap()).unwrap();
         noted.note_published(&manifest).unwrap();
         drop(noted.forget(&[id(7)]));
         assert_eq!((ids(&noted), ids(&read)), (vec![9, 12], vec![9, 12]));

@@ -133,20 +133,9 @@ impl Image {
         offsets.find_map(|offset| Some((offset, self.at(offset)?)))
     }
 
-    /// The redo bytes of a record, in two runs that follow each other.
-    pub(super) fn redo(&self, head: &Head<'_>) -> [&[u8]; 2] {
-        let first = head.redo_len.div_ceil(2);
-        [(0, first), (1, head.redo_len - first)].map(|(which, len)| self.run(which, head.redo_at, len))
-    }
-
     fn head(&self, which: usize, offset: u64) -> Option<Head<'_>> {
         let bytes = self.halves.get(which)?.bytes.get(usize::try_from(offset).ok()?..)?;
         decode_head(self.tag, offset, bytes).ok()
-    }
-
-    fn run(&self, which: usize, offset: u64, len: u64) -> &[u8] {
-        let range = usize::try_from(offset).ok().zip(usize::try_from(offset.saturating_add(len)).ok());
-        range.and_then(|(start, end)| self.halves.get(which)?.bytes.get(start..end)).unwrap_or_default()
     }
 }
 
@@ -238,24 +227,22 @@ pub(super) mod tests {
                 id_floor: 0,
             });
             log.next = from.map_or(0, |from| from.number);
-            log.append_with(Some(&link), &record::ids_used(0), &[]);
+            log.append_with(Some(&link), &record::ids_used(0));
             log
         }
 
         pub(crate) fn append(mut self, record: &[u8]) -> Self {
-            self.append_with(None, record, &[]);
+            self.append_with(None, record);
             self
         }
 
-        pub(crate) fn append_with(&mut self, link: Option<&Link>, record: &[u8], redo: &[u8]) {
+        fn append_with(&mut self, link: Option<&Link>, record: &[u8]) {
             let (tag, offset) = (self.header.tag(), usize::try_from(self.end).unwrap());
-            let head = encode_head(tag, (self.end, self.next), link, record, redo.len() as u64).unwrap();
-            let (first, second) = redo.split_at(redo.len().div_ceil(2));
-            for (half, redo) in self.halves.iter_mut().zip([first, second]) {
+            let head = encode_head(tag, (self.end, self.next), link, record).unwrap();
+            for half in &mut self.halves {
                 half[offset..offset + head.len()].copy_from_slice(&head);
-                half[offset + head.len()..][..redo.len()].copy_from_slice(redo);
             }
-            self.end += room(link.is_some(), record.len(), redo.len() as u64);
+            self.end += room(link.is_some(), record.len());
             self.next += 1;
         }
 
@@ -280,16 +267,15 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn record_is_found_in_either_half_and_redo_in_both_together() {
-        let mut log = Written::begun(1, 1, None);
+    fn record_is_found_in_either_half() {
+        let log = Written::begun(1, 1, None);
         let at = log.end;
-        log.append_with(None, b"record", &[7; 9001]);
+        let log = log.append(&[7; 9001]);
         for damage in [&[][..], &[0], &[1]] {
             let image = log.clone().damaged(at, damage).image();
             let found = image.at(at).unwrap();
-            assert_eq!((found.head.record, found.head.number), (&b"record"[..], 1));
+            assert_eq!((found.head.record, found.head.number), (&[7; 9001][..], 1));
             assert_eq!(found.twice, damage.is_empty());
-            assert_eq!(image.redo(&found.head).concat(), [7; 9001]);
             assert_eq!(found.head.end, log.end);
         }
         let image = log.clone().damaged(at, &[0, 1]).image();

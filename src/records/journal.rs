@@ -23,7 +23,7 @@ use crate::{
     disk::{LockGuard, layout, volume::Volume},
     error::{Error, Result},
     format::{
-        record::{self, Changeable, RolledBack},
+        record::{self, Changeable, Redo, RolledBack},
         source::Source,
     },
     id::{CheckpointId, StoreId},
@@ -54,13 +54,15 @@ struct Writer {
     base_len: u64,
     /// Something is lost: the logs that show it stay, until that is accepted.
     keeps_logs: bool,
+    /// The log has states that could not be written to their segments: it stays until another open does that.
+    keeps_states: bool,
 }
 
 impl Writer {
     /// Whether as much was appended as the base has, and at least half of a log. Not while something is lost: a base
     /// removes the logs that show it.
     fn needs_base(&self, half: u64) -> bool {
-        !self.keeps_logs && self.since_base >= self.base_len.max(half)
+        !self.keeps_logs && !self.keeps_states && self.since_base >= self.base_len.max(half)
     }
 }
 
@@ -95,7 +97,8 @@ impl Journal {
         let log = Log::begin(volume, shape, told.end, told.history.id_floor())?;
         let blanks = Arc::clone(log.blanks());
         let keeps_logs = told.gone().next().is_some();
-        let writer = Writer { log, since_base: told.since_base, base_len: told.base_len, keeps_logs };
+        let writer =
+            Writer { log, since_base: told.since_base, base_len: told.base_len, keeps_logs, keeps_states: false };
         let history = std::mem::replace(&mut told.history, History::new(identity.store()));
         Ok(Self {
             volume: Arc::clone(volume),
@@ -116,12 +119,17 @@ impl Journal {
     pub(crate) fn settle(&self, told: &Told<'_>, accepts_loss: bool) -> Result<()> {
         let is_lost = told.gone().next().is_some();
         let is_due = told.needs_base || told.logs >= MOST_LOGS || is_lost && accepts_loss;
-        if !is_due || is_lost && !accepts_loss {
+        if !is_due || is_lost && !accepts_loss || self.writer.lock().keeps_states {
             return Ok(());
         }
-        self.write_base(&self.basing.lock())?;
+        self.write_base(&self.basing.lock(), || Ok(()))?;
         self.writer.lock().keeps_logs = false;
         Ok(())
+    }
+
+    /// Not all states that the log has could be written to their segments.
+    pub(crate) fn keep_states(&self) {
+        self.writer.lock().keeps_states = true;
     }
 
     pub(crate) fn store(&self) -> StoreId {
@@ -171,19 +179,20 @@ impl Journal {
         unreadable(&self.volume, error)
     }
 
-    /// Makes blank logs, and a base if one is due, so that no record has to wait for that.
+    /// Makes blank logs, and a base if one is due, so that no record has to wait for that. A base takes the place of records:
+    /// before it is there, `sync` makes the states durable that those have.
     ///
     /// # Errors
     ///
     /// Those of the file system. The log goes on.
-    pub(crate) fn tend(&self) -> Result<()> {
+    pub(crate) fn tend(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
         self.blanks.refill()?;
         // One thread at a time writes a base.
         let Some(basing) = self.basing.try_lock() else { return Ok(()) };
         if !self.writer.lock().needs_base(self.blanks.half()) {
             return Ok(());
         }
-        self.write_base(&basing)
+        self.write_base(&basing, sync)
     }
 
     /// Whether [`tend`](Self::tend) has something to do, at a glance.
@@ -191,7 +200,7 @@ impl Journal {
         self.blanks.are_needed() || self.writer.try_lock().is_some_and(|writer| writer.needs_base(self.blanks.half()))
     }
 
-    fn write_base(&self, _alone: &MutexGuard<'_, ()>) -> Result<()> {
+    fn write_base(&self, _alone: &MutexGuard<'_, ()>, sync: impl FnOnce() -> Result<()>) -> Result<()> {
         let (header, history) = {
             let mut writer = self.writer.lock();
             // After an unknown outcome the history may lack the last record.
@@ -201,6 +210,8 @@ impl Journal {
             writer.since_base = 0;
             (writer.log.next_base(position, history.id_floor())?, history)
         };
+        // All states that the records up to here have.
+        sync()?;
         let owner = Keeper { journal: self, operation: "write a base in", id: None, lock: Mutex::default() };
         // Where that fails, the next one is due when as much was appended again.
         let len = base::write(&self.volume, &header, &history, &owner)?;
@@ -220,19 +231,19 @@ impl Turn<'_> {
         self.journal.look(look)
     }
 
-    /// Publishes a checkpoint, and gives others up with it. This is the commit point: durable on return. What is given up is
+    /// Publishes a checkpoint, with the states whose segments were not synced, and gives others up with it. This is the commit point: durable on return. What is given up is
     /// still to be [dropped](Self::drop_forgotten), once nothing leads to it any more.
     ///
     /// # Errors
     ///
     /// Nothing was published, unless the error `is_indeterminate`.
-    pub(crate) fn publish(&mut self, manifest: &Manifest, forgotten: &[CheckpointId]) -> Result<()> {
+    pub(crate) fn publish(&mut self, manifest: &Manifest, forgotten: &[CheckpointId], redo: &[Redo<'_>]) -> Result<()> {
         let id = manifest.id;
         let operation = format!("commit checkpoint {id}");
         self.writer.log.use_id(id.get())?;
         let against = self.look(History::against);
         let against = against.as_ref().map(|(id, content)| (*id, content));
-        let record = record::checkpoint(manifest, false, record::Against(against), forgotten)
+        let record = record::checkpoint(manifest, false, record::Against(against), forgotten, redo)
             .ok_or_else(|| Error::invalid(&*operation, "its states are in more than 2^32 files"))?;
         self.append(&operation, &record, Urgency::Ordinary, Some(id))?;
         let mut history = self.journal.history.lock();
@@ -326,7 +337,7 @@ impl Turn<'_> {
         }
         let owner = Keeper { journal: self.journal, operation, id, lock: Mutex::default() };
         let unknown = PoisonOnPanic(volume);
-        let entry = Entry { record, redo: &[], urgency };
+        let entry = Entry { record, urgency };
         let appended = self.writer.log.append(&entry, &owner);
         drop(unknown);
         self.writer.since_base += entry.room(false);

@@ -71,7 +71,7 @@ impl Log {
         let link = link_from(from, id_floor);
         let next = from.map_or(0, |from| from.number);
         let record = record::ids_used(id_floor);
-        let entry = Entry { record: &record, redo: &[], urgency: Urgency::GivesRoom };
+        let entry = Entry { record: &record, urgency: Urgency::GivesRoom };
         let current = blanks.make_first(next, &link, &entry)?;
         Ok(Self { volume: Arc::clone(volume), current, next: next.saturating_add(1), blanks, bases: 0 })
     }
@@ -160,7 +160,7 @@ impl Log {
     /// with an unknown outcome.
     fn make_void(&mut self, from: &Position, error: Error, owner: &impl Owner) -> Error {
         let record = record::ids_used(self.blanks.id_floor());
-        let nothing = Entry { record: &record, redo: &[], urgency: Urgency::GivesRoom };
+        let nothing = Entry { record: &record, urgency: Urgency::GivesRoom };
         let voided = owner
             .may_void()
             .and_then(|()| self.blanks.ensure(blanks::ENOUGH, Urgency::GivesRoom))
@@ -193,9 +193,11 @@ pub(super) mod tests {
         disk::sim::SimDisk,
         format::{
             log::{encode_head, place},
-            record::Unknown,
+            record::Against,
         },
+        handle::StateHandle,
         id::{CheckpointId, StoreId},
+        manifest::{Manifest, ManifestContent, Origins},
         testing::{Call, Fault, Survival},
     };
 
@@ -236,19 +238,27 @@ pub(super) mod tests {
         Shape { store: STORE, generation, half: HALF }
     }
 
-    /// A record that says of itself which one it is; some are long.
-    fn record(n: u64) -> (Vec<u8>, Vec<u8>) {
-        let redo = match n {
-            _ if n.is_multiple_of(13) => vec![9; 140_000],
-            _ if n.is_multiple_of(5) => vec![9; 30_000],
-            _ => Vec::new(),
+    /// A record that says of itself which one it is, and is at least so long.
+    fn record_of(n: u64, len: usize) -> Vec<u8> {
+        let states = [("state".into(), StateHandle::inline(&vec![9; len]))].into_iter().collect();
+        let content = ManifestContent { epoch: Some(n), vnode_count: Some(1), states, ..ManifestContent::default() };
+        let (id, origins) = (CheckpointId::new(n).unwrap(), Origins::new());
+        let manifest = Manifest { store: STORE, id, generation: 1, origins, content };
+        record::checkpoint(&manifest, false, Against::default(), &[], &[]).unwrap()
+    }
+
+    /// Some are long.
+    fn record(n: u64) -> Vec<u8> {
+        let len = match n {
+            _ if n.is_multiple_of(13) => 70_000,
+            _ if n.is_multiple_of(5) => 15_000,
+            _ => 0,
         };
-        (record::lost(Unknown { id: CheckpointId::new(n).unwrap(), generation: 1, pinned: false }), redo)
+        record_of(n, len)
     }
 
     fn append(log: &mut Log, n: u64, owner: &Alone) -> Result<()> {
-        let (record, redo) = record(n);
-        log.append(&Entry { record: &record, redo: &redo, urgency: Urgency::Ordinary }, owner)
+        log.append(&Entry { record: &record(n), urgency: Urgency::Ordinary }, owner)
     }
 
     /// What a later opener finds: the ids in their order, where the log ends, and whether anything seems lost.
@@ -426,7 +436,7 @@ pub(super) mod tests {
         let name = layout::log(end.log.generation, end.log.sequence);
         let image = logs[&end.log].as_ref().unwrap();
         let file = volume.open_writable(name).unwrap();
-        let head = encode_head(image.header().tag(), (end.offset, end.number), None, &record(12).0, 0).unwrap();
+        let head = encode_head(image.header().tag(), (end.offset, end.number), None, &record(12)).unwrap();
         for which in 0..2 {
             file.write_all_at(&head, place(HALF, which, end.offset)).unwrap();
         }
@@ -570,11 +580,9 @@ pub(super) mod tests {
         let (disk, owner) = (SimDisk::new(), Alone::default());
         let first = volume(&disk);
         let mut log = Log::begin(&first, shape(1), None, 0).unwrap();
-        let redo = vec![7; 5 * usize::try_from(HALF).unwrap()];
         for n in 1..5 {
-            let (record, _) = record(n);
-            let redo = if n % 2 == 0 { &redo[..] } else { &[] };
-            log.append(&Entry { record: &record, redo, urgency: Urgency::Ordinary }, &owner).unwrap();
+            let record = record_of(n, if n % 2 == 0 { 5 * usize::try_from(HALF).unwrap() } else { 0 });
+            log.append(&Entry { record: &record, urgency: Urgency::Ordinary }, &owner).unwrap();
         }
         let (ids, _, damaged) = found(&volume(&disk.cut_power(Survival::Nothing)));
         assert_eq!((ids, damaged), (vec![1, 2, 3, 4], false));

@@ -4,8 +4,8 @@
 //!
 //! `manifests/<generation>-<sequence>.log` are the logs. Each belongs to the process that made it, of that generation: no
 //! other one appends to it, and no name is ever made twice. A log is *blank* until it has its first record; then it is
-//! *begun*. The first record says where the log before it ended. An opener writes one file of an older generation: the last
-//! record that it found, again, with the same bytes.
+//! *begun*. The first record says where the log before it ended. An opener writes one log of an older generation: the
+//! last record that it found, again, with the same bytes.
 //!
 //! # Which records count
 //!
@@ -18,7 +18,8 @@
 //!
 //! # Publishing, step by step
 //!
-//! See [`log`]: one write to each half, one sync, a look at the owner. No name is created, renamed or removed for it. Blank
+//! A record may have states that its checkpoint adds: those whose segments are not synced. Until they are, the record stays:
+//! [`Journal::tend`] has them synced before a base takes its place. See [`log`]: one write to each half, one sync, a look at the owner. No name is created, renamed or removed for it. Blank
 //! logs are made between two records, by any thread.
 //!
 //! # Taking over, step by step
@@ -41,6 +42,7 @@
 //! | `chain` | which logs count, and where each ends; which base they go on from |
 //! | `history` | what the records say: the checkpoints |
 //! | `replay` | going over the records |
+//! | `redone` | states that the records have because their segments were not synced |
 //! | `find` | reading the files |
 //! | `survey` | all of these taken together: what the files say |
 //! | `adopt` | making sure of the last record |
@@ -64,6 +66,7 @@ pub(crate) mod identity;
 mod image;
 mod journal;
 mod log;
+mod redone;
 mod replay;
 mod survey;
 
@@ -71,4 +74,5 @@ pub(crate) use base::write_export;
 pub(crate) use follow::Follower;
 pub(crate) use history::{History, Kept};
 pub(crate) use journal::{Journal, unreadable};
+pub(crate) use redone::{InLog, live};
 pub(crate) use survey::Survey;

@@ -4,10 +4,14 @@ use super::{
     chain::{Chain, Logs, Part},
     history::History,
     image::{Found, Image},
+    redone::Redone,
 };
 use crate::{
     error::Malformed,
-    format::log::{BLOCK, LogId, Position},
+    format::{
+        log::{BLOCK, LogId, Position},
+        record::{self, Record},
+    },
 };
 
 /// What the records said, beside the history that they led to.
@@ -21,8 +25,8 @@ pub(super) struct Replayed<'a> {
     pub(super) lost: Vec<Lost>,
     /// Records that are whole in one half alone, the last one excepted: the writer may just not have finished it.
     pub(super) healed: Vec<(LogId, u64)>,
-    /// The records with redo bytes, in order.
-    pub(super) redo: Vec<Redo<'a>>,
+    /// The checkpoints that have states whose segments were not synced, in order.
+    pub(super) redone: Vec<Redone<'a>>,
 }
 
 /// The last record.
@@ -31,13 +35,6 @@ pub(super) struct Last<'a> {
     pub(super) image: &'a Image,
     pub(super) offset: u64,
     pub(super) found: Found<'a>,
-}
-
-/// Redo bytes, in two runs that follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Redo<'a> {
-    pub(super) number: u64,
-    pub(super) bytes: [&'a [u8]; 2],
 }
 
 /// One or more records that are not there any more.
@@ -76,7 +73,7 @@ pub(super) fn replay<'a>(
 
 impl<'a> Replayed<'a> {
     fn at(end: Position) -> Self {
-        Self { end, last: None, lost: Vec::new(), healed: Vec::new(), redo: Vec::new() }
+        Self { end, last: None, lost: Vec::new(), healed: Vec::new(), redone: Vec::new() }
     }
 
     fn read_log(&mut self, history: &mut History, image: &'a Image, part: &Part, start: Position) {
@@ -104,11 +101,8 @@ impl<'a> Replayed<'a> {
         if let Some(link) = head.link {
             history.raise_floor(link.id_floor);
         }
-        if let Err(why) = history.apply(head.record) {
+        if let Err(why) = self.apply(history, head.record) {
             self.lost.push(Lost { log: at.log, offset: at.offset, why });
-        }
-        if head.redo_len > 0 {
-            self.redo.push(Redo { number: head.number, bytes: image.redo(&head) });
         }
         self.end = Position { offset: head.end, number: head.number.saturating_add(1), ..at };
         self.last = Some(Last { image, offset: at.offset, found });
@@ -116,6 +110,20 @@ impl<'a> Replayed<'a> {
         if !found.twice && !is_last {
             self.healed.push((at.log, head.number));
         }
+    }
+
+    fn apply(&mut self, history: &mut History, record: &'a [u8]) -> Result<(), Malformed> {
+        let mut record = record::decode(record)?;
+        if let Record::Checkpoint(published) = &mut record
+            && !published.redo.is_empty()
+        {
+            self.redone.push(Redone {
+                log: self.end.log,
+                checkpoint: published.id,
+                states: std::mem::take(&mut published.redo),
+            });
+        }
+        history.apply_decoded(record)
     }
 
     /// There is no whole record where one is expected. Returns false at the end of the log: that of the last log is where no
@@ -147,7 +155,7 @@ mod tests {
         *,
     };
     use crate::{
-        format::record::{self, Unknown},
+        format::record::Unknown,
         id::{CheckpointId, StoreId},
     };
 
@@ -229,7 +237,7 @@ mod tests {
     fn record_that_reaches_beyond_the_end_that_the_next_log_names_does_not_count() {
         let mut one = Written::begun(1, 1, None).append(&lost(1));
         let within = Position { offset: one.end + BLOCK, number: one.next, ..one.position() };
-        one.append_with(None, &lost(9), &[7; 9000]);
+        one = one.append(&[7; 9000]);
         let (ids, _, lost, _) = said([one, Written::begun(2, 1, Some(within)).append(&lost(2))], None);
         assert_eq!((ids, lost), (vec![1, 2], 1));
     }

@@ -7,7 +7,8 @@ use super::{
     chain::{self, Chain, Logs},
     find,
     history::History,
-    replay::{Last, Redo, Replayed, replay},
+    redone::Redone,
+    replay::{Last, Replayed, replay},
 };
 use crate::{
     disk::{layout, volume::Volume},
@@ -38,7 +39,8 @@ pub(crate) struct Told<'a> {
     pub(super) last: Option<Last<'a>>,
     /// The files that it was read from.
     pub(super) read: Vec<PathBuf>,
-    pub(super) redo: Vec<Redo<'a>>,
+    /// States whose segments were not synced when their checkpoints were committed.
+    pub(crate) redone: Vec<Redone<'a>>,
     /// Which files are gone for good.
     pub(crate) missing: Vec<Error>,
     /// Which records are gone for good, in files that are there.
@@ -121,7 +123,7 @@ impl Survey {
             end: None,
             last: None,
             read: Vec::new(),
-            redo: Vec::new(),
+            redone: Vec::new(),
             missing: Vec::new(),
             lost: Vec::new(),
             healed: Vec::new(),
@@ -145,9 +147,9 @@ impl Survey {
             told.healed.push(at_log(volume, log.header().id, Malformed::new(0, "one of two headers is damaged")));
         }
         told.end = base;
-        if let Some(Replayed { end, last, lost, healed, redo }) = replayed {
+        if let Some(Replayed { end, last, lost, healed, redone }) = replayed {
             told.end = Some(end);
-            (told.last, told.redo) = (last, redo);
+            (told.last, told.redone) = (last, redone);
             told.lost.extend(lost.into_iter().map(|lost| at_log(volume, lost.log, lost.why)));
             told.healed.extend(healed.into_iter().map(|(log, number)| {
                 at_log(volume, log, Malformed::new(0, format!("record {number} is damaged in one of two halves")))
@@ -335,12 +337,12 @@ mod tests {
             let gone: Vec<_> = gone.into_iter().map(|kept| kept.id).collect();
             let manifest = Manifest { store: STORE, id, generation: 1, origins: Origins::new(), content };
             let against = Against(before.as_ref().map(|(id, content)| (*id, content)));
-            let record = record::checkpoint(&manifest, false, against, &gone).unwrap();
+            let record = record::checkpoint(&manifest, false, against, &gone, &[]).unwrap();
             self.append(&record)
         }
 
         fn append(&mut self, record: &[u8]) -> Result<()> {
-            self.log.append(&Entry { record, redo: &[], urgency: Urgency::Ordinary }, &Alone)?;
+            self.log.append(&Entry { record, urgency: Urgency::Ordinary }, &Alone)?;
             self.history.apply(record).unwrap();
             Ok(())
         }

@@ -3,7 +3,7 @@
 //! # Who owns what
 //!
 //! The opener holds the lock of `piton.lock` from step 2 on, so that no other process changes anything; the volume keeps it.
-//! No data file and no log is deleted before step 7: what seems an orphan before the generation is raised may be what a writer that lost its
+//! No data file and no log is deleted before step 8: what seems an orphan before the generation is raised may be what a writer that lost its
 //! lock is about to publish. On a full disk the room that is kept is given up instead (`disk/spare.rs`).
 //!
 //! # Opening, step by step
@@ -22,16 +22,20 @@
 //!    forgotten. A store that was to be taken over by another one (`transfer`) is taken back, durably, since it goes on;
 //! 5. the last record is made sure of, and the first log of the generation is begun: from here on nothing counts that a
 //!    stalled writer appends. Then a new store gets its identity. A crash up to here changes nothing that can be seen;
-//! 6. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each checkpoint,
+//! 6. [`clean`]: temporary names. [`redo`]: states that records have because their segments were not synced, and that a checkpoint
+//!    names, are written again and synced, whatever the segments have. A crash leaves them to the next open. What cannot be
+//!    written is damage of its checkpoints, and keeps the log;
+//! 7. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each checkpoint,
 //!    damaged ones included. States are verified on first use, not here;
-//! 7. [`clean`]: logs that do not count, temporary names, and data files that no checkpoint names. While a record is
+//! 8. [`clean`]: logs that do not count, and data files that no checkpoint names. While a record is
 //!    lost, no data file is removed: the record may have named it. A crash leaves some of them to the next open. A base is
 //!    written if one is due. Then room is kept for when the disk is full;
-//! 8. stores are removed that checkpoints were taken over from, if that was interrupted (`transfer`).
+//! 9. stores are removed that checkpoints were taken over from, if that was interrupted (`transfer`).
 
 mod clean;
 mod identity;
 mod orphans;
+mod redo;
 mod salvage;
 mod scan;
 mod validate;
@@ -57,7 +61,7 @@ use crate::{
     id::CheckpointId,
     options::{Durability, Options},
     reclaim::registry::Registry,
-    records::{Journal, Survey},
+    records::{self, History, Journal, Survey},
 };
 
 /// What opening a store found and did.
@@ -71,6 +75,9 @@ pub struct OpenReport {
     pub damaged: Vec<(CheckpointId, Error)>,
     /// Leftovers of crashed processes that were removed: temporary files, data that no checkpoint refers to.
     pub removed: Vec<PathBuf>,
+    /// How many states were written again from the manifest log, because their segments may not have been durable
+    /// ([`Options::redo_size`]).
+    pub redone: u64,
     /// Names that are not ours; they are left alone.
     pub foreign: Vec<PathBuf>,
     /// Leftovers that could not be removed; the next open tries again.
@@ -94,6 +101,9 @@ impl fmt::Display for OpenReport {
         self.healed.iter().try_for_each(|error| writeln!(f, "healed: {error}"))?;
         self.lost.iter().try_for_each(|error| writeln!(f, "lost: {error}"))?;
         self.damaged.iter().try_for_each(|(id, error)| writeln!(f, "checkpoint {id} is damaged: {error}"))?;
+        if self.redone > 0 {
+            writeln!(f, "wrote {} states again from the manifest log", self.redone)?;
+        }
         self.removed.iter().try_for_each(|name| writeln!(f, "removed {}", name.display()))?;
         self.foreign.iter().try_for_each(|name| writeln!(f, "left alone, not piton's: {}", name.display()))?;
         self.failures.iter().try_for_each(|error| writeln!(f, "not done: {error}"))?;
@@ -200,12 +210,19 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     if created {
         identity.write()?;
     }
-    let unreadable = journal.look(|history| validate::enter_all(&volume, &found, history, &registry))?;
-    let mut report =
-        OpenReport { created, damaged: registry.damaged(), foreign: found.foreign.clone(), ..OpenReport::default() };
+    let mut report = OpenReport { created, foreign: found.foreign.clone(), ..OpenReport::default() };
+    clean::clean_temps(&volume, &found, &mut report);
+    let in_log = journal.look(|history| records::live(&told.redone, history));
+    let redone = redo::redo(&volume, identity.store(), in_log, &mut found);
+    if !redone.failed.is_empty() {
+        journal.keep_states();
+    }
+    let enter = |history: &History| validate::enter_all(&volume, &found, history, &registry, &redone.failed);
+    let unreadable = journal.look(enter)?;
+    (report.damaged, report.redone) = (registry.damaged(), redone.states);
+    report.failures.extend(redone.failed.into_values().map(|of| of.why));
     report.healed.extend(healed.into_iter().chain(told.healed.iter().cloned()));
     report.lost.extend(told.gone().cloned());
-    clean::clean_temps(&volume, &found, &mut report);
     // What lost checkpoints referred to stays until the next open, so that it can be saved.
     match report.lost.first().cloned() {
         Some(lost) => registry.mark_lost(lost),

@@ -1,19 +1,19 @@
 //! Which checkpoints are whole, and what each of them refers to.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
-use super::scan::Found;
+use super::{redo::Unwritten, scan::Found};
 use crate::{
     accounts::retention::Facts,
     disk::{FileKind, Metadata, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::segment::entry_end,
-    handle::{Extent, StateHandle},
+    handle::Extent,
     id::FileId,
-    manifest::{Lender, Manifest, ManifestContent, StateChange},
+    manifest::{Lender, Manifest, ManifestContent},
     reclaim::registry::Registry,
     records::{History, Kept, unreadable},
 };
@@ -26,8 +26,9 @@ pub(super) fn enter_all(
     found: &Found,
     history: &History,
     registry: &Registry,
+    unwritten: &BTreeMap<FileId, Unwritten>,
 ) -> Result<Option<Error>> {
-    let (mut unknown, mut files, mut whole) = (None, Files::of(&found.segments), None);
+    let (mut unknown, mut files, mut whole) = (None, Files::of(&found.segments, unwritten), None);
     for kept in history.kept() {
         let Kept { id, pinned, .. } = *kept;
         match history.manifest(kept) {
@@ -61,16 +62,9 @@ fn without_epoch(volume: &Volume, manifest: &Manifest) -> Option<Error> {
 }
 
 /// The states that are not those of an older checkpoint, or all.
-fn extents(manifest: &Manifest, older: Option<&ManifestContent>) -> Vec<Extent> {
+fn extents(content: &ManifestContent, older: Option<&ManifestContent>) -> Vec<Extent> {
     let mut extents = Vec::new();
-    match older {
-        Some(older) => manifest.content.state_changes(older, |change| {
-            if let StateChange::Added(handle) = change {
-                extents.extend(handle.extent());
-            }
-        }),
-        None => extents.extend(manifest.content.handles().filter_map(StateHandle::extent)),
-    }
+    content.each_added(older, |extent| extents.push(extent));
     extents
 }
 
@@ -86,11 +80,13 @@ struct Files<'a> {
     /// Lenders of the last manifest with a borrowed file that cannot be looked at now. The file counts as missing, and the open
     /// goes on.
     unseen: BTreeSet<Lender>,
+    /// States that the log has and that could not be written again.
+    unwritten: &'a BTreeMap<FileId, Unwritten>,
 }
 
 impl<'a> Files<'a> {
-    fn of(ours: &'a HashMap<FileId, Metadata>) -> Self {
-        Self { ours, looked_at: HashMap::new(), unseen: BTreeSet::new() }
+    fn of(ours: &'a HashMap<FileId, Metadata>, unwritten: &'a BTreeMap<FileId, Unwritten>) -> Self {
+        Self { ours, looked_at: HashMap::new(), unseen: BTreeSet::new(), unwritten }
     }
 
     fn look_at_lent(&mut self, volume: &Volume, manifest: &Manifest) {
@@ -118,9 +114,13 @@ impl<'a> Files<'a> {
         manifest: &Manifest,
         whole: Option<&ManifestContent>,
     ) -> Result<Option<Error>> {
-        for in_one in extents(manifest, whole).chunk_by(|one, other| one.file == other.file) {
+        for in_one in extents(&manifest.content, whole).chunk_by(|one, other| one.file == other.file) {
             let ends = in_one.iter().map(|extent| (entry_end(extent.offset, extent.len), extent.file));
             let Some((end, file)) = ends.max() else { continue };
+            let unwritten = self.unwritten.get(&file);
+            if let Some(Unwritten { why, .. }) = unwritten.filter(|of| in_one.iter().any(|one| one.offset >= of.from)) {
+                return Ok(Some(why.clone()));
+            }
             if self.get(file).is_some_and(|file| file.len >= end) {
                 continue;
             }

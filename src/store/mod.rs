@@ -328,7 +328,8 @@ impl Store {
         self.0.journal.check_not_fenced("maintain")?;
         self.0.registry.recheck_links();
         let mut done = self.0.registry.maintain(budget);
-        done.failures.extend(self.0.journal.tend().err());
+        done.failures.extend(self.0.publisher.tend().err());
+        self.0.publisher.close_removed();
         Ok(done)
     }
 

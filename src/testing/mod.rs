@@ -28,7 +28,7 @@ use crate::{
 /// than 2^32 files. One that was not published has generation 0.
 #[must_use]
 pub fn manifest_bytes(manifest: &Manifest) -> Option<Vec<u8>> {
-    record::checkpoint(manifest, false, record::Against::default(), &[])
+    record::checkpoint(manifest, false, record::Against::default(), &[], &[])
 }
 
 /// Reads the record of a checkpoint. The id of the store in its manifest is zero.

@@ -137,6 +137,7 @@ impl Target {
         let manifest = checkpoint.manifest();
         let needed = by_file(manifest.all_states().map(|state| state.handle));
         publisher.write.seal_files(&needed.keys().copied().collect());
+        needed.keys().try_for_each(|file| publisher.write.waiting.sync_file(*file))?;
         let (mut files, mut progress) = (Vec::new(), TransferProgress::of(&needed));
         for (file, extents) in &needed {
             let data = manifest.data_file(*file);
@@ -167,7 +168,7 @@ impl Target {
     }
 }
 
-/// Whether a commit has synced the states of a file. Who wrote it when the store was open before may have synced nothing.
+/// Whether the states of a file are durable: a commit has synced them, or this export. Who wrote it when the store was open before may have synced nothing.
 fn is_synced(publisher: &Publisher, data: &DataFile) -> bool {
     let now = (publisher.journal.store(), publisher.journal.generation());
     publisher.volume.syncs() && (data.store, data.written_as.generation) == now

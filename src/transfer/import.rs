@@ -102,7 +102,7 @@ fn adopt(pending: &PendingCheckpoint, needed: &Needed<'_>, may_link: bool) -> Re
     pending.batch().adopt(data.id.scope, data.id.lane, extents, |name| {
         let way = needed.place(volume, name, || may_link.then_some(()))?;
         if way == Way::Linked {
-            // Nobody knows how the source was written.
+            // Nobody knows how the source was written, but that its log has nothing of this file.
             volume.open(name)?.sync()?;
         }
         Ok((report(volume, name, way)?, data.as_origin()))
@@ -125,6 +125,8 @@ fn borrow(
         return Err(Error::invalid(operation, "it borrows from this store itself; import with Claim::Copy"));
     }
     let path = lent.by.root.join(layout::segment(lent.file));
+    // The store there may not have synced it yet.
+    volume.open(&path).and_then(|file| file.sync()).map_err(|error| data.blame(error))?;
     let found = volume.metadata(&path)?.filter(|found| found.kind == FileKind::File);
     let found = found.ok_or_else(|| Malformed::new(0, "the data file is missing").at("borrow", &path))?;
     let origin = FileOrigin { lent: Some(lent), ..data.as_origin() };

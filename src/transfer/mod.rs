@@ -11,13 +11,13 @@
 //! says: its *origin*. So a segment can be linked as it is, with all states in it, and still nothing is ever mistaken for
 //! something else.
 //!
-//! What is linked must never be written again: its segment is sealed first, and nobody punches holes into a file with two
+//! What is linked must never be changed again: its segment is sealed and synced first, and nobody punches holes into a file with two
 //! names. Both names are made under the lock under which holes are punched.
 //!
 //! # Duplicating, step by step
 //!
 //! 1. the old states must be there, and may be referred to;
-//! 2. their segments are sealed, and synced as far as this checkpoint wrote them;
+//! 2. their segments are sealed and synced: those that this checkpoint wrote to, and those that wait for their sync;
 //! 3. the registry learns of the new file, then it is linked, if the old states are still there. Else the pending
 //!    checkpoint refers to them, and they are reflinked, or copied and verified. A crash leaves a file that no checkpoint
 //!    names;
@@ -28,7 +28,7 @@
 //!
 //! An export is a store of its own, with an id of its own, and exactly one checkpoint.
 //!
-//! 1. the checkpoint is pinned, and its segments are sealed;
+//! 1. the checkpoint is pinned, and its segments are sealed, and synced if they wait for that;
 //! 2. the target is locked, which is made durable. It must be empty, or hold what an interrupted export left, which is
 //!    removed;
 //! 3. `piton.partial`, durably, and everything above the root: from here on it is known what this directory is, and nobody

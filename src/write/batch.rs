@@ -12,9 +12,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     allocator::Allocator,
+    copies::Copies,
     lanes::Lanes,
     segment::{Appender, Payload, Segment},
     unsynced::{Touched, Unsynced},
+    waiting::Waiting,
 };
 use crate::{
     accounts::Kind,
@@ -44,6 +46,10 @@ pub(crate) struct WriteSettings {
     /// Those that checkpoints share.
     lanes: Arc<Lanes>,
     pub(super) durability: Durability,
+    /// Segments that were not synced when checkpoints with states in them were committed.
+    pub(crate) waiting: Waiting,
+    /// How many bytes of states a record may have.
+    redo: u64,
     /// How many segments of one pending checkpoint stay open to be synced at the commit.
     max_unsynced: usize,
     /// Of shared and of exclusive states.
@@ -84,6 +90,7 @@ pub(super) struct State {
     writers: usize,
     unsynced: BTreeMap<FileId, Touched>,
     pub(super) dirs: BTreeSet<Scope>,
+    copies: Copies,
 }
 
 /// Follows what the process may have.
@@ -124,13 +131,16 @@ impl WriteSettings {
 
     pub(crate) fn new(registry: &Arc<Registry>, store: StoreId, generation: u64, options: &Options) -> Self {
         let allocator = Arc::new(Allocator::new(registry, store, generation, options));
+        let max_unsynced = max_unsynced(registry.volume().disk().open_file_limit());
         Self {
             volume: Arc::clone(registry.volume()),
             lanes: Arc::new(Lanes::new(&allocator)),
             allocator,
             merging: options.merging,
             durability: options.durability,
-            max_unsynced: max_unsynced(registry.volume().disk().open_file_limit()),
+            waiting: Waiting::new(registry.volume(), max_unsynced),
+            redo: options.most_redo(),
+            max_unsynced,
             inline: (options.inline_shared, options.inline_exclusive),
             write_buffer: options.write_buffer.max(options.inline_shared).max(options.inline_exclusive),
             max_state_size: options.max_state_size,
@@ -180,13 +190,14 @@ impl Batch {
             Merging::WithinCheckpoint => Some(Arc::new(Lanes::new(&settings.allocator))),
             Merging::AcrossCheckpoints => Some(Arc::clone(&settings.lanes)),
         };
+        let state = State { copies: Copies::new(settings.redo), ..State::default() };
         Self {
             id,
             settings,
             lanes,
             hold,
             closed: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             written: AtomicU64::new(0),
             relocated: AtomicU64::new(0),
             moved: Mutex::default(),
@@ -212,15 +223,23 @@ impl Batch {
     }
 
     /// Reserves the right to relocate so many bytes: as many as this checkpoint or the one before it wrote anew, and at
-    /// least any one state that shares a segment.
+    /// least any one state that shares a segment. A checkpoint of which the record has all states stays one: it relocates
+    /// what goes into the record as well, if that is not less than what it wrote.
     pub(crate) fn may_relocate(&self, len: u64) -> bool {
         if self.settings.full.load(Ordering::Relaxed) {
             return false;
         }
         let last = self.settings.last_written.load(Ordering::Relaxed);
         let any_one = self.settings.write_buffer as u64;
-        let budget = self.written().max(last).max(LEAST_RELOCATION).max(any_one);
-        let more = |relocated: u64| relocated.checked_add(len).filter(|relocated| *relocated <= budget);
+        let (written, redo) = (self.written(), self.settings.redo);
+        let budget = if written.max(last) < redo {
+            written.max(redo - written)
+        } else {
+            written.max(last).max(LEAST_RELOCATION).max(any_one)
+        };
+        // One that is longer than the whole budget must be able to go as well.
+        let at_least = if len <= any_one { len } else { 0 };
+        let more = |relocated: u64| relocated.checked_add(len).filter(|relocated| *relocated <= budget.max(at_least));
         self.relocated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
@@ -264,38 +283,52 @@ impl Batch {
     pub(super) fn own_segment(&self, scope: Scope) -> Result<Appender> {
         loop {
             match self.settings.allocator.create(scope, NO_LANE) {
-                Err(error) if error.is_out_of_files() && self.sync_oldest(0)? => {}
+                Err(error) if error.is_out_of_files() && self.close_files()? => {}
                 created => return created,
             }
         }
+    }
+
+    /// Syncs and closes a file that waits for that; whether there was one.
+    fn close_files(&self) -> Result<bool> {
+        if self.sync_oldest(0)? {
+            return Ok(true);
+        }
+        let waits = !self.settings.waiting.is_empty();
+        self.settings.waiting.sync()?;
+        Ok(waits)
     }
 
     /// Writes a whole state, into a lane if it may share one.
     pub(super) fn append(&self, scope: Scope, payload: &[u8], kind: Kind) -> Result<StateHandle> {
         let payload = &Payload::new(payload);
         let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len()));
-        let accept = |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, kind);
         let (extent, segment) = if let Some(lanes) = lanes {
+            let accept =
+                |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, kind, Some(payload.bytes()));
             // A checkpoint that ended meanwhile has sealed its lanes, but for the one that was leased.
             lanes.append(scope, payload, self.id, accept).inspect_err(|_| self.seal_own_lanes())?
         } else {
             let mut appender = self.own_segment(scope)?;
             let extent = appender.append(payload, self.id)?;
-            accept(&extent, appender.segment())?;
+            self.accept(&extent, appender.segment(), kind, None)?;
             (extent, Arc::clone(appender.segment()))
         };
         self.settle(&extent, &segment)?;
         Ok(segment.handle(&extent))
     }
 
-    /// Takes over a whole state while nobody else can append to its segment.
-    fn accept(&self, extent: &Extent, segment: &Arc<Segment>, kind: Kind) -> Result<()> {
+    /// Takes over a whole state while nobody else can append to its segment; with its bytes if it may wait for its sync.
+    fn accept(&self, extent: &Extent, segment: &Arc<Segment>, kind: Kind, bytes: Option<&[u8]>) -> Result<()> {
         let end = entry_end(extent.offset, extent.len);
         let mut state = self.state.lock();
         self.check_open_to(kind)?;
         let touched = state.unsynced.entry(segment.id());
         let touched = touched.or_insert_with(|| Touched { segment: Arc::clone(segment), end, syncing: false });
         touched.end = touched.end.max(end);
+        if let Some(bytes) = bytes {
+            state.copies.add(extent, bytes);
+        }
         self.hold.add(extent, end, kind);
         if kind == Kind::New {
             self.written.fetch_add(extent.len, Ordering::Relaxed);
@@ -305,7 +338,7 @@ impl Batch {
 
     /// Takes over a state that was streamed into a segment of its own, which is sealed.
     pub(super) fn accept_own(&self, extent: &Extent, appender: Appender, kind: Kind) -> Result<StateHandle> {
-        self.accept(extent, appender.segment(), kind)?;
+        self.accept(extent, appender.segment(), kind, None)?;
         let segment = Arc::clone(appender.segment());
         drop(appender);
         self.settle(extent, &segment)?;
@@ -341,12 +374,12 @@ impl Batch {
         synced.map(|()| true)
     }
 
-    /// Makes a file ready for another name: complete, and what this checkpoint wrote of it durable. What others wrote of it
-    /// and can be referred to was made durable by them.
+    /// Makes a file ready for another name: complete, and all of it durable that can be referred to.
     pub(crate) fn finish_file(&self, file: FileId) -> Result<()> {
         if let Some(lanes) = &self.lanes {
             lanes.seal_files(&BTreeSet::from([file]));
         }
+        self.settings.waiting.sync_file(file)?;
         let unsynced = {
             let state = self.state.lock();
             state.unsynced.get(&file).map(|touched| (Arc::clone(&touched.segment), touched.end))
@@ -401,10 +434,10 @@ impl Batch {
     /// Ends writing, which is [closed](Self::close_to_writers) to all others.
     pub(crate) fn seal(&self) -> Unsynced {
         let mut state = self.state.lock();
-        let (segments, dirs) = (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.dirs));
+        let State { unsynced: segments, dirs, copies, .. } = std::mem::take(&mut *state);
         drop(state);
         self.seal_own_lanes();
-        Unsynced { segments, dirs }
+        Unsynced { segments, dirs, copies }
     }
 
     /// The commit was refused: the checkpoint goes on as it was.
@@ -420,7 +453,7 @@ impl Batch {
         }
         let mut state = self.state.lock();
         self.closed.store(true, Ordering::Release);
-        state.unsynced.clear();
+        (state.unsynced, state.copies) = Default::default();
         drop(state);
         self.seal_own_lanes();
         self.hold.release();

@@ -7,7 +7,9 @@
 //! or by a lane ([`lanes`]), which lends it for one append at a time; the loan is a guard, so that an error or a panic
 //! in it seals the segment and gives the lane back ([`pool`]). [`durable`] says how far a segment is durable. [`segment::Segment`] is what everybody else has of it: how far it is
 //! written, how far it is durable. A [`batch::Batch`] is the write side of one pending checkpoint, shared by its writers:
-//! which segments it touched, how many writers are open; [`adopt`] takes files into it that were not written here; [`unsynced`] is what of that must be durable before the manifest. [`allocator::Allocator`] numbers and creates the segments of an
+//! which segments it touched, how many writers are open; [`adopt`] takes files into it that were not written here;
+//! [`unsynced`] is what of that must be durable before the record, [`copies`] what the record has instead, [`waiting`] the
+//! segments that were not synced for that reason. [`allocator::Allocator`] numbers and creates the segments of an
 //! open store.
 //!
 //! # Where a state goes
@@ -34,7 +36,8 @@
 //!    crash leaves a whole or torn entry that no manifest names;
 //! 5. before the lane is given back the batch takes the state over and the registry learns of the extent: from here on
 //!    the segment has a live state, and cannot go;
-//! 6. with `Durability::PerState` the segment is synced, and its directory once. Else this waits for the commit.
+//! 6. with `Durability::PerState` the segment is synced, and its directory once. Else this waits for the commit, or longer:
+//!    while a checkpoint is small its batch keeps a copy of each state that went to a lane, for the record.
 //!
 //! A streamed state takes the same steps with a segment of its own, the payload in pieces between 3 and 5, and is told to
 //! the operating system for writing as it goes.
@@ -46,11 +49,16 @@
 //!
 //! A segment is synced once for all checkpoints that wrote to it before: whoever comes later finds that it was. When a
 //! sync fails, nothing in it that was not durable before ever is: every checkpoint with such a state fails, the segment
-//! takes no more, and it is not synced again.
+//! takes no more, and it is not synced again. If it has states that were committed in their records, the store must be
+//! reopened, which writes them again.
+//!
+//! A segment can wait for its sync only once it was synced for the first time, with its header, and its name is durable. So
+//! after a power cut there is a file to write its states to. Segments of one checkpoint alone are always new.
 
 mod adopt;
 pub(crate) mod allocator;
 pub(crate) mod batch;
+mod copies;
 mod durable;
 mod lanes;
 mod pool;
@@ -58,5 +66,6 @@ mod segment;
 pub(crate) mod stream;
 mod sync;
 pub(crate) mod unsynced;
+mod waiting;
 
 pub use stream::StateWriter;

@@ -32,6 +32,8 @@ pub(crate) struct Segment {
     file: VolumeFile,
     /// How far it is durable.
     durable: Durable<Error>,
+    /// A sync succeeded: the header is durable.
+    begun: AtomicBool,
     /// A sync failed: nothing more goes here.
     broken: AtomicBool,
     /// The name is durable.
@@ -77,6 +79,10 @@ impl<'a> Payload<'a> {
         Self { bytes, crc: crc32fast::hash(bytes) }
     }
 
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -95,7 +101,13 @@ impl Segment {
     /// Makes everything before this offset durable. After a failure nothing more of this file ever is: the kernel marks
     /// the bytes clean, and a second sync would lie.
     pub(crate) fn sync_to(&self, end: u64) -> Result<()> {
-        self.durable.sync_to(end, || self.file.sync().inspect_err(|_| self.broken.store(true, Ordering::Release)))
+        let sync = || self.file.sync().inspect_err(|_| self.broken.store(true, Ordering::Release));
+        self.durable.sync_to(end, || sync().inspect(|()| self.begun.store(true, Ordering::Release)))
+    }
+
+    /// Whether its states can be written again from copies, after whatever crash: there is a file of this name, with its header.
+    pub(super) fn can_wait(&self) -> bool {
+        self.is_named() && self.begun.load(Ordering::Acquire) && !self.broken.load(Ordering::Acquire)
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -125,6 +137,7 @@ impl Appender {
             home: Arc::new(home),
             file,
             durable: Durable::new(HEADER_LEN),
+            begun: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             named: AtomicBool::new(false),
             sealed: AtomicBool::new(false),

@@ -1,4 +1,4 @@
-//! Segments with states of a pending checkpoint, and what of them must be durable before its manifest is.
+//! Segments with states of a pending checkpoint, and what of them must be durable before its record is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::segment::Segment;
+use super::{copies::Copies, segment::Segment, waiting::Waiting};
 use crate::{
     disk::layout,
     error::Result,
@@ -30,13 +30,16 @@ pub(super) struct Touched {
 pub(crate) struct Unsynced {
     pub(super) segments: BTreeMap<FileId, Touched>,
     pub(super) dirs: BTreeSet<Scope>,
+    pub(super) copies: Copies,
 }
 
-/// What of that a manifest names: it must be durable before the manifest is.
+/// What of that a manifest names: it must be durable before the record is, or be in it.
 #[derive(Debug)]
 pub(crate) struct Named {
     segments: Vec<Touched>,
     dirs: BTreeSet<Scope>,
+    /// Of the segments that need no sync, because the record has their states.
+    copies: Copies,
 }
 
 impl Touched {
@@ -46,20 +49,29 @@ impl Touched {
 }
 
 impl Unsynced {
-    /// Leaves out what the manifest does not name: what nobody will read needs no sync, and may fail one.
-    pub(crate) fn named_by(mut self, extents: impl Iterator<Item = Extent>) -> Named {
+    /// Leaves out what the manifest does not name: what nobody will read needs no sync, and may fail one. Segments of which
+    /// the record has all that is named wait for their sync from now on.
+    pub(crate) fn named_by(mut self, extents: impl Iterator<Item = Extent>, waiting: &Waiting) -> Named {
         let mut ends = BTreeMap::new();
         for extent in extents.filter(|extent| self.segments.contains_key(&extent.file)) {
-            let end = ends.entry(extent.file).or_insert(0);
+            let (end, is_copied) = ends.entry(extent.file).or_insert((0, true));
             *end = entry_end(extent.offset, extent.len).max(*end);
+            *is_copied &= self.copies.name(&extent);
         }
-        let mut named = Named { segments: Vec::new(), dirs: self.dirs };
-        for (file, end) in ends {
-            named.segments.extend(self.segments.remove(&file).map(|touched| Touched { end, ..touched }));
+        let (mut segments, mut copied) = (Vec::new(), Vec::new());
+        for (file, (end, is_copied)) in ends {
+            let Some(touched) = self.segments.remove(&file) else { continue };
+            let waits = is_copied && touched.segment.can_wait();
+            if waits { &mut copied } else { &mut segments }.push(Touched { end, ..touched });
         }
-        let unnamed = named.segments.iter().filter(|touched| !touched.segment.is_named());
-        named.dirs.extend(unnamed.map(Touched::scope));
-        named
+        if !waiting.add(&copied) {
+            segments.append(&mut copied);
+        }
+        let Self { mut dirs, mut copies, .. } = self;
+        copies.retain(|file| copied.iter().any(|touched| touched.segment.id() == file));
+        let unnamed = segments.iter().filter(|touched| !touched.segment.is_named());
+        dirs.extend(unnamed.map(Touched::scope));
+        Named { segments, dirs, copies }
     }
 }
 
@@ -72,6 +84,11 @@ impl Named {
     /// The directories that gained names.
     pub(crate) fn dirs(&self) -> impl Iterator<Item = &'static Path> {
         self.dirs.iter().map(|scope| layout::scope_dir(*scope))
+    }
+
+    /// What the record has. What was synced need not stay open.
+    pub(crate) fn into_copies(self) -> Copies {
+        self.copies
     }
 
     /// These directories were synced.

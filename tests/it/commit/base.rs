@@ -233,8 +233,8 @@ fn checkpoint_that_is_overtaken_while_it_is_committed_keeps_what_its_base_named(
     let store = open(&disk);
     let first = commit(&store, Manifest::builder(), &[("a", 1), ("b", 2)]);
     let (second, third) = (store.begin_next().unwrap(), store.begin_next().unwrap());
-    let new = third.write(Scope::Shared, &bytes(3, 3000)).unwrap();
-    let other = second.write(Scope::Exclusive, &bytes(4, 3000)).unwrap();
+    let new = third.write(Scope::Exclusive, &bytes(3, 3000)).unwrap();
+    let other = second.write(Scope::Shared, &bytes(4, 3000)).unwrap();
     let overtaking = Manifest::based_on(first.manifest()).remove_state("a").state("d", other);
     set(&disk.before_data_sync, move || drop(second.commit(overtaking).unwrap()));
     let third = third.commit(Manifest::based_on(first.manifest()).state("c", new)).unwrap();

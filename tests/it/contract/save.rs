@@ -67,7 +67,7 @@ fn names(dir: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn save_that_fails_uses_its_id_up_and_leaves_nothing_behind() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = Options::new().disk(disk.clone()).redo_size(0).open(ROOT).unwrap();
     store.save_with_state(&Manifest::builder().build(id(1)), Some(&[&bytes(1, 5000)])).unwrap();
     let before = data_bytes(&store);
     disk.fail_nth(Call::SyncData, 1, Fault::Error(28));

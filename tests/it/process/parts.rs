@@ -146,7 +146,7 @@ fn holder(dir: &Path, id: CheckpointId) {
 /// Stops itself at a call while it commits its second checkpoint: the first one of its open if that makes a log.
 fn stalled(dir: &Path, at: &str) {
     let disk = StoppingDisk::default();
-    let open = || Options::new().disk(disk.clone()).open(dir).unwrap();
+    let open = || Options::new().disk(disk.clone()).redo_size(0).open(dir).unwrap();
     let commit = |store: &Store, seed| {
         let pending = store.begin_next().unwrap();
         let handle = pending.write(Scope::Shared, &bytes(seed, 5000)).unwrap();

@@ -202,7 +202,8 @@ fn state_at_an_offset_that_no_file_has_is_damage_of_its_checkpoint() {
         commit_states(&store, &[bytes(2, 5003)]).unwrap();
         drop(store);
         log::change_in(dir.path(), 2, |record| {
-            let len = record.windows(8).position(|field| field == 5003_u64.to_le_bytes()).unwrap();
+            // The last one is that of the handle.
+            let len = record.windows(8).rposition(|field| field == 5003_u64.to_le_bytes()).unwrap();
             record[len - 8..len].copy_from_slice(&u64::to_le_bytes(offset));
         });
         let store = Store::open(dir.path()).unwrap();

@@ -2,4 +2,5 @@
 
 mod damage;
 mod open;
+mod redo;
 mod salvage;

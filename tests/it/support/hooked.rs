@@ -27,6 +27,8 @@ pub(crate) struct HookedDisk {
     pub(crate) before_data_sync: Hook,
     /// After bytes were made durable, before anybody is told.
     pub(crate) after_data_sync: Hook,
+    /// The same for a segment alone.
+    pub(crate) after_segment_sync: Hook,
     pub(crate) before_write: Hook,
     /// Where writing to the medium was begun, and for how many bytes.
     pub(crate) hinted: Arc<Mutex<Vec<(u64, u64)>>>,
@@ -60,7 +62,7 @@ struct HookedFile {
     most_mapped: usize,
     file: Box<dyn DiskFile>,
     before_sync: Hook,
-    after_sync: Hook,
+    after_sync: Vec<Hook>,
     before_write: Hook,
     hinted: Arc<Mutex<Vec<(u64, u64)>>>,
     garble: Hook,
@@ -96,6 +98,7 @@ impl HookedDisk {
             disk: SimDisk::new(),
             before_data_sync: Hook::default(),
             after_data_sync: Hook::default(),
+            after_segment_sync: Hook::default(),
             before_write: Hook::default(),
             hinted: Arc::default(),
             before_open_of_a_log: Hook::default(),
@@ -130,11 +133,15 @@ impl HookedDisk {
         short_by: Arc<Mutex<u64>>,
         unreadable: Option<i32>,
     ) -> Box<dyn DiskFile> {
+        Box::new(self.hooked(file, short_by, unreadable))
+    }
+
+    fn hooked(&self, file: Box<dyn DiskFile>, short_by: Arc<Mutex<u64>>, unreadable: Option<i32>) -> HookedFile {
         let garble = Arc::clone(&self.garble_a_read);
-        let (before_sync, after_sync) = (Arc::clone(&self.before_data_sync), Arc::clone(&self.after_data_sync));
+        let (before_sync, after_sync) = (Arc::clone(&self.before_data_sync), vec![Arc::clone(&self.after_data_sync)]);
         let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
         let Self { maps_lazily, most_mapped, .. } = *self;
-        Box::new(HookedFile {
+        HookedFile {
             maps_lazily,
             most_mapped,
             file,
@@ -145,7 +152,7 @@ impl HookedDisk {
             garble,
             short_by,
             unreadable,
-        })
+        }
     }
 }
 
@@ -197,7 +204,12 @@ impl Disk for HookedDisk {
     }
 
     fn create_temp(&self, dir: At<'_>) -> io::Result<(OsString, Box<dyn DiskFile>)> {
-        self.disk.create_temp(dir).map(|(name, file)| (name, self.file(file)))
+        let of_segment = dir.path().ends_with("shared").then(|| Arc::clone(&self.after_segment_sync));
+        self.disk.create_temp(dir).map(|(name, file)| {
+            let mut file = self.hooked(file, Arc::default(), None);
+            file.after_sync.extend(of_segment);
+            (name, Box::new(file) as Box<dyn DiskFile>)
+        })
     }
 
     fn open_writable(&self, path: At<'_>) -> io::Result<Box<dyn DiskFile>> {
@@ -302,7 +314,7 @@ impl DiskFile for HookedFile {
     fn sync_data(&self) -> io::Result<()> {
         run(&self.before_sync);
         let synced = self.file.sync_data();
-        run(&self.after_sync);
+        self.after_sync.iter().for_each(run);
         synced
     }
 

@@ -14,7 +14,7 @@ use super::ROOT;
 
 const HEADERS: usize = 2 * 4096;
 const HEADER_LEN: usize = 76;
-const HEAD_LEN: usize = 48;
+const HEAD_LEN: usize = 40;
 const LINK_LEN: usize = 40;
 /// The header of a note.
 const FRAME_LEN: usize = 28;
@@ -48,12 +48,11 @@ pub(crate) fn records(log: &[u8]) -> Vec<Found> {
     let (mut found, mut offset) = (Vec::new(), 0);
     while offset < half(log) && log.get(HEADERS + offset..).is_some_and(|head| head.starts_with(b"PITONREC")) {
         let head = HEADERS + offset;
-        let redo = number(log, head + 32) as usize;
         let word = |at: usize| u32::from_le_bytes(log[at..at + 4].try_into().unwrap()) as usize;
-        let (len, first) = (word(head + 40), word(head + 44));
+        let (len, first) = (word(head + 32), word(head + 36));
         let record_at = head + HEAD_LEN + first * LINK_LEN;
         found.push(Found { offset, record: log[record_at..record_at + len].to_vec(), record_at });
-        offset = (record_at + len + 4 + redo.div_ceil(2) - HEADERS).next_multiple_of(4096);
+        offset = (record_at + len + 4 - HEADERS).next_multiple_of(4096);
     }
     found
 }

@@ -220,7 +220,7 @@ fn failing_and_panicking_writers_leave_lane_and_descriptors_to_the_others() {
 #[test]
 fn failed_sync_retires_the_segment_and_fails_every_checkpoint_with_unsynced_states_in_it() {
     let disk = SimDisk::new();
-    let store = open(&disk).unwrap();
+    let store = Options::new().disk(disk.clone()).redo_size(0).open(ROOT).unwrap();
     let durable = commit_states(&store, &[bytes(1, 5000)]).unwrap();
     let first = store.begin_next().unwrap();
     let second = store.begin_next().unwrap();
