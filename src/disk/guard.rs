@@ -35,6 +35,16 @@ pub trait LockGuard: fmt::Debug + Send + Sync {
         let _ = number;
         Ok(None)
     }
+
+    /// Gives every number back, and keeps open what is needed to [lock others](Self::lock_more): whether it does. `false`, the
+    /// default, has changed nothing: the guard is to be dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system: the guard is to be dropped.
+    fn unlock_all(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// A lock that many things hold on to.

@@ -144,8 +144,7 @@ pub(super) fn lock_file(at: At<'_>, file: File, owner: Owner<'_>, kind: Kind) ->
         below: at.dir().map(|(dir, name)| (dir.clone(), name.to_owned())),
         process: process::id(),
         says_owner: matches!(owner, Owner::Said(_)),
-        kind,
-        more: Vec::new(),
+        held: vec![kind],
         numbers: file.metadata().map(|ours| (ours.dev(), ours.ino()))?,
         file,
     };
@@ -174,9 +173,7 @@ struct OsLock {
     below: Option<(Dir, PathBuf)>,
     process: u32,
     says_owner: bool,
-    kind: Kind,
-    /// Further bytes that are locked like the first.
-    more: Vec<u64>,
+    held: Vec<Kind>,
     /// By which the file is known while it is open.
     numbers: (u64, u64),
 }
@@ -196,10 +193,15 @@ impl LockGuard for OsLock {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(false)),
             locked => {
                 locked?;
-                self.more.push(number);
+                self.held.push(Kind::Exclusive(number));
                 Ok(Some(true))
             }
         }
+    }
+
+    fn unlock_all(&mut self) -> io::Result<bool> {
+        self.held.drain(..).try_for_each(|kind| kind.unlock(&self.file))?;
+        Ok(true)
     }
 }
 
@@ -211,8 +213,7 @@ impl Drop for OsLock {
         if self.says_owner {
             let _ = self.file.set_len(0);
         }
-        let more = self.more.iter().map(|number| Kind::Exclusive(*number));
-        for kind in more.chain([self.kind]) {
+        for kind in &self.held {
             let _ = kind.unlock(&self.file);
         }
     }

@@ -33,6 +33,35 @@ pub(crate) struct Volume {
     dir_sync: Mutex<()>,
     /// Files that could not be removed; the next sweep tries again.
     leftovers: Mutex<Vec<PathBuf>>,
+    /// What the last [`ReadersLocked`] had open.
+    readers: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+/// Keeps other processes from opening checkpoints of a store, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ReadersLocked {
+    volume: Arc<Volume>,
+    guard: Option<Box<dyn LockGuard>>,
+}
+
+impl ReadersLocked {
+    /// The same for another checkpoint: whether it could be had. `None` if the disk needs another lock for that.
+    pub(crate) fn lock_more(&mut self, id: u64) -> Result<Option<bool>> {
+        let Some(guard) = &mut self.guard else { return Ok(None) };
+        guard.lock_more(id).map_err(|e| Error::io("lock", &self.volume.path(layout::READERS), e))
+    }
+}
+
+impl Drop for ReadersLocked {
+    /// The file stays open for the next one.
+    fn drop(&mut self) {
+        let guard = self.guard.take().filter(|_| !self.volume.opener.is_another());
+        if let Some(mut guard) = guard
+            && guard.unlock_all().unwrap_or(false)
+        {
+            *self.volume.readers.lock() = Some(guard);
+        }
+    }
 }
 
 /// Checks the first bytes of a file and its length.
@@ -40,8 +69,9 @@ type CheckHead = fn(&[u8], u64) -> std::result::Result<(), Malformed>;
 
 impl Volume {
     pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, syncs: bool) -> Self {
-        let (poison, dir_sync, leftovers) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Self { disk, anchor: Anchor::new(root), opener: Opener::this(), syncs, poison, dir_sync, leftovers }
+        let (dir_sync, leftovers, readers) = Default::default();
+        let (anchor, opener, poison) = (Anchor::new(root), Opener::this(), OnceLock::new());
+        Self { disk, anchor, opener, syncs, poison, dir_sync, leftovers, readers }
     }
 
     /// Opens the root. What is done from then on is done in that directory, whatever becomes of its name.
@@ -371,18 +401,20 @@ impl Volume {
         }
     }
 
-    /// Does for another checkpoint what the guard of [`lock_exclusive`](Self::lock_exclusive) does for the first; `None` if
-    /// the disk needs another guard for that.
-    pub(crate) fn lock_more(&self, guard: &mut Box<dyn LockGuard>, id: u64) -> Result<Option<bool>> {
-        guard.lock_more(id).map_err(|e| Error::io("lock", &self.path(layout::READERS), e))
-    }
-
     /// Keeps every other process from opening a checkpoint of this store; `None` if one has it open.
-    pub(crate) fn lock_exclusive(&self, id: u64) -> Result<Option<Box<dyn LockGuard>>> {
+    pub(crate) fn lock_exclusive(self: &Arc<Self>, id: u64) -> Result<Option<ReadersLocked>> {
         let (path, name) = (self.path(layout::READERS), Path::new(layout::READERS));
         self.opener.check("lock", &path)?;
+        let locked = |guard| ReadersLocked { volume: Arc::clone(self), guard: Some(guard) };
+        let open = self.readers.lock().take();
+        if let Some(guard) = open.filter(|guard| guard.is_in_place().unwrap_or(false)) {
+            let mut locked = locked(guard);
+            if let Some(is_locked) = locked.lock_more(id)? {
+                return Ok(is_locked.then_some(locked));
+            }
+        }
         match self.disk.lock_exclusive(self.at(&path, name), id).map_err(|e| Error::io("lock", &path, e))? {
-            Lock::Taken(guard) => Ok(Some(guard)),
+            Lock::Taken(guard) => Ok(Some(locked(guard))),
             Lock::Held(_) => Ok(None),
         }
     }

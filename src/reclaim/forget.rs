@@ -1,8 +1,13 @@
 //! Taking checkpoints back: the steps in the order of this folder's page.
 
+use std::sync::Arc;
+
 use super::{published::Plan, registry::Registry, sweep::Maintained};
 use crate::{
-    disk::{LockGuard, spare, volume::Volume},
+    disk::{
+        spare,
+        volume::{ReadersLocked, Volume},
+    },
     error::{Error, Result},
     id::CheckpointId,
     records::Journal,
@@ -35,15 +40,15 @@ pub(crate) struct Unread {
     pub(crate) ids: Vec<CheckpointId>,
     /// Those that other processes read.
     pub(crate) in_use: Vec<CheckpointId>,
-    locks: Vec<Box<dyn LockGuard>>,
+    locks: Vec<ReadersLocked>,
 }
 
 /// Step 2.
-pub(crate) fn lock_unread(volume: &Volume, ids: Vec<CheckpointId>) -> Result<Unread> {
+pub(crate) fn lock_unread(volume: &Arc<Volume>, ids: Vec<CheckpointId>) -> Result<Unread> {
     let mut unread = Unread::default();
     for id in ids {
         let could_lock = match unread.locks.last_mut() {
-            Some(locks) => volume.lock_more(locks, id.get())?,
+            Some(locks) => locks.lock_more(id.get())?,
             None => None,
         };
         let is_unread = match could_lock {

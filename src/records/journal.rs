@@ -20,7 +20,10 @@ use super::{
     survey::Told,
 };
 use crate::{
-    disk::{LockGuard, layout, volume::Volume},
+    disk::{
+        layout,
+        volume::{ReadersLocked, Volume},
+    },
     error::{Error, Result},
     format::{
         record::{self, Changeable, Redo, RolledBack},
@@ -352,7 +355,7 @@ struct Keeper<'a> {
     /// The checkpoint that the record publishes.
     id: Option<CheckpointId>,
     /// Keeps readers from the checkpoint while the record is being made void.
-    lock: Mutex<Option<Box<dyn LockGuard>>>,
+    lock: Mutex<Option<ReadersLocked>>,
 }
 
 impl Owner for Keeper<'_> {

@@ -388,6 +388,16 @@ fn number_is_locked_by_many_or_by_one_and_others_are_free(disk: &dyn Disk, dir: 
     assert!(taken(shared(u64::MAX >> 1)));
     drop(only);
     assert!(taken(shared(7)));
+    let Lock::Taken(mut guard) = alone(7) else { panic!("nobody has it any more") };
+    if guard.unlock_all().unwrap() {
+        let reader = shared(7);
+        assert!(taken(alone(9)), "every number was given back");
+        assert_eq!(guard.lock_more(7).unwrap(), Some(!locks), "a reader has it");
+        drop(reader);
+        assert_eq!(guard.lock_more(7).unwrap(), Some(true));
+        assert_eq!(!taken(shared(7)), locks);
+    }
+    drop(guard);
     let none = dir.join("none");
     let missing = disk.lock_shared(At::new(&none), 7);
     assert!(!locks || missing.unwrap_err().kind() == ErrorKind::NotFound);
