@@ -7,11 +7,13 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    process,
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
-use super::{At, Dir, Disk, LockGuard, layout};
+use parking_lot::Mutex;
+
+use super::{At, Dir, Disk, LockGuard, layout, process};
 use crate::error::{Cause, Error, Result};
 
 /// The process that opened a store.
@@ -47,11 +49,41 @@ pub(super) struct Anchor {
     dirs: [OnceLock<Dir>; layout::DIRS.len()],
     /// That of the store, if this is the process that writes it.
     lock: OnceLock<Box<dyn LockGuard>>,
+    names: Mutex<Names>,
+}
+
+/// What is known of the names in the root.
+#[derive(Debug, Default)]
+struct Names {
+    stamp: Option<i128>,
+    /// When the root had this stamp first.
+    since: Option<Instant>,
+    /// They were looked at when it had the stamp for so long that any change since would have given it another one.
+    is_settled: bool,
+}
+
+/// No clock of a file system has longer ticks.
+const TICK: Duration = Duration::from_secs(3);
+
+impl Names {
+    /// Whether the root has the stamp that it had when the names in it were looked at.
+    fn are_as_before(&mut self, stamp: Option<i128>, now: Instant) -> bool {
+        if stamp.is_none() || stamp != self.stamp {
+            *self = Self { stamp, since: Some(now), is_settled: false };
+        }
+        self.is_settled
+    }
+
+    /// They were looked at after the root had this stamp.
+    fn note(&mut self, stamp: Option<i128>, then: Instant) {
+        let is_old = self.since.is_some_and(|since| then.duration_since(since) > TICK);
+        self.is_settled |= stamp.is_some() && stamp == self.stamp && is_old;
+    }
 }
 
 impl Anchor {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, dir: OnceLock::new(), dirs: Default::default(), lock: OnceLock::new() }
+        Self { root, dir: OnceLock::new(), dirs: Default::default(), lock: OnceLock::new(), names: Mutex::default() }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -113,13 +145,19 @@ impl Anchor {
     }
 
     /// Refuses unless the names of the root and of its directories lead to the directories that were opened, and the lock
-    /// file still has its name. Else the caller means another store by now, and another process may have that open.
+    /// file still has its name. The names in the root are looked at when the root has changed since. Else the caller means another store by now, and another process may have that open.
     pub(super) fn check_in_place(&self, disk: &dyn Disk, operation: &str) -> Result<()> {
         let Some(root) = self.dir.get() else { return Ok(()) };
         let refuse = |path: &Path, what| Err(Error::at(operation, path, Cause::Exchanged(what)));
         let look = |at: At<'_>, dir| disk.is_dir(at, dir).map_err(|e| Error::io("look at", at.path(), e));
-        if !look(At::new(&self.root), root)? {
+        let (is_root, stamp) =
+            disk.is_dir_with_stamp(At::new(&self.root), root).map_err(|e| Error::io("look at", &self.root, e))?;
+        if !is_root {
             return refuse(&self.root, "the directory");
+        }
+        let now = Instant::now();
+        if self.names.lock().are_as_before(stamp, now) {
+            return Ok(());
         }
         for (name, dir) in layout::DIRS.iter().zip(&self.dirs) {
             let path = self.path(Path::new(name));
@@ -131,7 +169,10 @@ impl Anchor {
         }
         let path = self.path(Path::new(layout::LOCK));
         match self.lock.get().map_or(Ok(true), |lock| lock.is_in_place()) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                self.names.lock().note(stamp, now);
+                Ok(())
+            }
             Ok(false) => refuse(&path, "the lock file"),
             Err(error) => Err(Error::io("look at", &path, error)),
         }

@@ -6,12 +6,12 @@ use std::{
     io::{self, Read},
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
-    process,
 };
 
 use super::{
     At, Dir, Lock, LockGuard,
     place::{is_same, stat},
+    process,
 };
 
 /// Enough of the lock file to name its owner.

@@ -1,4 +1,4 @@
-//! Bytes of a file in memory. The only `unsafe` of the crate is here.
+//! Bytes of a file in memory. The `unsafe` of the crate is here and in `process.rs`.
 //!
 //! A mapping of a file that another process cuts shorter raises SIGBUS on access, and bytes that somebody changes
 //! underneath change under a `&[u8]`. The store rules both out for its own part: a slice is only ever made of a range

@@ -42,6 +42,7 @@ mod map;
 mod memory;
 mod os;
 mod place;
+mod process;
 pub(crate) mod publish;
 pub(crate) mod root;
 #[cfg(feature = "testing")]
@@ -100,6 +101,17 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
         let _ = (at, dir);
         Ok(true)
+    }
+
+    /// The same, and with it a stamp that is another one once a name in the directory was added, removed, or given to another
+    /// file. `None`, the default, if the disk has none. It may miss changes within three seconds of each other, and what is
+    /// mounted over a name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`is_dir`](Self::is_dir).
+    fn is_dir_with_stamp(&self, at: At<'_>, dir: &Dir) -> io::Result<(bool, Option<i128>)> {
+        Ok((self.is_dir(at, dir)?, None))
     }
 
     /// Creates one directory. Its parent must exist; `AlreadyExists` if the name does.

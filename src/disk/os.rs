@@ -129,10 +129,17 @@ impl Disk for OsDisk {
     }
 
     fn is_dir(&self, at: At<'_>, dir: &Dir) -> io::Result<bool> {
-        let Some(dir) = dir.get::<OsDir>() else { return Ok(true) };
+        Ok(self.is_dir_with_stamp(at, dir)?.0)
+    }
+
+    /// The time of the last change, which nobody can set.
+    fn is_dir_with_stamp(&self, at: At<'_>, dir: &Dir) -> io::Result<(bool, Option<i128>)> {
+        let Some(dir) = dir.get::<OsDir>() else { return Ok((true, None)) };
         // A path may lead over links, like the one that was opened.
         let found = if at.dir().is_some() { stat(at) } else { rustix::fs::stat(at.path()) };
-        is_same(found, dir.numbers)
+        let stamp =
+            found.map(|found| i128::from(found.st_ctime) * 1_000_000_000 + i128::from(found.st_ctime_nsec)).ok();
+        Ok((is_same(found, dir.numbers)?, stamp))
     }
 
     fn create_dir(&self, at: At<'_>) -> io::Result<()> {

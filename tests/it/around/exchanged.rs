@@ -103,6 +103,29 @@ fn writer_refuses_every_change_once_a_directory_was_exchanged_and_touches_nothin
 }
 
 #[test]
+fn exchange_is_noticed_also_if_nothing_had_changed_for_long_and_names_were_not_looked_at_any_more() {
+    let lock = |dir: &Path| std::fs::remove_file(dir.join("state/piton.lock")).unwrap();
+    let exchanges: Vec<_> = EXCHANGES.into_iter().chain([("lock file", lock as Exchange)]).collect();
+    let open = |_: &_| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("state")).unwrap();
+        commit_states(&store, &[bytes(1, 5000)]).unwrap();
+        (dir, store)
+    };
+    let stores: Vec<_> = exchanges.iter().map(open).collect();
+    std::thread::sleep(std::time::Duration::from_millis(3200));
+    for ((what, exchange), (dir, store)) in exchanges.iter().zip(&stores) {
+        for seed in 2..4 {
+            commit_states(store, &[bytes(seed, 5000)]).unwrap();
+        }
+        exchange(dir.path());
+        let error = commit_states(store, &[bytes(4, 5000)]).unwrap_err();
+        assert!(error.is_exchanged() && !error.is_indeterminate(), "{what}: {error}");
+        every_change_is_refused(store);
+    }
+}
+
+#[test]
 fn writer_goes_on_once_its_directory_is_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("state")).unwrap();
