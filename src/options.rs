@@ -357,7 +357,8 @@ impl Options {
         self
     }
 
-    /// How long a file of the manifest log is, in bytes, without its headers of 8 KiB: 1 MiB on the real file system. It has
+    /// How long a file of the manifest log is, in bytes, without its headers of 8 KiB: 4 MiB on the real file system, and at most
+    /// 1 MiB for the first one of each open. It has
     /// each record twice. It is written full of zeros when it is made, so that a commit changes no metadata of the file
     /// system, and three or four such files are there at a time. A longer one is made less often, and is read for longer when
     /// the store is opened. At least 128 KiB.

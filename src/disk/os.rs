@@ -304,6 +304,10 @@ impl Disk for OsDisk {
     }
 
     /// Such a lock needs a file that is open for writing.
+    fn log_size(&self) -> u64 {
+        4 << 20
+    }
+
     fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
         lock_number(at, || create_or_open(at, OFlags::RDWR), Kind::Exclusive(number))
     }
