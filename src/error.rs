@@ -278,7 +278,7 @@ impl Error {
 
     /// A power cut, or a crash of the operating system, has left states of a checkpoint in the manifest log alone, and nobody
     /// has opened the store for writing since: that puts them in place. Nothing is lost. A reader in another process gets
-    /// this.
+    /// this; and a writer, if the medium did not let it do that.
     #[must_use]
     pub fn is_unrecovered(&self) -> bool {
         matches!(self.inner.cause, Cause::Unrecovered)

@@ -358,8 +358,7 @@ impl Options {
     }
 
     /// How long a file of the manifest log is, in bytes, without its headers of 8 KiB: 4 MiB on the real file system, and at most
-    /// 1 MiB for the first one of each open. It has
-    /// each record twice. It is written full of zeros when it is made, so that a commit changes no metadata of the file
+    /// 1 MiB for the first one of each open. It has each record twice. It is written full of zeros when it is made, so that a commit changes no metadata of the file
     /// system, and three or four such files are there at a time. A longer one is made less often, and is read for longer when
     /// the store is opened. At least 128 KiB.
     #[must_use]
@@ -368,7 +367,6 @@ impl Options {
         self
     }
 
-    /// How long each half of a log is.
     /// How many bytes of states a checkpoint may carry in its record, so that it costs one sync, whatever segments it wrote to:
     /// 256 KiB by default. A checkpoint with more new bytes syncs each segment that it wrote to first, which takes longer,
     /// but writes them once: those in a record are written to the log twice, and to their segments, which are
@@ -387,6 +385,7 @@ impl Options {
         if has_use { self.redo_size.min(self.half_log() / 8) } else { 0 }
     }
 
+    /// How long each half of a log is.
     pub(crate) fn half_log(&self) -> u64 {
         let half = self.log_size.unwrap_or_else(|| self.disk.log_size()) / 2;
         half.clamp(LEAST_HALF_LOG, MOST_HALF_LOG) / LOG_BLOCK * LOG_BLOCK

@@ -76,7 +76,7 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -
     let id = batch.id();
     // What the newest checkpoint names is durable, or in the log.
     let written = unsynced.named_by(compared.changes.added_extents(), &publisher.write.waiting);
-    written.sync_data()?;
+    written.sync_data(&publisher.write.waiting)?;
     sync_dirs(&publisher.volume, &written)?;
     let copies = written.into_copies();
     let (checkpoint, report) = {

@@ -137,8 +137,9 @@ impl Disk for OsDisk {
         let Some(dir) = dir.get::<OsDir>() else { return Ok((true, None)) };
         // A path may lead over links, like the one that was opened.
         let found = if at.dir().is_some() { stat(at) } else { rustix::fs::stat(at.path()) };
-        let stamp =
-            found.map(|found| i128::from(found.st_ctime) * 1_000_000_000 + i128::from(found.st_ctime_nsec)).ok();
+        let changed = found.map(|found| i128::from(found.st_ctime) * 1_000_000_000 + i128::from(found.st_ctime_nsec));
+        // A file system without such times says 0.
+        let stamp = changed.ok().filter(|changed| *changed > 0);
         Ok((is_same(found, dir.numbers)?, stamp))
     }
 
@@ -303,11 +304,11 @@ impl Disk for OsDisk {
         lock_number(at, || open_file(at, OFlags::RDONLY), Kind::Shared(number))
     }
 
-    /// Such a lock needs a file that is open for writing.
     fn log_size(&self) -> u64 {
         4 << 20
     }
 
+    /// Such a lock needs a file that is open for writing.
     fn lock_exclusive(&self, at: At<'_>, number: u64) -> io::Result<Lock> {
         lock_number(at, || create_or_open(at, OFlags::RDWR), Kind::Exclusive(number))
     }

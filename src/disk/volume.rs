@@ -409,8 +409,10 @@ impl Volume {
         let open = self.readers.lock().take();
         if let Some(guard) = open.filter(|guard| guard.is_in_place().unwrap_or(false)) {
             let mut locked = locked(guard);
-            if let Some(is_locked) = locked.lock_more(id)? {
-                return Ok(is_locked.then_some(locked));
+            match locked.lock_more(id) {
+                Ok(Some(is_locked)) => return Ok(is_locked.then_some(locked)),
+                // What is open is good for nothing any more.
+                _ => locked.guard = None,
             }
         }
         match self.disk.lock_exclusive(self.at(&path, name), id).map_err(|e| Error::io("lock", &path, e))? {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::scan::Found;
 use crate::{
     disk::{layout, spare, volume::Volume},
-    error::{Error, Malformed, Result},
+    error::{Cause, Error, Malformed, Result},
     format::{
         record::Redo,
         segment::{encode_trailer, tag},
@@ -27,6 +27,17 @@ pub(super) struct Done {
 pub(super) struct Unwritten {
     pub(super) from: u64,
     pub(super) why: Error,
+    /// What its checkpoints are told.
+    pub(super) why_not: Error,
+}
+
+impl Unwritten {
+    fn new(volume: &Volume, file: FileId, from: u64, why: Error) -> Self {
+        // No damage: no older checkpoint is to be taken in place of one that the log has.
+        let waits = Error::at("read", &volume.path(layout::segment(file)), Cause::Unrecovered);
+        let why_not = if why.is_no_space() { why.clone() } else { waits };
+        Self { from, why, why_not }
+    }
 }
 
 /// Writes again what the log has that any checkpoint names, and makes it durable, whatever the segments seem to have: after
@@ -39,21 +50,13 @@ pub(super) fn redo(volume: &Volume, store: StoreId, in_log: InLog<'_>, found: &m
             Ok(()) => done.states += states.len() as u64,
             // That it is missing is told where its checkpoints are looked at.
             Err(why) if why.is_not_found() => {}
-            Err(why) => drop(done.failed.insert(file, Unwritten { from, why: with_remedy(why) })),
+            Err(why) => drop(done.failed.insert(file, Unwritten::new(volume, file, from, why))),
         }
         if let Ok(Some(now)) = volume.metadata(layout::segment(file)) {
             found.segments.insert(file, now);
         }
     }
     done
-}
-
-fn with_remedy(error: Error) -> Error {
-    const OPERATION: &str = "put states from the manifest log in place (make that possible and reopen the store) in";
-    match (error.raw_os_error(), error.path()) {
-        (Some(code), Some(path)) => Error::io(OPERATION, path, std::io::Error::from_raw_os_error(code)),
-        _ => error,
-    }
 }
 
 fn write<'a>(
@@ -63,13 +66,17 @@ fn write<'a>(
     states: impl Iterator<Item = &'a (CheckpointId, Redo<'a>)>,
 ) -> Result<()> {
     let (open, tag) = (volume.open_writable(layout::segment(file))?, tag(store, file));
-    for (checkpoint, Redo { extent, bytes }) in states {
+    let entry = |(checkpoint, Redo { extent, bytes }): &(CheckpointId, Redo<'_>)| {
         if crc32fast::hash(bytes) != extent.crc {
             let what = format!("a state of checkpoint {checkpoint} has another checksum in the manifest log");
             return Err(Malformed::new(extent.offset, what).at("write again", open.path()));
         }
-        let entry = [bytes, &encode_trailer(tag, extent, *checkpoint)[..]].concat();
-        spare::even_if_full(volume, || open.write_all_at(&entry, extent.offset))?;
-    }
-    spare::even_if_full(volume, || open.sync())
+        Ok((extent.offset, [bytes, &encode_trailer(tag, extent, *checkpoint)[..]].concat()))
+    };
+    let entries = states.map(entry).collect::<Result<Vec<_>>>()?;
+    // All of it again: what a failed sync left in the page cache no later one makes durable.
+    spare::even_if_full(volume, || {
+        entries.iter().try_for_each(|(offset, entry)| open.write_all_at(entry, *offset))?;
+        open.sync()
+    })
 }

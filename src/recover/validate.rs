@@ -118,8 +118,10 @@ impl<'a> Files<'a> {
             let ends = in_one.iter().map(|extent| (entry_end(extent.offset, extent.len), extent.file));
             let Some((end, file)) = ends.max() else { continue };
             let unwritten = self.unwritten.get(&file);
-            if let Some(Unwritten { why, .. }) = unwritten.filter(|of| in_one.iter().any(|one| one.offset >= of.from)) {
-                return Ok(Some(why.clone()));
+            if let Some(Unwritten { why_not, .. }) =
+                unwritten.filter(|of| in_one.iter().any(|one| one.offset >= of.from))
+            {
+                return Ok(Some(why_not.clone()));
             }
             if self.get(file).is_some_and(|file| file.len >= end) {
                 continue;

@@ -126,6 +126,7 @@ impl Store {
                 Err(error) => report.failures.push(error),
             }
         }
+        self.0.publisher.close_removed();
         Ok(report)
     }
 

@@ -24,7 +24,7 @@ impl Store {
     /// Data files are linked where that is possible, so that an export within a file system takes next to no space and
     /// time; else they are reflinked; else what the checkpoint needs of them is copied, and compared with its checksums. What
     /// became of each is in the answer. Nothing that this store does later can change the export, nor the other way
-    /// round: bytes that both have are never written again. The export has an id of its own.
+    /// round: bytes that both have never change. The export has an id of its own.
     ///
     /// When it returns the export is durable, whatever [`Durability`](crate::Durability) is set. One that was interrupted
     /// cannot be opened; to export to the same directory again, or to remove it, is safe.
@@ -35,7 +35,7 @@ impl Store {
     /// somebody else exports to it. `is_corrupt` if a data file is missing, too short, or found to be damaged while it is
     /// copied; `is_fenced`; `is_no_space` and other errors of the file system. Nothing is left then but the directory, with a
     /// lock file in it, unless the error `is_indeterminate`: then the export is there or not, as opening it tells. This store
-    /// goes on in either case.
+    /// goes on in either case, unless it must be reopened because a data file could not be synced.
     ///
     /// # Examples
     ///

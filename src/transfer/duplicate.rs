@@ -119,11 +119,11 @@ impl CheckpointStreams {
         let (batch, publisher) = (self.batch(), self.publisher());
         let mut links = batch.lock_links();
         self.check(extents)?;
+        batch.finish_file(file)?;
         if let Some(linked) = links.get(&(file, scope)) {
             batch.adopt_more(*linked, extents)?;
             return Ok(*linked);
         }
-        batch.finish_file(file)?;
         let (volume, data) = (&publisher.volume, self.data_file(file));
         let needed = Needed { volume, data: &data, extents };
         let (copy, way) = batch.adopt(scope, file.lane, extents, |name| {

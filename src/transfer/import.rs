@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::files::{Needed, TransferProgress, Transferred, by_file, moved, report};
 use crate::{
     commit::PendingCheckpoint,
-    disk::{FileKind, layout, link::Way},
+    disk::{FileKind, layout, link::Way, volume::cannot_be_synced},
     error::{Error, Malformed, Result},
     handle::FileRef,
     id::FileId,
@@ -126,7 +126,11 @@ fn borrow(
     }
     let path = lent.by.root.join(layout::segment(lent.file));
     // The store there may not have synced it yet.
-    volume.open(&path).and_then(|file| file.sync()).map_err(|error| data.blame(error))?;
+    match volume.open(&path).and_then(|file| file.sync()) {
+        // Of a file system that is only read nothing can be made durable.
+        Err(error) if error.io_kind().is_some_and(cannot_be_synced) => {}
+        synced => synced.map_err(|error| data.blame(error))?,
+    }
     let found = volume.metadata(&path)?.filter(|found| found.kind == FileKind::File);
     let found = found.ok_or_else(|| Malformed::new(0, "the data file is missing").at("borrow", &path))?;
     let origin = FileOrigin { lent: Some(lent), ..data.as_origin() };

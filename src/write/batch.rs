@@ -22,7 +22,7 @@ use crate::{
     accounts::Kind,
     disk::{layout, volume::Volume},
     error::{Error, Result},
-    format::segment::entry_end,
+    format::{record::redo_len, segment::entry_end},
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
     options::{Durability, Merging, Options},
@@ -232,13 +232,13 @@ impl Batch {
         let last = self.settings.last_written.load(Ordering::Relaxed);
         let any_one = self.settings.write_buffer as u64;
         let (written, redo) = (self.written(), self.settings.redo);
-        let budget = if written.max(last) < redo {
-            written.max(redo - written)
+        let (budget, len) = if written.max(last) < redo {
+            (written.max(redo - written), redo_len(len))
         } else {
-            written.max(last).max(LEAST_RELOCATION).max(any_one)
+            (written.max(last).max(LEAST_RELOCATION).max(any_one), len)
         };
         // One that is longer than the whole budget must be able to go as well.
-        let at_least = if len <= any_one { len } else { 0 };
+        let at_least = if len <= any_one.max(redo) { len } else { 0 };
         let more = |relocated: u64| relocated.checked_add(len).filter(|relocated| *relocated <= budget.max(at_least));
         self.relocated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
@@ -266,6 +266,8 @@ impl Batch {
     /// A state could not be written.
     pub(super) fn note_failed(&self, error: &Error) {
         if error.is_no_space() {
+            // What was removed takes its room as long as it is open.
+            self.settings.waiting.let_go(|file| self.hold.registry().knows(file));
             self.settings.full.store(true, Ordering::Relaxed);
         }
     }
@@ -348,7 +350,7 @@ impl Batch {
     /// Syncs what must not wait for the commit, where no writer waits.
     fn settle(&self, extent: &Extent, segment: &Segment) -> Result<()> {
         if self.settings.durability == Durability::PerState {
-            segment.sync_to(entry_end(extent.offset, extent.len))?;
+            self.sync(segment, entry_end(extent.offset, extent.len))?;
             if !segment.is_named() {
                 self.settings.volume.sync_dir(layout::scope_dir(extent.file.scope))?;
                 segment.note_named();
@@ -357,11 +359,15 @@ impl Batch {
         self.sync_oldest(self.settings.max_unsynced).map(drop)
     }
 
+    fn sync(&self, segment: &Segment, end: u64) -> Result<()> {
+        segment.sync_to(end).inspect_err(|error| self.settings.waiting.note_failed(segment.id(), error))
+    }
+
     /// If more than `max` segments are open, syncs and closes the oldest one that takes no more; whether there was one. If
     /// that fails it stays, and the commit fails with it.
     fn sync_oldest(&self, max: usize) -> Result<bool> {
         let Some((segment, end)) = self.state.lock().oldest(max) else { return Ok(false) };
-        let synced = segment.sync_to(end);
+        let synced = self.sync(&segment, end);
         let mut state = self.state.lock();
         let Some(touched) = state.unsynced.get_mut(&segment.id()) else { return synced.map(|()| true) };
         touched.syncing = false;
@@ -384,7 +390,7 @@ impl Batch {
             let state = self.state.lock();
             state.unsynced.get(&file).map(|touched| (Arc::clone(&touched.segment), touched.end))
         };
-        unsynced.map_or(Ok(()), |(segment, end)| segment.sync_to(end))
+        unsynced.map_or(Ok(()), |(segment, end)| self.sync(&segment, end))
     }
 
     /// Refers to states of others, unless the pending checkpoint has ended: nobody would let go of them again.

@@ -77,8 +77,10 @@ impl Unsynced {
 
 impl Named {
     /// Makes durable what was written, one sync for each segment that has any of it.
-    pub(crate) fn sync_data(&self) -> Result<()> {
-        self.segments.iter().try_for_each(|touched| touched.segment.sync_to(touched.end))
+    pub(crate) fn sync_data(&self, waiting: &Waiting) -> Result<()> {
+        self.segments.iter().try_for_each(|Touched { segment, end, .. }| {
+            segment.sync_to(*end).inspect_err(|error| waiting.note_failed(segment.id(), error))
+        })
     }
 
     /// The directories that gained names.

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{segment::Segment, unsynced::Touched};
-use crate::{disk::volume::Volume, error::Result, id::FileId};
+use crate::{
+    disk::volume::Volume,
+    error::{Error, Result},
+    id::FileId,
+};
 
 /// They are open, because closing an unsynced file could hide its write error, until they are synced: before anything is
 /// removed from the log, and before anybody else gets to see the file.
@@ -62,6 +66,13 @@ impl Waiting {
     pub(crate) fn sync_file(&self, file: FileId) -> Result<()> {
         let Some(waits) = self.segments.lock().get(&file).cloned() else { return Ok(()) };
         self.sync_one(&waits)
+    }
+
+    /// A segment could not be synced: the store must be reopened if it has states that were committed.
+    pub(super) fn note_failed(&self, file: FileId, error: &Error) {
+        if self.segments.lock().contains_key(&file) {
+            self.volume.poison(error);
+        }
     }
 
     fn sync_one(&self, waits: &Waits) -> Result<()> {

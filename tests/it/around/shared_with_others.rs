@@ -159,7 +159,7 @@ fn check_rights(root: &Path) {
 fn limit_on_the_size_of_files_is_an_error_and_the_store_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     // In blocks of 1 KiB or of 512 bytes, as the shell has it: a log fits, and the state does not.
-    after("ulimit -f 2500; trap '' XFSZ", "part_that_writes_too_much_into_one_file", dir.path());
+    after("ulimit -f 10000; trap '' XFSZ", "part_that_writes_too_much_into_one_file", dir.path());
     let store = Store::open(dir.path().join("state")).unwrap();
     assert_eq!(store.checkpoint_ids().len(), 2);
     assert_eq!(read_states(&store.latest().unwrap().unwrap()).unwrap()[0].1, bytes(2, 5000));
@@ -170,7 +170,7 @@ fn limit_on_the_size_of_files_is_an_error_and_the_store_goes_on() {
 fn part_that_writes_too_much_into_one_file() {
     let store = Store::open(dir().join("state")).unwrap();
     commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let error = commit_states(&store, &[bytes(9, 3_000_000)]).unwrap_err();
+    let error = commit_states(&store, &[bytes(9, 12_000_000)]).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(27), "EFBIG: {error}");
     commit_states(&store, &[bytes(2, 5000)]).unwrap();
 }

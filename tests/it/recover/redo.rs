@@ -181,6 +181,85 @@ fn duplicate_of_states_that_wait_for_their_sync_is_whole_after_a_power_cut() {
 }
 
 #[test]
+fn duplicate_that_has_its_file_already_syncs_what_came_into_that_meanwhile() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let first = add(&store, 1);
+    let other = store.begin_next().unwrap();
+    let late = other.write(Scope::Shared, &bytes(2, 3000)).unwrap();
+    let pending = store.begin(CheckpointId::new(9).unwrap()).unwrap();
+    let first = pending.duplicate(&[first.manifest().state("0001").unwrap().clone()], Scope::Exclusive).unwrap();
+    other.commit(Manifest::builder().state("late", late.clone())).unwrap();
+    let second = pending.duplicate(&[late], Scope::Exclusive).unwrap();
+    let manifest = Manifest::builder().state("0001", first[0].clone()).state("0002", second[0].clone());
+    pending.commit(manifest).unwrap();
+    let _ = store.prune(1).unwrap();
+    drop(store);
+    let store = open(&disk.cut_power(Survival::Nothing)).unwrap();
+    assert!(has_all(&store.latest().unwrap().unwrap(), 2));
+}
+
+#[test]
+fn segment_that_a_larger_checkpoint_cannot_sync_makes_the_store_reopen_and_loses_nothing() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    (1..=3).for_each(|seed| drop(add(&store, seed)));
+    let pending = store.begin_next().unwrap();
+    let large = pending.write(Scope::Shared, &bytes(9, 50_000)).unwrap();
+    disk.fail_nth(Call::SyncData, 1, Fault::Error(EIO));
+    assert_eq!(pending.commit(Manifest::builder().state("large", large)).unwrap_err().raw_os_error(), Some(EIO));
+    assert!(store.begin_next().unwrap_err().is_poisoned(), "the page cache may lose what the log has");
+    drop(store);
+    let store = open(&disk.cut_power(Survival::Nothing)).unwrap();
+    assert!(has_all(&store.latest().unwrap().unwrap(), 3));
+}
+
+#[test]
+fn states_that_a_bad_medium_does_not_take_are_in_the_log_and_no_older_checkpoint_is_taken_instead() {
+    let probe = cut();
+    let before = probe.count(Call::WriteAt);
+    drop(open(&probe).unwrap());
+    let mut refused = 0;
+    for nth in 1..=probe.count(Call::WriteAt) - before {
+        let disk = cut();
+        disk.fail_nth(Call::WriteAt, nth, Fault::Error(EIO));
+        let Ok(store) = open(&disk) else { continue };
+        if !store.damaged().is_empty() {
+            refused += 1;
+            assert!(store.latest().unwrap_err().is_unrecovered(), "{:?}", store.damaged());
+            assert!(store.open_report().failures.iter().any(|error| error.raw_os_error() == Some(EIO)));
+        }
+        drop(store);
+        assert!(has_all(&open(&disk).unwrap().latest().unwrap().unwrap(), 3));
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn sync_that_a_full_disk_refused_is_not_trusted_before_all_was_written_again() {
+    let mut refused = 0;
+    for nth in 1..12 {
+        // With a capacity there is room that can be given up.
+        let disk = SimDisk::new();
+        disk.set_capacity(Some(64 << 20));
+        let store = open(&disk).unwrap();
+        (1..=3).for_each(|seed| drop(add(&store, seed)));
+        let disk = disk.kill();
+        disk.set_capacity(Some(64 << 20));
+        disk.fail_nth(Call::SyncData, nth, Fault::Error(ENOSPC));
+        let Ok(store) = open(&disk) else { continue };
+        disk.heal();
+        refused += 1;
+        if store.damaged().is_empty() {
+            (4..=40).for_each(|seed| drop(add(&store, seed)));
+            let store = open(&disk.cut_power(Survival::Nothing)).unwrap();
+            assert!(has_all(&store.latest().unwrap().unwrap(), 40), "{nth}");
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn reader_after_a_power_cut_is_told_that_a_writer_must_open_the_store_first() {
     let disk = cut();
     let reader = Options::new().disk(disk.clone()).open_read_only(ROOT).unwrap();
