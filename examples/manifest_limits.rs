@@ -158,7 +158,7 @@ fn hostile_manifest_takes_at_most_four_times_its_length_or_eight_if_it_is_full_o
 fn append(log: &mut [u8], record: &[u8]) {
     const HEADERS: usize = 8192;
     const HEADER: usize = 76;
-    const HEAD: usize = 48;
+    const HEAD: usize = 40;
     const LINK: usize = 40;
     let number = |at: usize| usize::try_from(u64::from_le_bytes(log[at..at + 8].try_into().unwrap())).unwrap();
     let (half, salt) = (number(56), log[48..56].to_vec());
@@ -166,12 +166,12 @@ fn append(log: &mut [u8], record: &[u8]) {
     while log[HEADERS + offset..].starts_with(b"PITONREC") {
         let at = HEADERS + offset;
         let word = |at: usize| u32::from_le_bytes(log[at..at + 4].try_into().unwrap()) as usize;
-        offset = (offset + HEAD + word(at + 44) * LINK + word(at + 40) + 4).next_multiple_of(4096);
+        offset = (offset + HEAD + word(at + 36) * LINK + word(at + 32) + 4).next_multiple_of(4096);
         next = u64::from_le_bytes(log[at + 24..at + 32].try_into().unwrap()) + 1;
     }
     let len = u32::try_from(record.len()).unwrap();
     let mut head = [b"PITONREC".to_vec(), salt, (offset as u64).to_le_bytes().to_vec()].concat();
-    head.extend([next.to_le_bytes(), [0; 8]].concat());
+    head.extend(next.to_le_bytes());
     head.extend([len.to_le_bytes(), [0; 4]].concat());
     head.extend(record);
     let mut crc = crc32fast::Hasher::new_with_initial(crc32fast::hash(&log[..HEADER - 4]));

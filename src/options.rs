@@ -64,6 +64,8 @@ pub enum Maintenance {
 const LOG_BLOCK: u64 = 4096;
 const LEAST_HALF_LOG: u64 = 64 * 1024;
 const MOST_HALF_LOG: u64 = 1 << 30;
+/// Unless somebody has said how long logs are: opening waits for the first one.
+const MOST_HALF_FIRST_LOG: u64 = 512 * 1024;
 /// The largest inline threshold: 1 MiB.
 const MAX_INLINE_THRESHOLD: usize = 1 << 20;
 /// The cap for a state of a store in memory.
@@ -357,9 +359,9 @@ impl Options {
         self
     }
 
-    /// How long a file of the manifest log is, in bytes, without its headers of 8 KiB: 4 MiB on the real file system, and at most
-    /// 1 MiB for the first one of each open. It has each record twice. It is written full of zeros when it is made, so that a commit changes no metadata of the file
-    /// system, and three or four such files are there at a time. A longer one is made less often, and is read for longer when
+    /// How long a file of the manifest log is, in bytes, without its headers of 8 KiB: by default 4 MiB on the real file system,
+    /// and 1 MiB for the first one of each open, which opening waits for. It has each record twice. It is written full of
+    /// zeros when it is made, so that a commit changes no metadata of the file system, and three or four such files are there at a time. A longer one is made less often, and is read for longer when
     /// the store is opened. At least 128 KiB.
     #[must_use]
     pub fn log_size(mut self, bytes: u64) -> Self {
@@ -389,6 +391,12 @@ impl Options {
     pub(crate) fn half_log(&self) -> u64 {
         let half = self.log_size.unwrap_or_else(|| self.disk.log_size()) / 2;
         half.clamp(LEAST_HALF_LOG, MOST_HALF_LOG) / LOG_BLOCK * LOG_BLOCK
+    }
+
+    /// The same for the first one of an open.
+    pub(crate) fn half_first_log(&self) -> u64 {
+        let half = self.half_log();
+        if self.log_size.is_some() { half } else { half.min(MOST_HALF_FIRST_LOG) }
     }
 
     /// Opens a store whose identity file (`piton.store`) is damaged or missing, by making a new one from what the

@@ -28,8 +28,6 @@ use crate::{
 const RESERVED_IDS: u64 = 1 << 20;
 /// How many blank logs there are once there is nothing to do: one to go on to, and one whose name tells that there was one.
 pub(super) const ENOUGH: usize = 2;
-/// The first log of each open is not longer: opening waits for it.
-const MOST_FIRST_HALF: u64 = 512 * 1024;
 /// The half of a log that is made on a full disk.
 const LEAST_HALF: u64 = 64 * 1024;
 
@@ -40,6 +38,8 @@ pub(crate) struct Shape {
     pub(crate) generation: u64,
     /// Bytes of each half.
     pub(crate) half: u64,
+    /// The same of the first one of an open.
+    pub(crate) first_half: u64,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Blanks {
     /// The first log, with its first record, which is a short one. On a full disk a shorter one, in the room that is kept for that.
     pub(super) fn make_first(&self, number: u64, link: &Link, entry: &Entry<'_>) -> Result<OpenLog> {
         let make = |half| self.make(1, half, Fill::Zeros, Some((number, link, entry)));
-        make(self.shape.half.min(MOST_FIRST_HALF)).or_else(|error| {
+        make(self.shape.first_half).or_else(|error| {
             if may_be_short(&error) { spare::even_if_full(&self.volume, || make(LEAST_HALF)) } else { Err(error) }
         })
     }

@@ -81,7 +81,8 @@ pub(crate) type Dropped = Vec<Kept>;
 
 impl Journal {
     /// Goes on with what was found, or with nothing. Durable on return: from here on nothing counts that an older writer
-    /// appends. `half` is half of the length of a log.
+    /// appends. The lengths are those of half a log, and of half the first
+    /// one.
     ///
     /// # Errors
     ///
@@ -90,13 +91,13 @@ impl Journal {
         volume: &Arc<Volume>,
         identity: &Arc<IdentityFile>,
         told: &mut Told<'_>,
-        half: u64,
+        (half, first_half): (u64, u64),
     ) -> Result<Self> {
         adopt::make_durable(volume, told)?;
         if let Some(last) = &told.last {
             adopt::make_sure(volume, last)?;
         }
-        let shape = Shape { store: identity.store(), generation: identity.generation(), half };
+        let shape = Shape { store: identity.store(), generation: identity.generation(), half, first_half };
         let log = Log::begin(volume, shape, told.end, told.history.id_floor())?;
         let blanks = Arc::clone(log.blanks());
         let keeps_logs = told.gone().next().is_some();

@@ -235,7 +235,7 @@ pub(super) mod tests {
     }
 
     fn shape(generation: u64) -> Shape {
-        Shape { store: STORE, generation, half: HALF }
+        Shape { store: STORE, generation, half: HALF, first_half: HALF }
     }
 
     /// A record that says of itself which one it is, and is at least so long.

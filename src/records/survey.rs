@@ -315,7 +315,8 @@ mod tests {
             if let Some(last) = &told.last {
                 adopt::make_sure(volume, last)?;
             }
-            let shape = Shape { store: STORE, generation: survey.newest_generation() + 1, half: HALF };
+            let shape =
+                Shape { store: STORE, generation: survey.newest_generation() + 1, half: HALF, first_half: HALF };
             let log = Log::begin(volume, shape, told.end, told.history.id_floor())?;
             Ok(Self { volume: Arc::clone(volume), log, history: told.history })
         }
@@ -393,7 +394,7 @@ mod tests {
     fn after_commit(writer: &mut Writer, n: u64) -> History {
         let disk = SimDisk::new();
         let volume = volume(&disk);
-        let shape = Shape { store: STORE, generation: 1, half: HALF };
+        let shape = Shape { store: STORE, generation: 1, half: HALF, first_half: HALF };
         let log = Log::begin(&volume, shape, None, 0).unwrap();
         let mut other = Writer { volume, log, history: writer.history.clone() };
         other.commit(n).unwrap();

@@ -206,7 +206,7 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     let registry = Arc::new(registry);
     let identity = Arc::new(identity);
     // At once: until then readers wait.
-    let journal = Journal::begin(&volume, &identity, &mut told, options.half_log())?;
+    let journal = Journal::begin(&volume, &identity, &mut told, (options.half_log(), options.half_first_log()))?;
     if created {
         identity.write()?;
     }

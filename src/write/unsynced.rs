@@ -64,7 +64,8 @@ impl Unsynced {
             let waits = is_copied && touched.segment.can_wait();
             if waits { &mut copied } else { &mut segments }.push(Touched { end, ..touched });
         }
-        if !waiting.add(&copied) {
+        let more: Vec<_> = copied.iter().map(|touched| (&touched.segment, touched.end)).collect();
+        if !waiting.add(&more) {
             segments.append(&mut copied);
         }
         let Self { mut dirs, mut copies, .. } = self;

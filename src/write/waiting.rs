@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{segment::Segment, unsynced::Touched};
+use super::segment::Segment;
 use crate::{
     disk::volume::Volume,
     error::{Error, Result},
@@ -34,13 +34,13 @@ impl Waiting {
     }
 
     /// From now on these wait as well; false, and nothing, if there would be too many.
-    pub(super) fn add(&self, touched: &[Touched]) -> bool {
+    pub(super) fn add(&self, more: &[(&Arc<Segment>, u64)]) -> bool {
         let mut segments = self.segments.lock();
-        let new = touched.iter().filter(|touched| !segments.contains_key(&touched.segment.id())).count();
+        let new = more.iter().filter(|(segment, _)| !segments.contains_key(&segment.id())).count();
         if segments.len() + new > self.most {
             return false;
         }
-        for Touched { segment, end, .. } in touched {
+        for (segment, end) in more {
             let waits = segments.entry(segment.id()).or_insert_with(|| Waits { segment: Arc::clone(segment), end: 0 });
             waits.end = waits.end.max(*end);
         }
