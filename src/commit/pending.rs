@@ -109,9 +109,10 @@ impl PendingCheckpoint {
     /// The handles are the same, or new ones where a state was relocated: copied out of a file that holds so little that
     /// it should go (see [`Options::max_space_amplification`](crate::Options::max_space_amplification)), its checksum
     /// compared on the way. At most as many bytes are relocated per checkpoint as it or the one before it wrote anew, or
-    /// 1 MiB or the write buffer if that is more; while both are small, what goes into the record with that
-    /// ([`Options::redo_size`](crate::Options::redo_size)), and at least one state; none after the disk was full, until a checkpoint was committed. The old
-    /// handles stay good for this checkpoint. [Borrowed](crate::Claim::Borrow) states are all copied, whatever that takes;
+    /// 1 MiB or the write buffer if that is more. While both wrote less than
+    /// [`Options::redo_size`](crate::Options::redo_size), what is left of that counts instead, or one state that fits the
+    /// write buffer. After the disk was full none is relocated, until a checkpoint was committed. The old handles stay good
+    /// for this checkpoint. [Borrowed](crate::Claim::Borrow) states are all copied, whatever that takes;
     /// one that cannot be written anew, and all if relocation is off, go on being borrowed.
     ///
     /// `commit` keeps every handle in the manifest as well, and relocates none that was named. An engine that goes on from an

@@ -232,14 +232,14 @@ impl Batch {
         let last = self.settings.last_written.load(Ordering::Relaxed);
         let any_one = self.settings.write_buffer as u64;
         let (written, redo) = (self.written(), self.settings.redo);
-        let (budget, len) = if written.max(last) < redo {
+        let (budget, takes) = if written.max(last) < redo {
             (written.max(redo - written), redo_len(len))
         } else {
             (written.max(last).max(LEAST_RELOCATION).max(any_one), len)
         };
         // One that is longer than the whole budget must be able to go as well.
-        let at_least = if len <= any_one.max(redo) { len } else { 0 };
-        let more = |relocated: u64| relocated.checked_add(len).filter(|relocated| *relocated <= budget.max(at_least));
+        let budget = if len <= any_one { budget.max(takes) } else { budget };
+        let more = |relocated: u64| relocated.checked_add(takes).filter(|relocated| *relocated <= budget);
         self.relocated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
@@ -291,7 +291,7 @@ impl Batch {
         }
     }
 
-    /// Syncs and closes a file that waits for that; whether there was one.
+    /// Syncs and closes files that wait for that; whether there were any.
     fn close_files(&self) -> Result<bool> {
         if self.sync_oldest(0)? {
             return Ok(true);
