@@ -1,6 +1,6 @@
 //! A log that this process made, while it is blank and while it takes records.
 
-use std::{io::IoSlice, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     disk::{file::VolumeFile, layout, publish::TempFile, spare, volume::Volume},
@@ -172,8 +172,6 @@ pub(super) fn write_record(
 ) -> Result<u64> {
     let head = encode_head(tag, (offset, number), link, record);
     let head = head.ok_or_else(|| Malformed::new(offset, "a record of 4 GiB or more").at("append to", file.path()))?;
-    for which in [0, 1] {
-        file.write_parts_at(&mut [IoSlice::new(&head)], place(header.half, which, offset))?;
-    }
+    [0, 1].iter().try_for_each(|which| file.write_all_at(&head, place(header.half, *which, offset)))?;
     Ok(offset.saturating_add(room(link.is_some(), record.len())))
 }

@@ -14,17 +14,21 @@ use crate::{
 ///
 /// `is_newer_format` if a newer version wrote one of them. Errors that say nothing of a file.
 pub(super) fn logs(volume: &Volume, store: StoreId) -> Result<Logs> {
-    logs_from(volume, store, LogId { generation: 0, sequence: 0 })
+    read_all(volume, store, names(volume)?)
 }
 
-/// Reads this log of a store, and all later ones.
+/// Reads these logs of a store.
 ///
 /// # Errors
 ///
 /// Those of [`logs`].
-pub(super) fn logs_from(volume: &Volume, store: StoreId, first: LogId) -> Result<Logs> {
+pub(super) fn read_all(
+    volume: &Volume,
+    store: StoreId,
+    names: impl IntoIterator<Item = (LogId, bool)>,
+) -> Result<Logs> {
     let mut logs = Logs::new();
-    for (id, is_file) in names(volume)?.into_iter().filter(|(id, _)| *id >= first) {
+    for (id, is_file) in names {
         let image = if is_file { read(volume, id)? } else { None };
         logs.insert(id, image.filter(|image| (image.header().store, image.header().id) == (store, id)));
     }

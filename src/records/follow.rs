@@ -60,7 +60,7 @@ struct Seen {
     end: Option<Position>,
     /// The highest generation of all files.
     generation: u64,
-    /// States that the log has as well, each with the log: their segments may not be durable, and after a power cut lack them.
+    /// States that the log has as well, and in which file of it: their segments may lack them after a power cut.
     in_log: HashMap<Extent, LogId>,
 }
 
@@ -85,8 +85,8 @@ impl Follower {
         Ok(look(seen.as_ref().map_or(&nothing, |seen| &seen.history)))
     }
 
-    /// Fails if a segment lacks a state of this checkpoint, which the log has: a writer must open the store first. As of the last
-    /// look.
+    /// Fails if a segment lacks a state of this checkpoint, which the log has: a writer must open the store first. As of
+    /// the last look.
     pub(crate) fn check_recovered(&self, volume: &Volume, manifest: &Manifest) -> Result<()> {
         let mut seen = self.seen.lock();
         let Some(seen) = seen.as_mut().filter(|seen| !seen.in_log.is_empty()) else { return Ok(()) };
@@ -132,7 +132,10 @@ impl Follower {
     /// Step 2, as long as the logs lead on.
     fn go_on(&self, volume: &Volume, seen: Option<&Seen>) -> Result<Option<Seen>> {
         let Some((seen, end)) = seen.and_then(|seen| Some((seen, seen.end?))) else { return Ok(None) };
-        let logs = find::logs_from(volume, self.store, end.log)?;
+        let names = find::names(volume)?;
+        let oldest = names.iter().map(|(log, _)| *log).min();
+        let later = names.into_iter().filter(|(log, _)| *log >= end.log);
+        let logs = find::read_all(volume, self.store, later)?;
         let chain = chain(&logs);
         if !chain.admits(&logs, &end) || !chain.is_whole_after(Some(&end)) {
             return Ok(None);
@@ -146,7 +149,6 @@ impl Follower {
         }
         let generation = logs.keys().map(|log| log.generation).max().unwrap_or_default().max(seen.generation);
         // Before a log goes, the states that it has are durable.
-        let oldest = find::names(volume)?.into_iter().map(|(log, _)| log).min();
         let mut in_log = seen.in_log.clone();
         in_log.retain(|_, log| oldest.is_some_and(|oldest| *log >= oldest));
         in_log.extend(states_of(&replayed.redone));
