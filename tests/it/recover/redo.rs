@@ -17,6 +17,7 @@ use crate::support::{
 };
 
 const EIO: i32 = 5;
+const EINVAL: i32 = 22;
 const ENOSPC: i32 = 28;
 
 fn id(number: u64) -> CheckpointId {
@@ -257,6 +258,56 @@ fn sync_that_a_full_disk_refused_is_not_trusted_before_all_was_written_again() {
         }
     }
     assert!(refused > 0);
+}
+
+#[test]
+fn borrowing_needs_no_sync_where_a_file_system_has_none() {
+    for nth in 1..=2 {
+        let disk = SimDisk::new();
+        let source = open(&disk).unwrap();
+        (1..=3).for_each(|seed| drop(add(&source, seed)));
+        drop(source);
+        let store = Options::new().disk(disk.clone()).open("/other").unwrap();
+        // The log of the source, then its segment.
+        disk.fail_nth(Call::SyncData, nth, Fault::Error(EINVAL));
+        assert!(has_all(&store.import(ROOT, Claim::Borrow).unwrap().checkpoint, 3), "{nth}");
+    }
+}
+
+#[test]
+fn no_more_segments_wait_than_may_be_open() {
+    for (limit, syncs) in [(None, 1), (Some(4), 3)] {
+        let disk = HookedDisk { open_file_limit: limit, ..HookedDisk::new() };
+        let store = Options::new().disk(disk.clone()).log_size(128 << 10).open(ROOT).unwrap();
+        let commit = |seed| {
+            let pending = store.begin_next().unwrap();
+            let [one, other] =
+                [Scope::Shared, Scope::Exclusive].map(|scope| pending.write(scope, &bytes(seed, 3000)).unwrap());
+            pending.commit(Manifest::builder().state("one", one).state("other", other)).unwrap()
+        };
+        commit(1);
+        let before = disk.disk.count(Call::SyncData);
+        commit(2);
+        assert_eq!(disk.disk.count(Call::SyncData) - before, syncs, "two segments: {limit:?}");
+    }
+}
+
+#[test]
+fn segment_that_waits_is_closed_when_it_was_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let removed = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let paths = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let ours = paths.filter(|path| path.starts_with(dir.path()));
+        ours.filter(|path| path.to_string_lossy().ends_with(".seg (deleted)")).count()
+    };
+    let store = Options::new().segment_size(10_000).open(dir.path()).unwrap();
+    (1..=2).for_each(|seed| drop(commit_states(&store, &[bytes(seed, 3000)]).unwrap()));
+    // The segment is full: what comes goes to another one.
+    (3..=4).for_each(|seed| drop(commit_states(&store, &[bytes(seed, 6000)]).unwrap()));
+    let _ = store.forget(id(1)).unwrap();
+    assert!(store.forget(id(2)).unwrap().files > 0);
+    assert_eq!(removed(), 0);
 }
 
 #[test]

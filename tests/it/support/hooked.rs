@@ -47,6 +47,7 @@ pub(crate) struct HookedDisk {
     pub(crate) short_by: Arc<Mutex<u64>>,
     /// Whether it claims that to map a whole file costs no more than to map a part of it.
     pub(crate) maps_lazily: bool,
+    pub(crate) open_file_limit: Option<u64>,
     /// No more can be mapped at once: memory has no room.
     pub(crate) most_mapped: usize,
     /// Lists lack data files.
@@ -112,6 +113,7 @@ impl HookedDisk {
             garble_a_read: Hook::default(),
             short_by: Arc::default(),
             maps_lazily: false,
+            open_file_limit: None,
             most_mapped: usize::MAX,
             unlisted: Arc::default(),
             denied: Arc::default(),
@@ -266,6 +268,10 @@ impl Disk for HookedDisk {
         let lock = self.disk.lock_shared(path, number);
         run(&self.after_shared_lock);
         lock
+    }
+
+    fn open_file_limit(&self) -> Option<u64> {
+        self.open_file_limit
     }
 
     fn lock_exclusive(&self, path: At<'_>, number: u64) -> io::Result<Lock> {
