@@ -361,20 +361,20 @@ impl Options {
 
     /// How long a file of the manifest log is, in bytes, without its headers of 8 KiB: by default 4 MiB on the real file system,
     /// and 1 MiB for the first one of each open, which opening waits for. It has each record twice. It is written full of
-    /// zeros when it is made, so that a commit changes no metadata of the file system, and three or four such files are there at a time. A longer one is made less often, and is read for longer when
-    /// the store is opened. At least 128 KiB.
+    /// zeros when it is made, so that a commit changes no metadata of the file system, and three or four such files are there
+    /// at a time. A longer one is made less often, and is read for longer when the store is opened. At least 128 KiB.
     #[must_use]
     pub fn log_size(mut self, bytes: u64) -> Self {
         self.log_size = Some(bytes);
         self
     }
 
-    /// How many bytes of states a checkpoint may carry in its record, so that it costs one sync, whatever segments it wrote to:
-    /// 256 KiB by default. A checkpoint with more new bytes syncs each segment that it wrote to first, which takes longer,
-    /// but writes them once: those in a record are written to the log twice, and to their segments, which are
-    /// synced later. At most an eighth of half a [log](Self::log_size). 0 turns it off. With [`Durability::None`] and
-    /// [`Durability::PerState`] there is no use for it, nor for states with segments of their own, nor for the first states in
-    /// a new segment.
+    /// How many bytes of states a checkpoint may carry in its record, 256 KiB by default, at most an eighth of half a
+    /// [log](Self::log_size). Such a checkpoint costs one sync, whatever segments it wrote to: they are synced later. Its new
+    /// bytes are written three times, twice to the log and once to their segments. A checkpoint with more new bytes writes
+    /// them once, and syncs each segment that it wrote to before its record, which takes longer. 0 turns it off. With
+    /// [`Durability::None`] and [`Durability::PerState`] there is no use for it, nor for states with segments of their own,
+    /// nor for the first states in a new segment.
     #[must_use]
     pub fn redo_size(mut self, bytes: u64) -> Self {
         self.redo_size = bytes;

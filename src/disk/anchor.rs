@@ -145,7 +145,8 @@ impl Anchor {
     }
 
     /// Refuses unless the names of the root and of its directories lead to the directories that were opened, and the lock
-    /// file still has its name. The names in the root are looked at when the root has changed since. Else the caller means another store by now, and another process may have that open.
+    /// file still has its name. Else the caller means another store by now, and another process may have that open. The names
+    /// in the root are not looked at again as long as the root has not changed.
     pub(super) fn check_in_place(&self, disk: &dyn Disk, operation: &str) -> Result<()> {
         let Some(root) = self.dir.get() else { return Ok(()) };
         let refuse = |path: &Path, what| Err(Error::at(operation, path, Cause::Exchanged(what)));

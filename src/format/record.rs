@@ -147,8 +147,8 @@ pub(crate) fn redo_len(len: u64) -> u64 {
     len.saturating_add(LEAST_REDO_LEN as u64)
 }
 
-/// A checkpoint as its differences from another one, with the states whose segments are not synced; `None` if the states that came are in more files than can be counted
-/// in 32 bits.
+/// A checkpoint as its differences from another one, with the states whose segments are not synced. `None` if the states
+/// that came are in more files than can be counted in 32 bits.
 pub(crate) fn checkpoint(
     manifest: &Manifest,
     pinned: bool,

@@ -72,7 +72,7 @@ impl Blanks {
         Self { volume: Arc::clone(volume), shape, making, ready, id_floor }
     }
 
-    /// The first log, with its first record, which is a short one. On a full disk a shorter one, in the room that is kept for that.
+    /// The first log, with its first record. On a full disk a short one, in the room that is kept for that.
     pub(super) fn make_first(&self, number: u64, link: &Link, entry: &Entry<'_>) -> Result<OpenLog> {
         let make = |half| self.make(1, half, Fill::Zeros, Some((number, link, entry)));
         make(self.shape.first_half).or_else(|error| {

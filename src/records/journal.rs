@@ -81,8 +81,7 @@ pub(crate) type Dropped = Vec<Kept>;
 
 impl Journal {
     /// Goes on with what was found, or with nothing. Durable on return: from here on nothing counts that an older writer
-    /// appends. The lengths are those of half a log, and of half the first
-    /// one.
+    /// appends. The lengths are those of half a log, and of half the first one.
     ///
     /// # Errors
     ///
@@ -235,8 +234,9 @@ impl Turn<'_> {
         self.journal.look(look)
     }
 
-    /// Publishes a checkpoint, with the states whose segments were not synced, and gives others up with it. This is the commit point: durable on return. What is given up is
-    /// still to be [dropped](Self::drop_forgotten), once nothing leads to it any more.
+    /// Publishes a checkpoint, and gives others up with it. This is the commit point: durable on return. `redo` are the states
+    /// whose segments were not synced. The forgotten checkpoints are still to be [dropped](Self::drop_forgotten), once nothing
+    /// leads to them any more.
     ///
     /// # Errors
     ///

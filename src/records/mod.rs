@@ -18,9 +18,11 @@
 //!
 //! # Publishing, step by step
 //!
-//! A record may have states that its checkpoint adds: those whose segments are not synced. Until they are, the record stays:
-//! [`Journal::tend`] has them synced before a base takes its place. See [`log`]: one write to each half, one sync, a look at the owner. No name is created, renamed or removed for it. Blank
+//! See [`log`]: one write to each half, one sync, a look at the owner. No name is created, renamed or removed for it. Blank
 //! logs are made between two records, by any thread.
+//!
+//! A record may have states that its checkpoint adds: those whose segments were not synced. [`Journal::tend`] has these
+//! segments synced before a base takes the place of the record.
 //!
 //! # Taking over, step by step
 //!

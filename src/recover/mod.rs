@@ -15,20 +15,21 @@
 //!    directories were made and synced; it is written in step 5. An identity that is damaged, or lost while there are
 //!    checkpoints, is an error with a remedy. A directory that has vanished is made again if every checkpoint is known and
 //!    names nothing in it; else it is an error. [`scan`]: every name, sorted into ours, temporary, foreign. The log is read
-//!    (`records`). Files of it that are missing are an error, unless the loss is accepted; up to here nothing was changed but directories that were missing;
+//!    (`records`). Files of it that are missing are an error, unless the loss is accepted. Up to here only missing
+//!    directories were made;
 //! 4. everything above the root is synced: this open or an interrupted one may have created it. The identity is written
 //!    again with the next generation, durably: from here on a stalled writer finds out that it lost the store. What it
 //!    appended since step 3 is read. `piton.readers`, which readers lock, is made if it is missing: before anything can be
 //!    forgotten. A store that was to be taken over by another one (`transfer`) is taken back, durably, since it goes on;
 //! 5. the last record is made sure of, and the first log of the generation is begun: from here on nothing counts that a
 //!    stalled writer appends. Then a new store gets its identity. A crash up to here changes nothing that can be seen;
-//! 6. [`clean`]: temporary names. [`redo`]: states that records have because their segments were not synced, and that a checkpoint
-//!    names, are written again and synced, whatever the segments have. A crash leaves them to the next open. What cannot be
-//!    written is damage of its checkpoints, and keeps the log;
+//! 6. [`clean`]: temporary names. [`redo`]: records have states whose segments were not synced. Those that a checkpoint names
+//!    are written again and synced, whatever the segments have. A crash leaves them to the next open. A checkpoint cannot
+//!    be opened if a state of it could not be written, and the log stays then;
 //! 7. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each checkpoint,
 //!    damaged ones included. States are verified on first use, not here;
-//! 8. [`clean`]: logs that do not count, and data files that no checkpoint names. While a record is
-//!    lost, no data file is removed: the record may have named it. A crash leaves some of them to the next open. A base is
+//! 8. [`clean`]: logs that do not count, and data files that no checkpoint names. While a record is lost, no data file is
+//!    removed: the record may have named it. A crash leaves some of them to the next open. A base is
 //!    written if one is due. Then room is kept for when the disk is full;
 //! 9. stores are removed that checkpoints were taken over from, if that was interrupted (`transfer`).
 

@@ -168,7 +168,8 @@ impl Target {
     }
 }
 
-/// Whether the states of a file are durable: a commit has synced them, or this export. Who wrote it when the store was open before may have synced nothing.
+/// Whether the states of a file are durable: a commit has synced them, or this export. An earlier opening of the store may
+/// have synced nothing.
 fn is_synced(publisher: &Publisher, data: &DataFile) -> bool {
     let now = (publisher.journal.store(), publisher.journal.generation());
     publisher.volume.syncs() && (data.store, data.written_as.generation) == now

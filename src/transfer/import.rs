@@ -102,7 +102,7 @@ fn adopt(pending: &PendingCheckpoint, needed: &Needed<'_>, may_link: bool) -> Re
     pending.batch().adopt(data.id.scope, data.id.lane, extents, |name| {
         let way = needed.place(volume, name, || may_link.then_some(()))?;
         if way == Way::Linked {
-            // Nobody knows how the source was written, but that its log has nothing of this file.
+            // Nobody knows whether the source has synced it.
             volume.open(name)?.sync()?;
         }
         Ok((report(volume, name, way)?, data.as_origin()))

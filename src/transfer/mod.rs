@@ -11,8 +11,8 @@
 //! says: its *origin*. So a segment can be linked as it is, with all states in it, and still nothing is ever mistaken for
 //! something else.
 //!
-//! What is linked must never be changed again: its segment is sealed and synced first, and nobody punches holes into a file with two
-//! names. Both names are made under the lock under which holes are punched.
+//! A linked file must never change again: its segment is sealed and synced first, and no hole is punched into a file with
+//! two names. Both names are made under the lock under which holes are punched.
 //!
 //! # Duplicating, step by step
 //!
@@ -21,8 +21,7 @@
 //! 3. the registry learns of the new file, then it is linked, if the old states are still there. Else the pending
 //!    checkpoint refers to them, and they are reflinked, or copied and verified. A crash leaves a file that no checkpoint
 //!    names;
-//! 4. the pending checkpoint refers to the new states. Its commit syncs the directory and appends the
-//!    record.
+//! 4. the pending checkpoint refers to the new states. Its commit syncs the directory and appends the record.
 //!
 //! # Exporting, step by step
 //!

@@ -1,9 +1,9 @@
 //! A store that is to go because its checkpoint was taken over.
 //!
 //! Both stores say so, with the same bytes: a *note* in the log of the one that takes over, a *mark* in the one that
-//! departs. Neither counts without the other. The mark is written while the departing store is locked, and whoever opens that store for
-//! writing takes it back: then it goes on, and nobody removes it. So a store that was put in its place, a copy of it that
-//! was brought back, and a note that says what was never agreed, all lead to nothing.
+//! departs. Neither counts without the other. The mark is written while the departing store is locked. A process that
+//! opens that store for writing takes the mark back: then the store goes on, and is not removed. So nothing comes of a note
+//! that was never agreed on, nor is a store removed that was put in its place, or a copy of it that was brought back.
 
 use std::{io::ErrorKind, path::Path, sync::Arc};
 

@@ -5,12 +5,12 @@
 //! A [`StateWriter`] owns its buffer. A [`segment::Appender`] is the one writer of a segment: nobody else writes to that
 //! file, and when it is dropped, on whatever path, the segment is sealed. It is owned by a `StateWriter` that streams,
 //! or by a lane ([`lanes`]), which lends it for one append at a time; the loan is a guard, so that an error or a panic
-//! in it seals the segment and gives the lane back ([`pool`]). [`durable`] says how far a segment is durable. [`segment::Segment`] is what everybody else has of it: how far it is
-//! written, how far it is durable. A [`batch::Batch`] is the write side of one pending checkpoint, shared by its writers:
-//! which segments it touched, how many writers are open; [`adopt`] takes files into it that were not written here;
-//! [`unsynced`] is what of that must be durable before the record, [`copies`] what the record has instead, [`waiting`] the
-//! segments that were not synced for that reason. [`allocator::Allocator`] numbers and creates the segments of an
-//! open store.
+//! in it seals the segment and gives the lane back ([`pool`]). [`segment::Segment`] is what all others have of it: how far
+//! it is written, and, by [`durable`], how far it is durable. A [`batch::Batch`] is the write side of one pending
+//! checkpoint, shared by its writers: which segments it touched, how many writers are open; [`adopt`] takes files into it
+//! that were not written here. [`unsynced`] is what of that must be durable before the record, [`copies`] what the record
+//! has instead, [`waiting`] the segments that were not synced for that reason. [`allocator::Allocator`] numbers and creates
+//! the segments of an open store.
 //!
 //! # Where a state goes
 //!

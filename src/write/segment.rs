@@ -105,7 +105,7 @@ impl Segment {
         self.durable.sync_to(end, || sync().inspect(|()| self.begun.store(true, Ordering::Release)))
     }
 
-    /// Whether its states can be written again from copies, after whatever crash: there is a file of this name, with its header.
+    /// Whether its states can be written again from copies after any crash: its name and its header are durable.
     pub(super) fn can_wait(&self) -> bool {
         self.is_named() && self.begun.load(Ordering::Acquire) && !self.broken.load(Ordering::Acquire)
     }
