@@ -14,6 +14,11 @@ pub enum Survival {
     /// Each unsynced write is lost, kept or torn, each sector of it for itself; each unsynced name is lost or kept, as this
     /// seed has it.
     Random(u64),
+    /// One of the unsynced writes and names is lost, counted from 0 as [`SimDisk::unsynced`](super::sim::SimDisk::unsynced)
+    /// does. All others survive.
+    AllBut(u64),
+    /// One of them survives. All others are lost.
+    Only(u64),
 }
 
 /// The kinds of calls, for [`SimDisk::count`](super::sim::SimDisk::count).
@@ -40,6 +45,7 @@ pub enum Call {
     LockExclusive,
     ReadAt,
     WriteAt,
+    Fill,
     Len,
     SyncData,
     Map,
@@ -98,6 +104,11 @@ impl DurableFile {
         }
     }
 
+    /// How many writes a power cut may lose.
+    pub(super) fn unsynced(&self) -> usize {
+        self.doomed.len() + self.unsynced.len()
+    }
+
     pub(super) fn survivor(&self, chance: &mut Chance) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         for (offset, written) in self.doomed.iter().chain(&self.unsynced) {
@@ -135,6 +146,11 @@ impl DurableDir {
             Some(Fault::ErrorAfter(code)) => Err(io::Error::from_raw_os_error(code)),
             _ => Ok(()),
         }
+    }
+
+    /// How many names a power cut may lose.
+    pub(super) fn unsynced(&self) -> usize {
+        self.doomed.len() + self.unsynced.len()
     }
 
     pub(super) fn survivor(&self, chance: &mut Chance) -> Names {
@@ -175,12 +191,14 @@ fn sectors(offset: u64, len: usize) -> impl Iterator<Item = Range<usize>> {
 pub(super) struct Chance {
     survival: Survival,
     state: u64,
+    /// How many writes and names there were so far.
+    seen: u64,
 }
 
 impl Chance {
     pub(super) fn of(survival: Survival) -> Self {
         let state = if let Survival::Random(seed) = survival { seed } else { 0 };
-        Self { survival, state }
+        Self { survival, state, seen: 0 }
     }
 
     /// splitmix64: <https://prng.di.unimi.it/splitmix64.c>.
@@ -197,15 +215,28 @@ impl Chance {
             Survival::Nothing => false,
             Survival::Everything => true,
             Survival::Random(_) => self.next().is_multiple_of(2),
+            Survival::AllBut(lost) => self.count() != lost,
+            Survival::Only(kept) => self.count() == kept,
         }
+    }
+
+    /// The number of this write or name.
+    fn count(&mut self) -> u64 {
+        self.seen += 1;
+        self.seen - 1
     }
 
     /// Which bytes of a write at an offset survive: none, all, the first few, or any of the sectors that it touches.
     fn pieces(&mut self, offset: u64, len: usize) -> Vec<Range<usize>> {
         let first = |len| std::iter::once(0..len).collect();
         match self.survival {
-            Survival::Nothing => Vec::new(),
-            Survival::Everything => first(len),
+            Survival::Nothing | Survival::Everything | Survival::AllBut(_) | Survival::Only(_) => {
+                if self.keep() {
+                    first(len)
+                } else {
+                    Vec::new()
+                }
+            }
             Survival::Random(_) => match self.next() % 4 {
                 0 => Vec::new(),
                 1 => first(len),

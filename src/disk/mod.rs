@@ -47,6 +47,8 @@ pub(crate) mod publish;
 pub(crate) mod root;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
+#[cfg(feature = "testing")]
+mod sim_file;
 pub(crate) mod spare;
 mod tree;
 pub(crate) mod volume;

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
-    io::{self, IoSlice},
+    io,
     ops::Range,
     path::Path,
     sync::Arc,
@@ -12,9 +12,10 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    At, DirEntry, Disk, DiskFile, Lock, Mapping, Metadata,
+    At, DirEntry, Disk, DiskFile, Lock, Metadata,
     durable::{Call, Chance, DurableDir, DurableFile, Fault, Survival},
     memory::Locks,
+    sim_file::SimFile,
     tree::{BLOCK, Content, Names, Node, NodeId, ROOT, Tree},
 };
 
@@ -43,14 +44,14 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<State>>,
     locks: Locks,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     tree: Tree,
-    files: HashMap<NodeId, DurableFile>,
+    pub(super) files: HashMap<NodeId, DurableFile>,
     dirs: HashMap<NodeId, DurableDir>,
     calls: u64,
     counts: BTreeMap<Call, u64>,
@@ -59,6 +60,8 @@ struct State {
     powered: bool,
     /// How many bytes files may take.
     capacity: Option<u64>,
+    /// Whether files can be filled with zeros.
+    pub(super) zeros: bool,
 }
 
 impl SimDisk {
@@ -66,13 +69,13 @@ impl SimDisk {
     #[must_use]
     pub fn new() -> Self {
         let dirs = HashMap::from([(ROOT, DurableDir::default())]);
-        Self::of(Tree::new(), HashMap::new(), dirs)
+        Self::of(Tree::new(), HashMap::new(), dirs, false)
     }
 
-    fn of(tree: Tree, files: HashMap<NodeId, DurableFile>, dirs: HashMap<NodeId, DurableDir>) -> Self {
+    fn of(tree: Tree, files: HashMap<NodeId, DurableFile>, dirs: HashMap<NodeId, DurableDir>, zeros: bool) -> Self {
         let (counts, faults, faults_by_kind) = Default::default();
         let (calls, powered, capacity) = (0, true, None);
-        let state = State { tree, files, dirs, calls, counts, faults, faults_by_kind, powered, capacity };
+        let state = State { tree, files, dirs, calls, counts, faults, faults_by_kind, powered, capacity, zeros };
         Self { state: Arc::new(Mutex::new(state)), locks: Locks::default() }
     }
 
@@ -112,6 +115,19 @@ impl SimDisk {
         self.state.lock().capacity = bytes;
     }
 
+    /// Whether files can be [filled](DiskFile::fill) with zeros, as on the real file system. They cannot at first.
+    pub fn set_fills(&self, fills: bool) {
+        self.state.lock().zeros = fills;
+    }
+
+    /// How many writes and names would be lost, each for itself, if the power were cut now with [`Survival::Nothing`].
+    #[must_use]
+    pub fn unsynced(&self) -> u64 {
+        let state = self.state.lock();
+        let writes = state.files.values().map(DurableFile::unsynced);
+        writes.chain(state.dirs.values().map(DurableDir::unsynced)).map(|count| count as u64).sum()
+    }
+
     /// Takes back every fault that has not happened yet.
     pub fn heal(&self) {
         let mut state = self.state.lock();
@@ -140,7 +156,7 @@ impl SimDisk {
         }
         let tree = Tree::of(nodes, state.tree.temps());
         let (files, dirs) = all_synced(&tree);
-        Self::of(tree, files, dirs)
+        Self::of(tree, files, dirs, state.zeros)
     }
 
     /// Kills the process that uses this disk: every later call on it fails. Returns the disk for the next process, with
@@ -150,7 +166,7 @@ impl SimDisk {
         let mut state = self.state.lock();
         state.powered = false;
         let tree = std::mem::replace(&mut state.tree, Tree::new());
-        Self::of(tree, state.files.clone(), state.dirs.clone())
+        Self::of(tree, state.files.clone(), state.dirs.clone(), state.zeros)
     }
 
     /// Forgets every lock that is held, as if somebody had removed the lock files: for tests of stalled writers.
@@ -173,7 +189,7 @@ impl SimDisk {
     }
 
     /// Counts a call and says what happens to it.
-    fn enter(state: &mut State, call: Call) -> io::Result<Option<Fault>> {
+    pub(super) fn enter(state: &mut State, call: Call) -> io::Result<Option<Fault>> {
         if !state.powered {
             return Err(no_power());
         }
@@ -190,7 +206,7 @@ impl SimDisk {
         }
     }
 
-    fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+    pub(super) fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state.lock();
         match Self::enter(&mut state, call)? {
             Some(Fault::Error(code)) => Err(io::Error::from_raw_os_error(code)),
@@ -253,7 +269,7 @@ impl State {
     }
 
     /// Fails if this many bytes more are too many.
-    fn check_room(&self, more: u64) -> io::Result<()> {
+    pub(super) fn check_room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
             Some(capacity) if self.used().saturating_add(more) > capacity => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
@@ -446,55 +462,5 @@ impl Disk for SimDisk {
         self.call(Call::LockExclusive, |state| {
             state.create_or_find(at.path()).map(|_| self.locks.try_lock((at.path(), Some(number)), "", None))
         })
-    }
-}
-
-#[derive(Debug)]
-struct SimFile {
-    disk: SimDisk,
-    node: NodeId,
-    content: Content,
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.call(Call::ReadAt, |_| Ok(self.content.read_at(buffer, offset)))
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.disk.state.lock();
-        let fault = SimDisk::enter(&mut state, Call::WriteAt)?;
-        if let Some(Fault::Error(code)) = fault {
-            return Err(io::Error::from_raw_os_error(code));
-        }
-        let accepted = if fault == Some(Fault::ShortWrite) { bytes.len().div_ceil(2) } else { bytes.len() };
-        let bytes = bytes.get(..accepted).unwrap_or_default();
-        let end = offset.saturating_add(bytes.len() as u64);
-        state.check_room(end.next_multiple_of(BLOCK).saturating_sub(self.content.len().next_multiple_of(BLOCK)))?;
-        self.content.write_at(bytes, offset)?;
-        state.files.entry(self.node).or_default().note(offset, bytes.to_vec());
-        match fault {
-            Some(Fault::ErrorAfter(code)) => Err(io::Error::from_raw_os_error(code)),
-            _ => Ok(accepted),
-        }
-    }
-
-    /// One call, which may accept half of the bytes like any other write.
-    fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.write_at(&parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<_>>(), offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.disk.call(Call::Len, |_| Ok(self.content.len()))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.disk.state.lock();
-        let fault = SimDisk::enter(&mut state, Call::SyncData)?;
-        state.files.entry(self.node).or_default().sync(fault)
-    }
-
-    fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
-        self.disk.call(Call::Map, |_| self.content.map(offset, len))
     }
 }

@@ -17,6 +17,9 @@ use crate::support::{
 
 /// `EPERM`, `EINTR`, `ENOMEM`, `EACCES`, `ENFILE`, `EMFILE`, `ESTALE`.
 const OF_THE_CALLER: [i32; 7] = [1, 4, 12, 13, 23, 24, 116];
+/// Where a log has its records.
+const BEHIND_THE_HEADERS: std::ops::Range<u64> = 2 * 4096..u64::MAX;
+
 /// `EIO`, `ENODATA`, `EBADMSG`, `EUCLEAN`.
 const OF_THE_MEDIUM: [i32; 4] = [5, 61, 74, 117];
 
@@ -166,7 +169,7 @@ fn opening_takes_no_log_that_the_medium_does_not_give_for_a_blank_one() {
         (1..=16).for_each(|seed| drop(commit_states(&store, &[bytes(seed, 5000)]).unwrap()));
         drop(store);
         let begun = logs_on(&disk.disk).swap_remove(1);
-        *disk.unreadable.lock().unwrap() = Some((begun.file_name().unwrap().to_owned(), code));
+        *disk.unreadable.lock().unwrap() = Some((begun.file_name().unwrap().to_owned(), (BEHIND_THE_HEADERS, code)));
         match options().open(ROOT) {
             Err(error) => assert!(error.raw_os_error() == Some(code) || error.is_corrupt(), "error {code}: {error}"),
             Ok(store) => {

@@ -3,5 +3,6 @@
 
 mod faults;
 mod power;
+mod sequences;
 mod verbs;
 mod workload;

@@ -123,8 +123,13 @@ fn of_four_processes_that_save_one_id_exactly_one_content_wins_and_nothing_is_le
 
 #[test]
 fn readers_in_other_processes_keep_what_they_read_while_the_writer_prunes() {
+    ["unsynced", "synced"].into_iter().for_each(read_while_it_prunes);
+}
+
+#[expect(clippy::print_stdout, reason = "how much was read is worth knowing")]
+fn read_while_it_prunes(synced: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = Process::start("writer", dir.path(), "");
+    let mut writer = Process::start("writer", dir.path(), synced);
     assert_eq!(writer.hear(), "open");
     let mut readers: Vec<_> =
         (0..3).map(|n| Process::start("reader", dir.path(), &(seconds() * 1000 + n).to_string())).collect();
@@ -140,6 +145,15 @@ fn readers_in_other_processes_keep_what_they_read_while_the_writer_prunes() {
     let seen: Vec<u64> = readers.iter_mut().map(|reader| reader.hear().parse().unwrap()).collect();
     readers.into_iter().for_each(Process::end);
     assert!(seen.iter().all(|seen| *seen > 5), "{seen:?} checkpoints were seen");
+    let [logs, bases] = [("log", 4), ("base", 1)].map(|(end, least)| {
+        let last =
+            names(dir.path()).into_iter().filter(|name| name.extension().is_some_and(|found| found == end)).max();
+        let last = last.unwrap_or_else(|| panic!("no {end}"));
+        let number: u64 = last.file_stem().unwrap().to_str().unwrap().split('-').nth(1).unwrap().parse().unwrap();
+        assert!(number > least, "{}", last.display());
+        number
+    });
+    println!("{synced}: readers saw {seen:?} checkpoints, there were {logs} logs and {bases} bases");
 
     writer.signal("KILL");
     writer.child.wait().unwrap();
@@ -181,6 +195,22 @@ fn checkpoint_that_another_process_reads_is_neither_pruned_nor_forgotten_until_i
     assert_eq!(reader.hear(), "whole");
     reader.end();
     assert_eq!(store.prune(1).unwrap().checkpoints, [id(1)]);
+}
+
+#[test]
+fn reader_that_is_killed_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let mut reader = Process::start("holder", dir.path(), "1");
+    assert_eq!(reader.hear(), "open");
+    commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    let before = names(dir.path());
+    assert!(store.forget(id(1)).unwrap_err().is_in_use());
+    reader.signal("KILL");
+    reader.child.wait().unwrap();
+    assert_eq!(names(dir.path()), before);
+    assert_eq!(store.forget(id(1)).unwrap().checkpoints, [id(1)]);
 }
 
 /// A writer that is stopped at a call while it commits checkpoint 2, and a store that another process has taken over

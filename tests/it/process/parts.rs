@@ -20,7 +20,7 @@ fn part_of_another_process() {
     let argument = variable("PITON_ARGUMENT");
     match variable("PITON_PART").as_str() {
         "saver" => saver(&dir),
-        "writer" => writer(&dir),
+        "writer" => writer(&dir, argument == "synced"),
         "reader" => reader(&dir, argument.parse().unwrap()),
         "holder" => holder(&dir, CheckpointId::new(argument.parse().unwrap()).unwrap()),
         "stalled" => stalled(&dir, &argument),
@@ -67,9 +67,11 @@ fn saver(dir: &Path) {
     }
 }
 
-/// Commits, and prunes all but two, until it is killed. Half of the states are reused.
-fn writer(dir: &Path) {
-    let options = Options::new().segment_size(100_000).durability(Durability::None);
+/// Commits, and prunes all but two, until it is killed. Half of the states are reused. Logs and bases follow each other
+/// every few checkpoints.
+fn writer(dir: &Path, synced: bool) {
+    let durability = if synced { Durability::PerCheckpoint } else { Durability::None };
+    let options = Options::new().segment_size(100_000).log_size(128 << 10).durability(durability);
     let store = options.open(dir).unwrap();
     say("open");
     for round in 0_u64.. {

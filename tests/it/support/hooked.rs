@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io,
+    ops::Range,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -54,9 +55,12 @@ pub(crate) struct HookedDisk {
     pub(crate) unlisted: Arc<AtomicBool>,
     /// No data file can be looked at or opened.
     pub(crate) denied: Arc<AtomicBool>,
-    /// A log behind whose headers nothing can be read, by its name, and the code of the error.
-    pub(crate) unreadable: Arc<Mutex<Option<(OsString, i32)>>>,
+    /// A file of which some bytes cannot be read, by its name, and the code of the error.
+    pub(crate) unreadable: Arc<Mutex<Option<(OsString, Unreadable)>>>,
 }
+
+/// Which bytes cannot be read, and the code of the error.
+pub(crate) type Unreadable = (Range<u64>, i32);
 
 struct HookedFile {
     maps_lazily: bool,
@@ -68,11 +72,8 @@ struct HookedFile {
     hinted: Arc<Mutex<Vec<(u64, u64)>>>,
     garble: Hook,
     short_by: Arc<Mutex<u64>>,
-    unreadable: Option<i32>,
+    unreadable: Option<Unreadable>,
 }
-
-/// The headers of a log.
-const HEADERS: u64 = 2 * 4096;
 
 /// A read that is long enough to be of a state or of a log.
 const LONG_READ: usize = 300;
@@ -133,12 +134,12 @@ impl HookedDisk {
         &self,
         file: Box<dyn DiskFile>,
         short_by: Arc<Mutex<u64>>,
-        unreadable: Option<i32>,
+        unreadable: Option<Unreadable>,
     ) -> Box<dyn DiskFile> {
         Box::new(self.hooked(file, short_by, unreadable))
     }
 
-    fn hooked(&self, file: Box<dyn DiskFile>, short_by: Arc<Mutex<u64>>, unreadable: Option<i32>) -> HookedFile {
+    fn hooked(&self, file: Box<dyn DiskFile>, short_by: Arc<Mutex<u64>>, unreadable: Option<Unreadable>) -> HookedFile {
         let garble = Arc::clone(&self.garble_a_read);
         let (before_sync, after_sync) = (Arc::clone(&self.before_data_sync), vec![Arc::clone(&self.after_data_sync)]);
         let (before_write, hinted) = (Arc::clone(&self.before_write), Arc::clone(&self.hinted));
@@ -235,7 +236,7 @@ impl Disk for HookedDisk {
         let short_by = if is_segment(path.path()) { *self.short_by.lock().unwrap() } else { 0 };
         let unreadable = self.unreadable.lock().unwrap();
         let unreadable = unreadable.as_ref().filter(|(name, _)| path.path().file_name() == Some(name));
-        Ok(self.file_with(file, Arc::new(Mutex::new(short_by)), unreadable.map(|(_, code)| *code)))
+        Ok(self.file_with(file, Arc::new(Mutex::new(short_by)), unreadable.map(|(_, unreadable)| unreadable.clone())))
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
@@ -251,7 +252,7 @@ impl Disk for HookedDisk {
         self.disk.remove(path)
     }
 
-    fn punch_holes(&self, path: At<'_>, ranges: &[std::ops::Range<u64>]) -> io::Result<()> {
+    fn punch_holes(&self, path: At<'_>, ranges: &[Range<u64>]) -> io::Result<()> {
         self.disk.punch_holes(path, ranges)
     }
 
@@ -282,8 +283,9 @@ impl Disk for HookedDisk {
 
 impl DiskFile for HookedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if let Some(code) = self.unreadable.filter(|_| offset + buffer.len() as u64 > HEADERS) {
-            return Err(io::Error::from_raw_os_error(code));
+        let touches = |bytes: &Range<u64>| offset < bytes.end && offset + buffer.len() as u64 > bytes.start;
+        if let Some((_, code)) = self.unreadable.as_ref().filter(|(bytes, _)| touches(bytes)) {
+            return Err(io::Error::from_raw_os_error(*code));
         }
         let n = self.file.read_at(buffer, offset)?;
         if offset + buffer.len() as u64 > self.len()? {
