@@ -196,7 +196,8 @@ impl Options {
 
     /// How many bytes a [`StateWriter`](crate::StateWriter) holds back at most before it writes; 1 MiB by default. At
     /// least the inline threshold is held back in any case. A state that fits shares a segment with others; a longer one
-    /// is streamed into a segment of its own.
+    /// is streamed into a segment of its own. States of at most 16 KiB that share a segment are written together: at most as
+    /// many bytes as this gather in each segment, and at most 256 KiB.
     #[must_use]
     pub fn write_buffer(mut self, bytes: usize) -> Self {
         self.write_buffer = bytes;

@@ -59,8 +59,12 @@ pub struct Usage {
     /// How many data files there are, without orphans.
     pub physical_files: u64,
     /// How many bytes these files have. One that shares its bytes with another, in this store or elsewhere (a hard link or
-    /// a reflink), counts in full, here and in the following.
+    /// a reflink), counts in full, here and in the following. Those that [are gathered](Self::gathered_bytes) are among
+    /// them.
     pub physical_bytes: u64,
+    /// How many of the physical bytes are still in memory: small states of pending checkpoints are written together, at
+    /// most 256 KiB of each segment, and at the latest when their checkpoint is committed.
+    pub gathered_bytes: u64,
     /// What these files take on the medium, without the holes that were punched into them. Known from what was written,
     /// and asked of the file system when the store is opened and after punching.
     pub allocated_bytes: u64,

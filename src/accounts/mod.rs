@@ -307,6 +307,7 @@ impl Accounts {
             logical_bytes: totals.logical_bytes,
             physical_files: totals.physical_files,
             physical_bytes: totals.physical_bytes,
+            gathered_bytes: 0,
             allocated_bytes: totals.allocated_bytes,
             dead_bytes: totals.dead_bytes,
             orphan_bytes: self.files.dead_bytes(),

@@ -75,8 +75,10 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -
     let Prepared { manifest, compared, unsynced } = prepared;
     let id = batch.id();
     // What the newest checkpoint names is durable, or in the log.
-    let written = unsynced.named_by(compared.changes.added_extents(), &publisher.write.waiting);
-    written.sync_data(&publisher.write.waiting)?;
+    let waiting = &publisher.write.waiting;
+    let written = unsynced.named_by(compared.changes.added_extents(), waiting);
+    let written = written.and_then(|written| written.sync_data(waiting).map(|()| written));
+    let written = written.inspect_err(|error| batch.note_failed(error))?;
     sync_dirs(&publisher.volume, &written)?;
     let copies = written.into_copies();
     let (checkpoint, report) = {

@@ -106,6 +106,11 @@ impl VolumeFile {
         Ok(crc.finalize())
     }
 
+    /// Refuses in a process that may not write: a child of the one that opened the file.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.opener.check("write", &self.path)
+    }
+
     /// Writes all bytes, in as many pieces as the file takes.
     pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.write_parts_at(&mut [IoSlice::new(bytes)], offset)
@@ -113,7 +118,7 @@ impl VolumeFile {
 
     /// Writes several runs of bytes one after the other, in as many pieces as the file takes.
     pub(crate) fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> Result<()> {
-        self.opener.check("write", &self.path)?;
+        self.check_writable()?;
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             let offered: usize = parts.iter().map(|part| part.len()).sum();

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -26,6 +29,8 @@ pub(crate) struct Registry {
     /// Whether the disk was found to punch no holes.
     pub(super) cannot_punch: AtomicBool,
     pub(super) accounts: Mutex<Accounts>,
+    /// How many bytes count as those of files, and wait in memory.
+    gathered: AtomicU64,
     /// Held while holes are punched into a file, and while a file is given another name: nobody punches what has two.
     linking: Mutex<()>,
     /// What keeps lenders from removing what they lend.
@@ -56,7 +61,7 @@ impl Registry {
         let accounts = Mutex::new(Accounts::new(policy, generation, (id_floor, rolled_back)));
         let cannot_punch = AtomicBool::new(!policy.punch);
         let (linking, pins) = (Mutex::default(), Mutex::default());
-        Self { volume, maintenance, cannot_punch, accounts, linking, pins }
+        Self { volume, maintenance, cannot_punch, accounts, gathered: AtomicU64::new(0), linking, pins }
     }
 
     /// Whether this process is a child of the one that opened the store. Destructors do nothing there: a thread that the
@@ -213,9 +218,20 @@ impl Registry {
         self.accounts.lock().could_reuse(extent)
     }
 
+    /// So many bytes count as those of a file, and wait in memory.
+    pub(crate) fn note_gathered(&self, len: usize) {
+        self.gathered.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// They do not wait any more.
+    pub(crate) fn note_written(&self, len: usize) {
+        self.gathered.fetch_sub(len as u64, Ordering::Relaxed);
+    }
+
     /// What the store holds and takes.
     pub(crate) fn usage(&self) -> Usage {
-        self.accounts.lock().usage()
+        let usage = self.accounts.lock().usage();
+        Usage { gathered_bytes: self.gathered.load(Ordering::Relaxed), ..usage }
     }
 
     /// These checkpoints are gone for good: what nobody else refers to is dead.

@@ -19,6 +19,9 @@ use crate::{
     reclaim::registry::Registry,
 };
 
+/// No more bytes than these gather in a lane before they are written.
+const MOST_GATHERED: usize = 256 << 10;
+
 /// Makes the segments of an open store. Every file has a number that no file of this store has had: the generation is
 /// new at each open, the sequence counts within it.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct Allocator {
     pub(super) segment_size: u64,
     pub(super) lanes: u16,
     alignment: u64,
+    /// So many bytes of small states are written together.
+    gathers: usize,
 }
 
 impl Allocator {
@@ -52,6 +57,7 @@ impl Allocator {
             segment_size: options.segment_size,
             lanes: options.lanes,
             alignment: u64::from(options.alignment),
+            gathers: options.write_buffer.min(MOST_GATHERED),
         }
     }
 
@@ -79,7 +85,7 @@ impl Allocator {
         attempt.succeed();
         self.registry.note_len(id, HEADER_LEN);
         let home = FileRef { store: self.store, file: id };
-        Ok(Appender::new(home, file, &self.registry, (tag(self.store, id), self.alignment)))
+        Ok(Appender::new(home, file, &self.registry, (tag(self.store, id), self.alignment, self.gathers)))
     }
 
     /// Begins to create a data file, which no other has the name of.

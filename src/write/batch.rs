@@ -264,7 +264,7 @@ impl Batch {
     }
 
     /// A state could not be written.
-    pub(super) fn note_failed(&self, error: &Error) {
+    pub(crate) fn note_failed(&self, error: &Error) {
         if error.is_no_space() {
             // What was removed takes its room as long as it is open.
             self.settings.waiting.let_go(|file| self.hold.registry().knows(file));
@@ -303,16 +303,17 @@ impl Batch {
 
     /// Writes a whole state, into a lane if it may share one.
     pub(super) fn append(&self, scope: Scope, payload: &[u8], kind: Kind) -> Result<StateHandle> {
-        let payload = &Payload::new(payload);
-        let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len()));
+        let lanes = self.lanes.as_ref().filter(|_| self.settings.allocator.merges(payload.len() as u64));
         let (extent, segment) = if let Some(lanes) = lanes {
+            // One that is relocated is as good where it was, if it cannot be written.
+            let payload = &if kind == Kind::New { Payload::gathered(payload) } else { Payload::new(payload) };
             let accept =
                 |extent: &Extent, segment: &Arc<Segment>| self.accept(extent, segment, kind, Some(payload.bytes()));
             // A checkpoint that ended meanwhile has sealed its lanes, but for the one that was leased.
             lanes.append(scope, payload, self.id, accept).inspect_err(|_| self.seal_own_lanes())?
         } else {
             let mut appender = self.own_segment(scope)?;
-            let extent = appender.append(payload, self.id)?;
+            let extent = appender.append(&Payload::new(payload), self.id)?;
             self.accept(&extent, appender.segment(), kind, None)?;
             (extent, Arc::clone(appender.segment()))
         };

@@ -1,6 +1,6 @@
 //! How far a file is durable. Names nothing of the crate, so that a model checker can run it as it is.
 //!
-//! A file is written by one thread and synced by any. A sync makes durable what was accepted *before* it: what comes while
+//! A file is written by one thread at a time and synced by any. A sync makes durable what was accepted *before* it: what comes while
 //! it runs may be missed. After a failed sync nothing more of the file ever counts as durable: the operating system marks
 //! the bytes clean, and a second call would lie.
 
@@ -27,7 +27,7 @@ impl<E: Clone> Durable<E> {
         Self { accepted: AtomicU64::new(accepted), synced }
     }
 
-    /// The one writer says that the file has accepted everything before this offset.
+    /// Whoever writes says that the file has accepted everything before this offset.
     pub(crate) fn accept(&self, end: u64) {
         self.accepted.store(end, Ordering::Release);
     }

@@ -5,8 +5,8 @@
 //! A [`StateWriter`] owns its buffer. A [`segment::Appender`] is the one writer of a segment: nobody else writes to that
 //! file, and when it is dropped, on whatever path, the segment is sealed. It is owned by a `StateWriter` that streams,
 //! or by a lane ([`lanes`]), which lends it for one append at a time; the loan is a guard, so that an error or a panic
-//! in it seals the segment and gives the lane back ([`pool`]). [`segment::Segment`] is what all others have of it: how far
-//! it is written, and, by [`durable`], how far it is durable. A [`batch::Batch`] is the write side of one pending
+//! in it seals the segment and gives the lane back ([`pool`]). [`segment::Segment`] is what all others have of it: small
+//! states that gather to be written together, how far it is written, and, by [`durable`], how far it is durable. A [`batch::Batch`] is the write side of one pending
 //! checkpoint, shared by its writers: which segments it touched, how many writers are open; [`adopt`] takes files into it
 //! that were not written here. [`unsynced`] is what of that must be durable before the record, [`copies`] what the record
 //! has instead, [`waiting`] the segments that were not synced for that reason. [`allocator::Allocator`] numbers and creates
@@ -31,9 +31,12 @@
 //! 3. if there is no segment, one is created: the registry learns of it, then a temporary name, header, final name. A
 //!    crash leaves a temporary name or a segment that no manifest names, which the next open removes; a failure leaves
 //!    a file without live states, which the registry removes;
-//! 4. padding, payload and trailer are appended in one call. The checksum covers exactly what the file accepted: all of
-//!    it, or the append fails. A failure leaves a torn entry at the end of a segment that takes no more: dead bytes. A
-//!    crash leaves a whole or torn entry that no manifest names;
+//! 4. padding, payload and trailer are appended. A state of more than 16 KiB is written in one call, with what gathered
+//!    before. A shorter one gathers with others, up to 256 KiB. It is written when there is no room for the next one, when the
+//!    segment is sealed or synced, and at the latest when the checkpoint is committed, before its record. All of a state is
+//!    accepted, or it counts as not written. A failure leaves torn bytes at the end of a segment that takes no more. What
+//!    gathered there is written again, at the same offset, by each checkpoint that needs it, and that fails if it cannot be.
+//!    A crash leaves whole or torn entries that no manifest names;
 //! 5. before the lane is given back the batch takes the state over and the registry learns of the extent: from here on
 //!    the segment has a live state, and cannot go;
 //! 6. with `Durability::PerState` the segment is synced, and its directory once. Else this waits for the commit, or longer:

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use parking_lot::Mutex;
+
 use super::durable::Durable;
 use crate::{
     disk::file::VolumeFile,
@@ -20,21 +22,26 @@ use crate::{
 
 /// After so many bytes the operating system is told to begin writing them, so that the sync of the commit is short.
 const WRITEBACK: u64 = 1 << 20;
+/// A state that is longer is not gathered with others: a call for it alone costs less than a copy.
+const LONGEST_GATHERED: usize = 16 << 10;
 /// As much as the highest alignment.
 const PADDING: [u8; 4096] = [0; 4096];
 
-/// A file that takes states, as those see it who wait for it to be durable.
+/// A file that takes states, as those see it who wait for it to be written, or to be durable.
 #[derive(Debug)]
 pub(crate) struct Segment {
     id: FileId,
     /// What the handles of all of its states have in common.
     home: Arc<FileRef>,
+    registry: Arc<Registry>,
     file: VolumeFile,
+    /// Held while it is written.
+    tail: Mutex<Tail>,
     /// How far it is durable.
     durable: Durable<Error>,
     /// A sync succeeded: the header is durable.
     begun: AtomicBool,
-    /// A sync failed: nothing more goes here.
+    /// A write or a sync failed: nothing more goes here.
     broken: AtomicBool,
     /// The name is durable.
     named: AtomicBool,
@@ -42,41 +49,57 @@ pub(crate) struct Segment {
     sealed: AtomicBool,
 }
 
-/// The one writer of a segment. Dropped, it seals the segment, on whatever path; what was not completed stays behind as
-/// dead bytes.
+/// What was appended and is not written yet: small states go to the file together. What cannot be written stays here, and
+/// is tried again by whoever needs it next.
+#[derive(Debug)]
+struct Tail {
+    /// Where it begins: the file has accepted everything before.
+    at: u64,
+    bytes: Vec<u8>,
+    /// Before this, writing to the medium was begun.
+    started: u64,
+}
+
+/// The one who appends to a segment. Dropped, it seals the segment, on whatever path; what was not completed stays behind
+/// as dead bytes.
 #[derive(Debug)]
 pub(super) struct Appender {
     segment: Arc<Segment>,
-    registry: Arc<Registry>,
     tag: FileTag,
     alignment: u64,
-    /// Behind the last byte that was accepted.
+    /// So many bytes gather before they are written.
+    gathers: usize,
+    /// Behind the last byte that was appended.
     end: u64,
-    /// Before this, writing to the medium was begun.
-    started: u64,
-    /// Whether `end` is where the file ends.
-    intact: bool,
     /// The state that is being streamed.
     entry: Option<Entry>,
 }
 
-/// A whole state, and its checksum, which is computed where nobody waits for it. It is written as a whole or not at all.
+/// A whole state, and its checksum, which is computed where nobody waits for it. It is appended as a whole or not at all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Payload<'a> {
     bytes: &'a [u8],
     crc: u32,
+    /// Whether it may wait in memory, to be written together with others.
+    gathers: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     offset: u64,
-    /// Of the bytes that the file has accepted.
+    /// Of the bytes that were appended.
     crc: crc32fast::Hasher,
 }
 
 impl<'a> Payload<'a> {
+    /// One that is written at once.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, crc: crc32fast::hash(bytes) }
+        Self { bytes, crc: crc32fast::hash(bytes), gathers: false }
+    }
+
+    /// One that is written together with others, if it is short.
+    pub(super) fn gathered(bytes: &'a [u8]) -> Self {
+        Self { gathers: bytes.len() <= LONGEST_GATHERED, ..Self::new(bytes) }
     }
 
     pub(super) fn bytes(&self) -> &'a [u8] {
@@ -98,9 +121,41 @@ impl Segment {
         StateHandle::in_file(&self.home, extent)
     }
 
-    /// Makes everything before this offset durable. After a failure nothing more of this file ever is: the kernel marks
+    /// Writes everything before this offset.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system. What was not written may be tried again.
+    pub(super) fn write_to(&self, end: u64) -> Result<()> {
+        let mut tail = self.tail.lock();
+        if tail.at < end { self.write_out(&mut tail, &[]) } else { Ok(()) }
+    }
+
+    /// Writes the tail and what follows it. All of it is accepted, or it counts as not written.
+    fn write_out(&self, tail: &mut Tail, more: &[&[u8]]) -> Result<()> {
+        let parts = std::iter::once(&*tail.bytes).chain(more.iter().copied()).filter(|part| !part.is_empty());
+        let mut slices: Vec<_> = parts.map(IoSlice::new).collect();
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = self.file.write_parts_at(&mut slices, tail.at);
+        written.inspect_err(|_| self.broken.store(true, Ordering::Release))?;
+        self.registry.note_written(tail.bytes.len());
+        tail.bytes.clear();
+        tail.at += len as u64;
+        self.durable.accept(tail.at);
+        if self.is_sealed() {
+            self.registry.note_len(self.id, tail.at);
+        }
+        if tail.at - tail.started >= WRITEBACK {
+            self.file.start_writeback(tail.started, tail.at - tail.started);
+            tail.started = tail.at;
+        }
+        Ok(())
+    }
+
+    /// Makes everything before this offset durable. After a failed sync nothing more of this file ever is: the kernel marks
     /// the bytes clean, and a second sync would lie.
     pub(crate) fn sync_to(&self, end: u64) -> Result<()> {
+        self.write_to(end)?;
         let sync = || self.file.sync().inspect_err(|_| self.broken.store(true, Ordering::Release));
         self.durable.sync_to(end, || sync().inspect(|()| self.begun.store(true, Ordering::Release)))
     }
@@ -125,36 +180,29 @@ impl Segment {
 }
 
 impl Appender {
-    /// Of a file that has its header and its name.
+    /// Of a file that has its header and its name. So many bytes gather before they are written.
     pub(super) fn new(
         home: FileRef,
         file: VolumeFile,
         registry: &Arc<Registry>,
-        (tag, alignment): (FileTag, u64),
+        (tag, alignment, gathers): (FileTag, u64, usize),
     ) -> Self {
         let segment = Segment {
             id: home.file,
             home: Arc::new(home),
+            registry: Arc::clone(registry),
             file,
+            tail: Mutex::new(Tail { at: HEADER_LEN, bytes: Vec::new(), started: 0 }),
             durable: Durable::new(HEADER_LEN),
             begun: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             named: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
         };
-        Self {
-            segment: Arc::new(segment),
-            registry: Arc::clone(registry),
-            tag,
-            alignment,
-            end: HEADER_LEN,
-            started: 0,
-            intact: true,
-            entry: None,
-        }
+        Self { segment: Arc::new(segment), tag, alignment, gathers, end: HEADER_LEN, entry: None }
     }
 
-    /// How many bytes the file has accepted.
+    /// How many bytes the file has when all is written.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
@@ -171,20 +219,20 @@ impl Appender {
 
     /// Whether nothing more should go here.
     pub(super) fn is_worn(&self) -> bool {
-        self.segment.broken.load(Ordering::Acquire) || self.registry.is_marked(self.segment.id)
+        self.segment.broken.load(Ordering::Acquire) || self.segment.registry.is_marked(self.segment.id)
     }
 
     fn next_offset(&self) -> u64 {
         self.end.next_multiple_of(self.alignment)
     }
 
-    /// Appends a whole state: padding, payload and trailer in one call to the disk, if that takes them all.
+    /// Appends a whole state: padding, payload and trailer.
     pub(super) fn append(&mut self, payload: &Payload<'_>, checkpoint: CheckpointId) -> Result<Extent> {
-        let Payload { bytes: payload, crc } = *payload;
+        let Payload { bytes: payload, crc, gathers } = *payload;
         let offset = self.next_offset();
         let extent = Extent { file: self.segment.id, offset, len: payload.len() as u64, crc };
         let trailer = encode_trailer(self.tag, &extent, checkpoint);
-        self.write(&[self.padding(offset), payload, &trailer])?;
+        self.write(&[self.padding(offset), payload, &trailer], gathers)?;
         Ok(extent)
     }
 
@@ -192,14 +240,14 @@ impl Appender {
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         if self.entry.is_none() {
             let offset = self.next_offset();
-            self.write(&[self.padding(offset)])?;
+            self.write(&[self.padding(offset)], false)?;
             self.entry = Some(Entry { offset, crc: crc32fast::Hasher::new() });
         }
-        self.write(&[bytes])?;
+        self.write(&[bytes], false)?;
         if let Some(entry) = &mut self.entry {
             entry.crc.update(bytes);
         }
-        self.registry.note_len(self.segment.id, self.end);
+        self.segment.registry.note_len(self.segment.id, self.end);
         Ok(())
     }
 
@@ -208,11 +256,11 @@ impl Appender {
         let entry = self.entry.take().ok_or_else(|| Error::invalid("finish a state", "nothing of it was written"))?;
         let Entry { offset, crc } = entry;
         let extent = Extent { file: self.segment.id, offset, len: self.end - offset, crc: crc.finalize() };
-        self.write(&[&encode_trailer(self.tag, &extent, checkpoint)])?;
+        self.write(&[&encode_trailer(self.tag, &extent, checkpoint)], false)?;
         Ok(extent)
     }
 
-    /// Makes durable what was written.
+    /// Makes durable what was appended.
     pub(super) fn sync(&self) -> Result<()> {
         self.segment.sync_to(self.end)
     }
@@ -221,19 +269,23 @@ impl Appender {
         usize::try_from(offset - self.end).ok().and_then(|len| PADDING.get(..len)).unwrap_or_default()
     }
 
-    /// All of these bytes are accepted, or the segment is given up.
-    fn write(&mut self, parts: &[&[u8]]) -> Result<()> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        self.intact = false;
-        self.segment.file.write_parts_at(&mut slices, self.end)?;
-        self.intact = true;
-        self.end += len as u64;
-        self.segment.durable.accept(self.end);
-        if self.end - self.started >= WRITEBACK {
-            self.segment.file.start_writeback(self.started, self.end - self.started);
-            self.started = self.end;
+    /// Appends these bytes, to the tail if they may gather there. If that fails none of them was appended, and the segment is
+    /// given up.
+    fn write(&mut self, parts: &[&[u8]], gathers: bool) -> Result<()> {
+        let Segment { tail, file, registry, .. } = &*self.segment;
+        let (len, mut tail) = (parts.iter().map(|part| part.len()).sum(), tail.lock());
+        if !gathers || len >= self.gathers {
+            self.segment.write_out(&mut tail, parts)?;
+        } else {
+            if tail.bytes.len() + len > self.gathers {
+                self.segment.write_out(&mut tail, &[])?;
+            }
+            file.check_writable()?;
+            tail.bytes.extend(parts.iter().copied().flatten());
+            registry.note_gathered(len);
         }
+        drop(tail);
+        self.end += len as u64;
         Ok(())
     }
 }
@@ -241,12 +293,22 @@ impl Appender {
 impl Drop for Appender {
     /// Whoever drops it has the registry tidy up afterwards, where no writer waits.
     fn drop(&mut self) {
-        if self.registry.is_in_child() {
+        let Segment { id, registry, file, broken, sealed, .. } = &*self.segment;
+        if registry.is_in_child() {
             return;
         }
-        let len = if self.intact || std::thread::panicking() { Ok(self.end) } else { self.segment.file.len() };
-        self.registry.note_len(self.segment.id, len.unwrap_or(self.end));
-        self.registry.seal(self.segment.id);
-        self.segment.sealed.store(true, Ordering::Release);
+        // What was torn is in the file as well.
+        let is_whole = || self.segment.write_to(self.end).is_ok() && !broken.load(Ordering::Acquire);
+        let len = if std::thread::panicking() || is_whole() { Ok(self.end) } else { file.len() };
+        registry.note_len(*id, len.unwrap_or(self.end));
+        registry.seal(*id);
+        sealed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Segment {
+    /// What is not written now never is: nobody needs it.
+    fn drop(&mut self) {
+        self.registry.note_written(self.tail.get_mut().bytes.len());
     }
 }

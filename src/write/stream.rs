@@ -80,7 +80,8 @@ impl StateWriter {
     ///
     /// The state becomes durable with the checkpoint, or now with [`Durability::PerState`](crate::Durability). A state of
     /// at most `inline_threshold` bytes travels inside the handle; one that fits into the write buffer is appended to a
-    /// segment that others share, in one call to the disk.
+    /// segment that others share. One of at most 16 KiB may still be in memory on return: it is written together with
+    /// others, at the latest by the commit, which fails if it cannot be.
     ///
     /// # Errors
     ///

@@ -49,9 +49,13 @@ impl Touched {
 }
 
 impl Unsynced {
-    /// Leaves out what the manifest does not name: what nobody will read needs no sync, and may fail one. Segments of which
-    /// the record has all that is named wait for their sync from now on.
-    pub(crate) fn named_by(mut self, extents: impl Iterator<Item = Extent>, waiting: &Waiting) -> Named {
+    /// Leaves out what the manifest does not name: what nobody will read needs no sync, and may fail one. All that it names
+    /// is written. Segments of which the record has all that is named wait for their sync from now on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub(crate) fn named_by(mut self, extents: impl Iterator<Item = Extent>, waiting: &Waiting) -> Result<Named> {
         let mut ends = BTreeMap::new();
         for extent in extents.filter(|extent| self.segments.contains_key(&extent.file)) {
             let (end, is_copied) = ends.entry(extent.file).or_insert((0, true));
@@ -61,6 +65,7 @@ impl Unsynced {
         let (mut segments, mut copied) = (Vec::new(), Vec::new());
         for (file, (end, is_copied)) in ends {
             let Some(touched) = self.segments.remove(&file) else { continue };
+            touched.segment.write_to(end)?;
             let waits = is_copied && touched.segment.can_wait();
             if waits { &mut copied } else { &mut segments }.push(Touched { end, ..touched });
         }
@@ -72,7 +77,7 @@ impl Unsynced {
         copies.retain(|file| copied.iter().any(|touched| touched.segment.id() == file));
         let unnamed = segments.iter().filter(|touched| !touched.segment.is_named());
         dirs.extend(unnamed.map(Touched::scope));
-        Named { segments, dirs, copies }
+        Ok(Named { segments, dirs, copies })
     }
 }
 

@@ -88,7 +88,8 @@ fn writer_refuses_every_change_once_a_directory_was_exchanged_and_touches_nothin
             commit_states(&store, &[bytes(seed, 5000)]).unwrap();
         }
         let pending = store.begin_next().unwrap();
-        let handle = pending.write(Scope::Shared, &bytes(4, 5000)).unwrap();
+        // Long enough to be written before the exchange.
+        let handle = pending.write(Scope::Shared, &bytes(4, 50_000)).unwrap();
         exchange(dir.path());
         let before = content(dir.path());
         let error = pending.commit(Manifest::builder().state("0", handle)).unwrap_err();

@@ -32,8 +32,8 @@ fn every_whole_state_is_listed_in_order_with_its_checkpoint_whatever_its_length(
         if !handle.is_inline() {
             expected.push((handle.clone(), pending.id()));
         }
-        // Committed or not is not known to the segment.
-        if n % 2 == 0 {
+        // Committed or not is not known to the segment, once it is written.
+        if n % 2 == 1 {
             pending.commit(Manifest::builder().state("s", handle)).unwrap();
         }
     }

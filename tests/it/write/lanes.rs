@@ -109,7 +109,8 @@ fn failed_append_in_the_middle_of_a_shared_segment_costs_that_state_alone() {
         let pending = store.begin_next().unwrap();
         let before = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
         disk.fail_nth(Call::WriteAt, 1, fault);
-        let error = pending.write(Scope::Shared, &bytes(2, 5000)).unwrap_err();
+        // Written at once, with the one before.
+        let error = pending.write(Scope::Shared, &bytes(2, 50_000)).unwrap_err();
         assert!(error.raw_os_error().is_some() && error.path().unwrap().starts_with("/state/shared"), "{error}");
         let usage = store.usage();
         assert_eq!((usage.open_files, usage.logical_files), (0, 1), "nobody knows what lies behind the first state");
@@ -122,6 +123,57 @@ fn failed_append_in_the_middle_of_a_shared_segment_costs_that_state_alone() {
         let read = read_states(&store.latest().unwrap().unwrap()).unwrap();
         assert_eq!((&read[0].1, &read[1].1), (&bytes(1, 5000), &bytes(3, 5000)));
     }
+}
+
+#[test]
+fn small_states_that_could_not_be_written_fail_their_checkpoint_and_cost_others_nothing() {
+    for fault in [Fault::Error(EIO), Fault::Error(28), Fault::ErrorAfter(EIO)] {
+        for redo in [0, 1 << 20] {
+            let disk = SimDisk::new();
+            let store = Options::new().disk(disk.clone()).redo_size(redo).open(ROOT).unwrap();
+            let old = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+            let [first, second] = [2, 3].map(|seed| {
+                let pending = store.begin_next().unwrap();
+                let manifest =
+                    Manifest::builder().state("s", pending.write(Scope::Shared, &bytes(seed, 5000)).unwrap());
+                (pending, manifest)
+            });
+            let gathered = store.usage().gathered_bytes;
+            assert!((2 * 5048..2 * 5112).contains(&gathered), "payloads, trailers and padding: {gathered}");
+            disk.fail_nth(Call::WriteAt, 1, fault);
+            let error = first.0.commit(first.1).unwrap_err().into_error();
+            assert!(!error.is_indeterminate() && error.path().unwrap().starts_with("/state/shared"), "{error}");
+            let second = second.0.commit(second.1).unwrap();
+            let usage = store.usage();
+            assert_eq!((usage.gathered_bytes, usage.logical_files), (0, 2), "{usage:?}");
+            let third = commit_states(&store, &[bytes(4, 5000)]).unwrap();
+            let files = disk.list(At::new("/state/shared".as_ref())).unwrap();
+            assert_eq!(
+                (files.len() as u64, store.usage().open_files),
+                (2, 1),
+                "nothing more goes to the one that failed"
+            );
+            let len: u64 = files.iter().map(|file| file.metadata.len).sum();
+            assert_eq!(len, store.usage().physical_bytes, "{:?}", store.usage());
+            drop((old, second, third, store));
+            let store = open(&disk.cut_power(Survival::Nothing)).unwrap();
+            let read = |id: piton::CheckpointId| read_states(&store.checkpoint(id).unwrap()).unwrap().remove(0).1;
+            let found: Vec<_> = store.checkpoint_ids().into_iter().map(read).collect();
+            assert_eq!(found, [bytes(1, 5000), bytes(3, 5000), bytes(4, 5000)]);
+        }
+    }
+}
+
+#[test]
+fn states_of_which_nobody_took_the_checkpoint_are_never_written() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let before = disk.count(Call::WriteAt);
+    let pending = store.begin_next().unwrap();
+    (0..10).for_each(|seed| drop(pending.write(Scope::Shared, &bytes(seed, 5000)).unwrap()));
+    drop(pending);
+    assert_eq!((disk.count(Call::WriteAt), store.usage().logical_files), (before, 1));
 }
 
 #[test]
@@ -167,8 +219,8 @@ fn torn_state_is_dead_bytes_and_passed_over_by_the_scan() {
     let first = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
     disk.fail_nth(Call::WriteAt, 1, Fault::ShortWrite);
     disk.fail_nth(Call::WriteAt, 2, Fault::Error(28));
-    pending.write(Scope::Shared, &bytes(2, 6000)).unwrap_err();
-    assert!(store.usage().dead_bytes > 3000, "{:?}", store.usage());
+    pending.write(Scope::Shared, &bytes(2, 60_000)).unwrap_err();
+    assert!(store.usage().dead_bytes > 20_000, "{:?}", store.usage());
     let path =
         Path::new(ROOT).join("shared").join(disk.list(At::new("/state/shared".as_ref())).unwrap()[0].name.clone());
     let found: Vec<_> = list_segment(disk, path).unwrap().into_iter().map(|entry| entry.handle).collect();
