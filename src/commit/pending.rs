@@ -1,13 +1,13 @@
 //! A checkpoint that is begun and not committed.
 
-use std::{io::Write, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     CheckpointStreams, CommitError,
     sequence::{self, Publisher},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     handle::StateHandle,
     id::{CheckpointId, Scope},
     manifest::ManifestBuilder,
@@ -98,9 +98,7 @@ impl PendingCheckpoint {
     ///
     /// Those of [`StateWriter::finish`].
     pub fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
-        let mut writer = self.writer(scope)?;
-        writer.write_all(bytes).map_err(Error::from_writer)?;
-        writer.finish()
+        self.writer(scope)?.finish_with(bytes)
     }
 
     /// Keeps states of earlier checkpoints for this one, whatever happens to those, and returns the handles to use from

@@ -281,7 +281,9 @@ impl Appender {
                 self.segment.write_out(&mut tail, &[])?;
             }
             file.check_writable()?;
-            tail.bytes.extend(parts.iter().copied().flatten());
+            for part in parts {
+                tail.bytes.extend_from_slice(part);
+            }
             registry.note_gathered(len);
         }
         drop(tail);

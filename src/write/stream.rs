@@ -91,19 +91,42 @@ impl StateWriter {
         self.attempt(Self::complete)
     }
 
+    /// Writes these bytes, which are the whole state, and ends it. They are copied only where they have to be.
+    pub(crate) fn finish_with(mut self, bytes: &[u8]) -> Result<StateHandle> {
+        self.attempt(|writer| {
+            if bytes.len() > writer.settings().write_buffer {
+                writer.put(bytes)?;
+                return writer.complete();
+            }
+            writer.check_size(bytes.len() as u64)?;
+            writer.complete_with(bytes)
+        })
+    }
+
     fn complete(&mut self) -> Result<StateHandle> {
-        let batch = Arc::clone(self.ticket.batch());
         if self.segment.is_some() {
             self.spill()?;
         }
         if let Some(mut segment) = self.segment.take() {
+            let batch = self.ticket.batch();
             let extent = segment.complete(batch.id())?;
             return batch.accept_own(&extent, segment, self.kind);
         }
-        if self.buffer.len() <= self.settings().inline_threshold(self.scope) {
-            return Ok(StateHandle::inline(&self.buffer));
+        self.complete_with(&self.buffer)
+    }
+
+    /// Ends a state that fits into the write buffer.
+    fn complete_with(&self, bytes: &[u8]) -> Result<StateHandle> {
+        if bytes.len() <= self.settings().inline_threshold(self.scope) {
+            return Ok(StateHandle::inline(bytes));
         }
-        batch.append(self.scope, &self.buffer, self.kind)
+        self.ticket.batch().append(self.scope, bytes, self.kind)
+    }
+
+    /// Refuses a state of this length if it is above the limit.
+    fn check_size(&self, size: u64) -> Result<()> {
+        let limit = self.settings().max_state_size.filter(|limit| size > *limit && self.kind == Kind::New);
+        limit.map_or(Ok(()), |limit| Err(Error::new("write a state", Cause::TooLarge { size, limit })))
     }
 
     fn settings(&self) -> &WriteSettings {
@@ -127,10 +150,7 @@ impl StateWriter {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let size = self.position.saturating_add(bytes.len() as u64);
-        let limit = self.settings().max_state_size.filter(|limit| size > *limit && self.kind == Kind::New);
-        if let Some(limit) = limit {
-            return Err(Error::new("write a state", Cause::TooLarge { size, limit }));
-        }
+        self.check_size(size)?;
         let room = self.settings().write_buffer;
         if self.buffer.len().saturating_add(bytes.len()) > room {
             self.spill()?;
