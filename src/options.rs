@@ -20,7 +20,7 @@ pub enum Durability {
     PerState,
     /// Never: nothing is synced. **For tests and for file systems in memory (tmpfs) alone**: after a power cut, even
     /// after a crash of the operating system, checkpoints may be lost or damaged. A crash of the process alone loses
-    /// none.
+    /// none. Their records say so: opening the store with another setting makes them durable first.
     None,
 }
 

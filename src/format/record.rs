@@ -37,6 +37,7 @@ const DEPARTED: u8 = 8;
 
 /// In the flags of a checkpoint.
 const PINNED: u8 = 1;
+const UNSYNCED: u8 = 2;
 
 /// A state without bytes: its file, its offset, its checksum, a length.
 const LEAST_REDO_LEN: usize = FILE_RECORD_LEN + 8 + 4 + 8;
@@ -47,6 +48,27 @@ pub(crate) type RolledBack = Vec<(u64, u64)>;
 /// Whether a checkpoint was rolled back.
 pub(crate) fn is_rolled_back(ranges: &RolledBack, id: CheckpointId) -> bool {
     ranges.iter().any(|(to, from)| *to < id.get() && id.get() <= *from)
+}
+
+/// What a record says of a checkpoint beside what it consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) pinned: bool,
+    /// It was committed without syncs: a power cut may have taken any of its states.
+    pub(crate) unsynced: bool,
+}
+
+impl Marks {
+    fn flags(self) -> u8 {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        flag(self.pinned, PINNED) | flag(self.unsynced, UNSYNCED)
+    }
+
+    /// `None` if there are flags that this version does not know.
+    fn of(flags: u8) -> Option<Self> {
+        let marks = Self { pinned: flags & PINNED != 0, unsynced: flags & UNSYNCED != 0 };
+        (marks.flags() == flags).then_some(marks)
+    }
 }
 
 /// A record, as far as it can be read without what it changes.
@@ -75,7 +97,7 @@ pub(crate) struct Published<'a> {
     pub(crate) id: CheckpointId,
     /// The checkpoint that the differences are from; none for an empty content.
     pub(crate) against: Option<CheckpointId>,
-    pub(crate) pinned: bool,
+    pub(crate) marks: Marks,
     pub(crate) forgotten: Vec<CheckpointId>,
     pub(crate) redo: Vec<Redo<'a>>,
     fixed: Fixed,
@@ -151,7 +173,7 @@ pub(crate) fn redo_len(len: u64) -> u64 {
 /// that came are in more files than can be counted in 32 bits.
 pub(crate) fn checkpoint(
     manifest: &Manifest,
-    pinned: bool,
+    marks: Marks,
     Against(against): Against<'_>,
     forgotten: &[CheckpointId],
     redo: &[Redo<'_>],
@@ -173,7 +195,7 @@ pub(crate) fn checkpoint(
         },
         parent: content.parent.map_or(0, CheckpointId::get),
         vnode_count: manifest.vnode_count(),
-        flags: if pinned { PINNED } else { 0 },
+        flags: marks.flags(),
     });
     put_ids(&mut writer, forgotten);
     put_redo(&mut writer, redo);
@@ -240,18 +262,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Parsed<Record<'_>> {
         CHECKPOINT => {
             let fixed: Fixed = reader.take("checkpoint")?;
             let id = id_of(&reader, fixed.id)?;
-            let kind_is_known = matches!(fixed.kind, 1 | 2);
-            if fixed.generation.max(fixed.parent).max(fixed.against) > LAST
-                || !kind_is_known
-                || fixed.flags & !PINNED != 0
-            {
-                return Err(reader.malformed("a field has a value that this version never writes"));
-            }
-            let (against, pinned) = (CheckpointId::new(fixed.against), fixed.flags & PINNED != 0);
+            let is_known = matches!(fixed.kind, 1 | 2) && fixed.generation.max(fixed.parent).max(fixed.against) <= LAST;
+            let marks = Marks::of(fixed.flags).filter(|_| is_known);
+            let unknown = || reader.malformed("a field has a value that this version never writes");
+            let (against, marks) = (CheckpointId::new(fixed.against), marks.ok_or_else(unknown)?);
             let forgotten = take_ids(&mut reader)?;
             let redo = take_redo(&mut reader)?;
             let changes = reader.rest();
-            return Ok(Record::Checkpoint(Published { id, against, pinned, forgotten, redo, fixed, changes }));
+            return Ok(Record::Checkpoint(Published { id, against, marks, forgotten, redo, fixed, changes }));
         }
         UPDATED => {
             let id: u64 = reader.take("updated checkpoint")?;
@@ -420,13 +438,15 @@ mod tests {
         Redo { extent: Extent { file, offset: 4096, len: bytes.len() as u64, crc: 7 }, bytes }
     }
 
+    const MARKS: Marks = Marks { pinned: true, unsynced: true };
+
     fn all() -> Vec<Vec<u8>> {
         let Manifest { content, .. } = sample();
         let mut after = content.clone();
         after.metadata.insert("k2".into(), Arc::from(&b"v2"[..]));
         vec![
-            checkpoint(&sample(), true, Against::default(), &[id(3), id(5)], &[redo(b"state")]).unwrap(),
-            checkpoint(&sample(), false, Against(Some((id(7), &content))), &[], &[]).unwrap(),
+            checkpoint(&sample(), MARKS, Against::default(), &[id(3), id(5)], &[redo(b"state")]).unwrap(),
+            checkpoint(&sample(), Marks::default(), Against(Some((id(7), &content))), &[], &[]).unwrap(),
             forgotten(&[id(1), id(9)]),
             updated(id(4), true, &content, &Changeable::of(&after)),
             rolled_back(&vec![(1, 4), (6, 9)]),
@@ -441,14 +461,14 @@ mod tests {
     fn checkpoint_comes_back_by_what_it_differs_from() {
         for before in [ManifestContent::default(), sample().content] {
             let bytes =
-                checkpoint(&sample(), true, Against(Some((id(7), &before))), &[id(3)], &[redo(b"state")]).unwrap();
+                checkpoint(&sample(), MARKS, Against(Some((id(7), &before))), &[id(3)], &[redo(b"state")]).unwrap();
             let Record::Checkpoint(published) = decode(&bytes).unwrap() else { panic!("another kind") };
             let (content, origins) = published.content(sample().store, &before).unwrap();
             assert_eq!(content, sample().content);
             let expected = if before == content { Origins::new() } else { sample().origins };
             assert_eq!(origins, expected, "those of the files in which states came");
             assert_eq!((published.id, published.generation()), (sample().id, sample().generation));
-            assert_eq!((published.pinned, published.forgotten), (true, vec![id(3)]));
+            assert_eq!((published.marks, published.forgotten), (MARKS, vec![id(3)]));
             assert_eq!((published.against, &published.redo[..]), (Some(id(7)), &[redo(b"state")][..]));
         }
     }

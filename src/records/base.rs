@@ -24,6 +24,7 @@ use crate::{
     format::{
         base::{self, BLOCK, Blocks, Header, decode_block, decode_header, encode_header, place},
         log::{LogId, Position},
+        record::Marks,
     },
     id::StoreId,
     manifest::Manifest,
@@ -83,7 +84,7 @@ pub(crate) fn write_export(volume: &Arc<Volume>, manifest: &Manifest, generation
     // A log that goes on from here says so by this salt.
     let position = Position { log: LogId { generation: 0, sequence: 0 }, salt: salt()?.max(1), offset: 0, number: 0 };
     let mut history = History::new(store);
-    history.note_published(manifest).map_err(|error| error.at(&*operation, volume.root()))?;
+    history.note_published(manifest, Marks::default()).map_err(|error| error.at(&*operation, volume.root()))?;
     let header = &Header { store, generation, sequence: 1, salt: salt()?, position, id_floor: id, reserved_ids: id };
     let (both, _) = write_both(volume, header, &history)?;
     let len = both.iter().map(|file| file.file().len()).sum::<Result<u64>>()?;

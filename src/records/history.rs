@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     error::Malformed,
     format::{
-        record::{self, Against, Changeable, Published, Record, RolledBack, Unknown, Updated},
+        record::{self, Against, Changeable, Marks, Published, Record, RolledBack, Unknown, Updated},
         source::Source,
     },
     handle::StateHandle,
@@ -39,7 +39,7 @@ pub(crate) struct Kept {
     pub(crate) id: CheckpointId,
     /// The generation that published it.
     pub(crate) generation: u64,
-    pub(crate) pinned: bool,
+    pub(crate) marks: Marks,
     /// The content as it was published, or why it is not known. Later checkpoints are recorded by their differences from it,
     /// so that no change of it matters to them.
     pub(crate) published: Parsed<ManifestContent>,
@@ -85,7 +85,8 @@ impl History {
                 Ok(())
             }
             Record::Lost(Unknown { id, generation, pinned }) => {
-                self.insert(Kept { id, generation, pinned, published: Err(lost()), changed: None })
+                let marks = Marks { pinned, unsynced: false };
+                self.insert(Kept { id, generation, marks, published: Err(lost()), changed: None })
             }
             Record::IdsUsed(id) => {
                 self.raise_floor(id);
@@ -108,11 +109,16 @@ impl History {
     }
 
     /// What [`apply`](Self::apply) does with the record of this checkpoint, which shares its content with others.
-    pub(crate) fn note_published(&mut self, manifest: &Manifest) -> Parsed<()> {
+    pub(crate) fn note_published(&mut self, manifest: &Manifest, marks: Marks) -> Parsed<()> {
         let Manifest { id, generation, origins, content, .. } = manifest.clone();
-        self.insert(Kept { id, generation, pinned: false, published: Ok(content), changed: None })?;
+        self.insert(Kept { id, generation, marks, published: Ok(content), changed: None })?;
         self.origins.extend(origins);
         Ok(())
+    }
+
+    /// Everything that was committed without syncs was made durable.
+    pub(crate) fn note_synced(&mut self) {
+        self.kept.values_mut().for_each(|kept| kept.marks.unsynced = false);
     }
 
     /// The checkpoint that the next one is recorded by its differences from: the last one of which everything is known.
@@ -167,7 +173,8 @@ impl History {
     pub(crate) fn records(&self) -> impl Iterator<Item = Option<Vec<u8>>> {
         let mut before: Option<&Kept> = None;
         let kept = self.kept.values().flat_map(move |kept| {
-            let Kept { id, generation, pinned, .. } = *kept;
+            let Kept { id, generation, marks, .. } = *kept;
+            let pinned = marks.pinned;
             let Ok(manifest) = self.published(kept) else {
                 return [Some(Some(record::lost(Unknown { id, generation, pinned }))), None];
             };
@@ -175,7 +182,7 @@ impl History {
             before = Some(kept);
             let changed = kept.changed.as_ref();
             let changed = changed.map(|changed| Some(record::updated(id, pinned, &manifest.content, changed)));
-            [Some(record::checkpoint(&manifest, pinned, Against(against), &[], &[])), changed]
+            [Some(record::checkpoint(&manifest, marks, Against(against), &[], &[])), changed]
         });
         let rolled_back = (!self.rolled_back.is_empty()).then(|| Some(record::rolled_back(&self.rolled_back)));
         let departing = self.departing.values().map(|source| Some(record::departing(source)));
@@ -191,8 +198,8 @@ impl History {
         };
         // Where the older one is lost, that was told.
         let makes_no_sense = content.as_ref().err().filter(|_| older.is_ok()).cloned();
-        let Published { id, pinned, .. } = *published;
-        self.insert(Kept { id, generation: published.generation(), pinned, published: content, changed: None })?;
+        let Published { id, marks, .. } = *published;
+        self.insert(Kept { id, generation: published.generation(), marks, published: content, changed: None })?;
         self.origins.extend(origins);
         drop(self.forget(&published.forgotten));
         makes_no_sense.map_or(Ok(()), Err)
@@ -228,7 +235,7 @@ impl History {
         if let Ok(published) = &kept.published {
             kept.changed = Some(update.changeable(published)?);
         }
-        kept.pinned = update.pinned;
+        kept.marks.pinned = update.pinned;
         Ok(())
     }
 }
@@ -261,7 +268,14 @@ mod tests {
         let manifest =
             Manifest { store: STORE, id: id(n), generation: 1, origins: Origins::new(), content: content.clone() };
         let gone: Vec<_> = gone.iter().map(|n| id(*n)).collect();
-        record::checkpoint(&manifest, false, Against(against.map(|(n, content)| (id(n), content))), &gone, &[]).unwrap()
+        record::checkpoint(
+            &manifest,
+            Marks::default(),
+            Against(against.map(|(n, content)| (id(n), content))),
+            &gone,
+            &[],
+        )
+        .unwrap()
     }
 
     fn source(n: u64) -> Source {
@@ -305,7 +319,7 @@ mod tests {
         assert_eq!(ids(&history), [9, 7]);
         assert_eq!(history.get(id(7)).unwrap().content().unwrap().states, three.states);
         let nine = history.get(id(9)).unwrap();
-        assert!(nine.pinned && nine.content().unwrap().metadata.contains_key("k"));
+        assert!(nine.marks.pinned && nine.content().unwrap().metadata.contains_key("k"));
         assert!(!nine.published.as_ref().unwrap().metadata.contains_key("k"));
         assert_eq!((history.id_floor(), history.rolled_back()), (11, &vec![(7, 9)]));
         assert_eq!(history.departing(), &BTreeMap::from([(id(7), source(7))]));
@@ -323,7 +337,7 @@ mod tests {
         for (one, other) in history.kept().zip(again.kept()) {
             assert_eq!(history.manifest(one).unwrap(), again.manifest(other).unwrap());
             assert_eq!(history.published(one).unwrap(), again.published(other).unwrap());
-            assert_eq!(one.pinned, other.pinned);
+            assert_eq!(one.marks, other.marks);
         }
         assert_eq!(again.departing(), history.departing());
     }
@@ -341,12 +355,12 @@ mod tests {
         };
         let against = read.against().unwrap();
         let against = Against(Some((against.0, &against.1)));
-        read.apply(&record::checkpoint(&manifest, false, against, &[id(7)], &[]).unwrap()).unwrap();
-        noted.note_published(&manifest).unwrap();
+        read.apply(&record::checkpoint(&manifest, Marks::default(), against, &[id(7)], &[]).unwrap()).unwrap();
+        noted.note_published(&manifest, Marks::default()).unwrap();
         drop(noted.forget(&[id(7)]));
         assert_eq!((ids(&noted), ids(&read)), (vec![9, 12], vec![9, 12]));
         assert_eq!(noted.manifest(noted.get(id(12)).unwrap()), read.manifest(read.get(id(12)).unwrap()));
-        assert!(noted.note_published(&manifest).is_err(), "it is there already");
+        assert!(noted.note_published(&manifest, Marks::default()).is_err(), "it is there already");
     }
 
     #[test]
@@ -381,7 +395,7 @@ mod tests {
         }
         assert_eq!(ids(&again), [3, 4], "a base remembers what was lost");
         let three = again.get(id(3)).unwrap();
-        assert!(three.content().is_err() && !three.pinned && three.generation == 1);
+        assert!(three.content().is_err() && !three.marks.pinned && three.generation == 1);
     }
 
     #[test]
@@ -392,6 +406,6 @@ mod tests {
         assert!(history.apply(&record::updated(id(5), true, &three, &Changeable::of(&three))).is_err());
         assert!(history.apply(b"").is_err());
         assert_eq!(ids(&history), before);
-        assert!(!history.get(id(7)).unwrap().pinned);
+        assert!(!history.get(id(7)).unwrap().marks.pinned);
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     },
     error::{Error, Result},
     format::{
-        record::{self, Changeable, Redo, RolledBack},
+        record::{self, Changeable, Marks, Redo, RolledBack},
         source::Source,
     },
     id::{CheckpointId, StoreId},
@@ -114,20 +114,26 @@ impl Journal {
     }
 
     /// Writes a base where an opener found that one is due: if many logs follow the last one, if one of two copies of
-    /// something is damaged or missing, or if a loss was accepted.
+    /// something is damaged or missing, if a loss was accepted, or if what it says is not so any more: that something was
+    /// committed without syncs.
     ///
     /// # Errors
     ///
     /// Those of [`base::write`]. The store goes on without.
-    pub(crate) fn settle(&self, told: &Told<'_>, accepts_loss: bool) -> Result<()> {
+    pub(crate) fn settle(&self, told: &Told<'_>, synced: bool, accepts_loss: bool) -> Result<()> {
         let is_lost = told.gone().next().is_some();
-        let is_due = told.needs_base || told.logs >= MOST_LOGS || is_lost && accepts_loss;
+        let is_due = synced || told.needs_base || told.logs >= MOST_LOGS || is_lost && accepts_loss;
         if !is_due || is_lost && !accepts_loss || self.writer.lock().keeps_states {
             return Ok(());
         }
         self.write_base(&self.basing.lock(), || Ok(()))?;
         self.writer.lock().keeps_logs = false;
         Ok(())
+    }
+
+    /// Everything that was committed without syncs was made durable.
+    pub(crate) fn note_synced(&self) {
+        self.history.lock().note_synced();
     }
 
     /// Not all states that the log has could be written to their segments.
@@ -247,12 +253,13 @@ impl Turn<'_> {
         self.writer.log.use_id(id.get())?;
         let against = self.look(History::against);
         let against = against.as_ref().map(|(id, content)| (*id, content));
-        let record = record::checkpoint(manifest, false, record::Against(against), forgotten, redo)
+        let marks = Marks { pinned: false, unsynced: !self.journal.volume.syncs() };
+        let record = record::checkpoint(manifest, marks, record::Against(against), forgotten, redo)
             .ok_or_else(|| Error::invalid(&*operation, "its states are in more than 2^32 files"))?;
         self.append(&operation, &record, Urgency::Ordinary, Some(id))?;
         let mut history = self.journal.history.lock();
         // That it is not there the caller knows.
-        history.note_published(manifest).map_err(|error| self.journal.unreadable(error))
+        history.note_published(manifest, marks).map_err(|error| self.journal.unreadable(error))
     }
 
     /// Forgets checkpoints, durably. They are still to be [dropped](Self::drop_forgotten), once nothing leads to them any
@@ -278,7 +285,7 @@ impl Turn<'_> {
     pub(crate) fn update(&mut self, operation: &str, id: CheckpointId, pinned: bool, now: &Changeable) -> Result<()> {
         let published = self.look(|history| {
             let kept = history.get(id)?;
-            Some((kept.published.clone().ok()?, kept.pinned))
+            Some((kept.published.clone().ok()?, kept.marks.pinned))
         });
         let (published, was_pinned) = published.unwrap_or_default();
         let record = record::updated(id, pinned, &published, now);

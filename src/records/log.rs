@@ -244,7 +244,7 @@ pub(super) mod tests {
         let content = ManifestContent { epoch: Some(n), vnode_count: Some(1), states, ..ManifestContent::default() };
         let (id, origins) = (CheckpointId::new(n).unwrap(), Origins::new());
         let manifest = Manifest { store: STORE, id, generation: 1, origins, content };
-        record::checkpoint(&manifest, false, Against::default(), &[], &[]).unwrap()
+        record::checkpoint(&manifest, record::Marks::default(), Against::default(), &[], &[]).unwrap()
     }
 
     /// Some are long.

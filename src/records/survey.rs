@@ -338,7 +338,7 @@ mod tests {
             let gone: Vec<_> = gone.into_iter().map(|kept| kept.id).collect();
             let manifest = Manifest { store: STORE, id, generation: 1, origins: Origins::new(), content };
             let against = Against(before.as_ref().map(|(id, content)| (*id, content)));
-            let record = record::checkpoint(&manifest, false, against, &gone, &[]).unwrap();
+            let record = record::checkpoint(&manifest, record::Marks::default(), against, &gone, &[]).unwrap();
             self.append(&record)
         }
 

@@ -23,7 +23,8 @@
 //!    forgotten. A store that was to be taken over by another one (`transfer`) is taken back, durably, since it goes on;
 //! 5. the last record is made sure of, and the first log of the generation is begun: from here on nothing counts that a
 //!    stalled writer appends. Then a new store gets its identity. A crash up to here changes nothing that can be seen;
-//! 6. [`clean`]: temporary names. [`redo`]: records have states whose segments were not synced. Those that a checkpoint names
+//! 6. [`clean`]: temporary names. [`unsynced`]: what was committed without syncs is made durable, unless this store syncs
+//!    nothing either. A crash leaves that to the next open. [`redo`]: records have states whose segments were not synced. Those that a checkpoint names
 //!    are written again and synced, whatever the segments have. A crash leaves them to the next open. A checkpoint cannot
 //!    be opened if a state of it could not be written, and the log stays then;
 //! 7. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each checkpoint,
@@ -39,6 +40,7 @@ mod orphans;
 mod redo;
 mod salvage;
 mod scan;
+mod unsynced;
 mod validate;
 
 pub use orphans::Orphans;
@@ -79,6 +81,8 @@ pub struct OpenReport {
     /// How many states were written again from the manifest log, because their segments may not have been durable
     /// ([`Options::redo_size`]).
     pub redone: u64,
+    /// How many data files were made durable that had been written without syncs ([`Durability::None`]).
+    pub synced: usize,
     /// Names that are not ours; they are left alone.
     pub foreign: Vec<PathBuf>,
     /// Leftovers that could not be removed; the next open tries again.
@@ -104,6 +108,9 @@ impl fmt::Display for OpenReport {
         self.damaged.iter().try_for_each(|(id, error)| writeln!(f, "checkpoint {id} is damaged: {error}"))?;
         if self.redone > 0 {
             writeln!(f, "wrote {} states again from the manifest log", self.redone)?;
+        }
+        if self.synced > 0 {
+            writeln!(f, "made {} data files durable that had been written without syncs", self.synced)?;
         }
         self.removed.iter().try_for_each(|name| writeln!(f, "removed {}", name.display()))?;
         self.foreign.iter().try_for_each(|name| writeln!(f, "left alone, not piton's: {}", name.display()))?;
@@ -213,6 +220,10 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     }
     let mut report = OpenReport { created, foreign: found.foreign.clone(), ..OpenReport::default() };
     clean::clean_temps(&volume, &found, &mut report);
+    report.synced = journal.look(|history| unsynced::sync(&volume, history, &found))?;
+    if volume.syncs() {
+        journal.note_synced();
+    }
     let in_log = journal.look(|history| records::live(&told.redone, history));
     let redone = redo::redo(&volume, identity.store(), in_log, &mut found);
     if !redone.failed.is_empty() {
@@ -233,7 +244,7 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     if report.cleanup_skipped.is_none() {
         clean::clean_data(&found, &registry, &mut report);
     }
-    report.failures.extend(journal.settle(&told, options.accept_loss).err());
+    report.failures.extend(journal.settle(&told, report.synced > 0, options.accept_loss).err());
     report.removed.sort_unstable();
     spare::keep(&volume);
     let departing = agreed(&journal, &registry)?;

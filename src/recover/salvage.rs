@@ -39,13 +39,15 @@ pub struct SegmentEntry {
 /// # Examples
 ///
 /// ```
-/// use piton::{Options, Scope, disk::OsDisk, list_segment};
+/// use piton::{Manifest, Options, Scope, disk::OsDisk, list_segment};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let store = Options::new().open(dir.path())?;
 /// let pending = store.begin_next()?;
 /// let first = pending.write(Scope::Shared, &[1; 5000])?;
 /// let second = pending.write(Scope::Shared, &[2; 3000])?;
+/// let manifest = Manifest::builder().state("first", first.clone()).state("second", second.clone());
+/// pending.commit(manifest)?;
 ///
 /// let file = std::fs::read_dir(dir.path().join("shared"))?.next().unwrap()?.path();
 /// let found: Vec<_> = list_segment(OsDisk, &file)?.into_iter().map(|entry| entry.handle).collect();

@@ -15,7 +15,7 @@ use crate::{
     id::FileId,
     manifest::{Lender, Manifest, ManifestContent},
     reclaim::registry::Registry,
-    records::{History, Kept, unreadable},
+    records::{History, unreadable},
 };
 
 /// Enters every checkpoint into the registry, in the order in which they were published, damaged ones with their damage.
@@ -30,7 +30,7 @@ pub(super) fn enter_all(
 ) -> Result<Option<Error>> {
     let (mut unknown, mut files, mut whole) = (None, Files::of(&found.segments, unwritten), None);
     for kept in history.kept() {
-        let Kept { id, pinned, .. } = *kept;
+        let (id, pinned) = (kept.id, kept.marks.pinned);
         match history.manifest(kept) {
             Ok(manifest) => {
                 files.look_at_lent(volume, &manifest);

@@ -28,7 +28,7 @@ use crate::{
 /// than 2^32 files. One that was not published has generation 0.
 #[must_use]
 pub fn manifest_bytes(manifest: &Manifest) -> Option<Vec<u8>> {
-    record::checkpoint(manifest, false, record::Against::default(), &[], &[])
+    record::checkpoint(manifest, record::Marks::default(), record::Against::default(), &[], &[])
 }
 
 /// Reads the record of a checkpoint. The id of the store in its manifest is zero.
@@ -43,7 +43,7 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest> {
     let record::Record::Checkpoint(published) = record else {
         return Err(at(Malformed::new(0, "it is no record of a checkpoint")));
     };
-    if published.against.is_some() || published.pinned || !published.forgotten.is_empty() {
+    if published.against.is_some() || published.marks != record::Marks::default() || !published.forgotten.is_empty() {
         return Err(at(Malformed::new(0, "it is a checkpoint among others")));
     }
     let (content, origins) = published.content(store, &ManifestContent::default()).map_err(at)?;

@@ -5,3 +5,4 @@ mod log_damage;
 mod open;
 mod redo;
 mod salvage;
+mod unsynced;
