@@ -116,9 +116,9 @@ impl History {
         Ok(())
     }
 
-    /// Everything that was committed without syncs was made durable.
-    pub(crate) fn note_synced(&mut self) {
-        self.kept.values_mut().for_each(|kept| kept.marks.unsynced = false);
+    /// All checkpoints are durable, or none is known to be.
+    pub(crate) fn note_synced(&mut self, is_durable: bool) {
+        self.kept.values_mut().for_each(|kept| kept.marks.unsynced = !is_durable);
     }
 
     /// The checkpoint that the next one is recorded by its differences from: the last one of which everything is known.

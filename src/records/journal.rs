@@ -131,9 +131,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Everything that was committed without syncs was made durable.
-    pub(crate) fn note_synced(&self) {
-        self.history.lock().note_synced();
+    /// Everything is durable that was committed, or may not be.
+    pub(crate) fn note_synced(&self, is_durable: bool) {
+        self.history.lock().note_synced(is_durable);
     }
 
     /// Not all states that the log has could be written to their segments.

@@ -73,7 +73,7 @@ impl Options {
     /// Opens the store in this directory, or creates it, with everything above it that is missing.
     ///
     /// Takes the lock, reads the manifest log, and removes what crashed processes left behind. When it returns, every
-    /// checkpoint that it found is durable, unless it was committed with [`Durability::None`](crate::Durability::None).
+    /// checkpoint that it found is durable, unless this store has [`Durability::None`](crate::Durability::None).
     ///
     /// # Errors
     ///
