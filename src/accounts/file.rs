@@ -34,6 +34,8 @@ pub(crate) struct FileRecord {
     pub(super) disputed: bool,
     /// Length of the file in bytes.
     len: u64,
+    /// Where it ends in truth, if what was to come behind never came: its length as soon as nothing there is alive.
+    cut_at: Option<u64>,
     /// What it takes on the medium, as far as is known.
     allocated: u64,
     /// Its states should be written anew, so that it can go.
@@ -132,14 +134,33 @@ impl FileRecord {
         self.extents.last_key_value().map_or(0, |(offset, last)| entry_end(*offset, last.len))
     }
 
-    /// The file has this many bytes now.
+    /// The file has this many bytes now, if it had fewer.
     pub(crate) fn grow(&mut self, len: u64) {
         if len > self.len {
-            let last = self.live_end().max(HEADER_LEN);
-            self.dead_blocks = self.dead_blocks + Self::tail(last, len) - Self::tail(last, self.len);
-            self.allocated += round_up(len) - round_up(self.len);
-            self.len = len;
+            self.end_at(len);
         }
+    }
+
+    /// The file has no more bytes than these, and never will: what was to come behind them can be in no checkpoint.
+    pub(crate) fn cut(&mut self, len: u64) {
+        self.cut_at = Some(len);
+        self.settle_end();
+    }
+
+    fn settle_end(&mut self) {
+        if let Some(len) = self.cut_at.filter(|len| *len >= self.live_end()) {
+            self.cut_at = None;
+            if len < self.len {
+                self.end_at(len);
+            }
+        }
+    }
+
+    fn end_at(&mut self, len: u64) {
+        let last = self.live_end().max(HEADER_LEN);
+        self.dead_blocks = self.dead_blocks + Self::tail(last, len) - Self::tail(last, self.len);
+        self.allocated = (self.allocated + round_up(len)).saturating_sub(round_up(self.len));
+        self.len = len;
     }
 
     /// Adds an extent, unless there is one at its place: false if that is another. `entry` is what it would take if it were
@@ -180,6 +201,7 @@ impl FileRecord {
         self.footprint = self.footprint.wrapping_sub(entry);
         let left = self.dead_in(before..offset) + self.dead_in(end..after);
         self.dead_blocks = (self.dead_blocks + self.dead_in(before..after)).saturating_sub(left);
+        self.settle_end();
     }
 
     /// From the end of the entry before an offset to the beginning of the one after it, or to the end of the file.
@@ -316,14 +338,20 @@ mod tests {
         fn dead_blocks_are_those_of_the_holes_whatever_dies_in_whatever_order(
             lens in prop::collection::vec(0_u64..20_000, 1..30),
             order in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+            cut in any::<prop::sample::Index>(),
         ) {
             let (mut file, mut offsets) = filled(&lens);
-            for index in order {
+            let end = cut.index(usize::try_from(file.len()).unwrap()) as u64;
+            for (n, index) in order.into_iter().enumerate() {
+                if n == 3 {
+                    file.cut(end);
+                }
                 let holes: u64 = file.holes().iter().map(|hole| hole.end - hole.start).sum();
                 prop_assert_eq!(file.dead_blocks(), holes);
                 if offsets.is_empty() { break }
                 file.remove(offsets.swap_remove(index.index(offsets.len())), ENTRY);
             }
+            prop_assert!(file.cut_at.is_none_or(|end| file.live_end() > end));
             let mut live = file.extents.iter().map(|(offset, record)| *offset..entry_end(*offset, record.len));
             prop_assert!(file.holes().iter().all(|hole| live.all(|e| e.end <= hole.start || hole.end <= e.start)));
             let found = FileRecord::found(file.len(), file.len(), HEADER_LEN);

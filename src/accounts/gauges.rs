@@ -63,7 +63,8 @@ pub struct Usage {
     /// them.
     pub physical_bytes: u64,
     /// How many of the physical bytes are still in memory: small states of pending checkpoints are written together, at
-    /// most 256 KiB of each segment, and at the latest when their checkpoint is committed.
+    /// most 256 KiB of each segment, and at the latest when their checkpoint is committed. Those of aborted ones are among
+    /// them until the segment is written. They count among the allocated bytes as well.
     pub gathered_bytes: u64,
     /// What these files take on the medium, without the holes that were punched into them. Known from what was written,
     /// and asked of the file system when the store is opened and after punching.

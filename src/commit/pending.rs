@@ -159,8 +159,7 @@ impl PendingCheckpoint {
 
     /// Publishes the checkpoint, all or none.
     ///
-    /// When it returns, the checkpoint and everything it refers to are durable (with `Durability::None`: visible; what
-    /// was committed so when the store was open before stays as little durable as it was). The
+    /// When it returns, the checkpoint and everything it refers to are durable (with `Durability::None`: visible). The
     /// returned [`Checkpoint`] keeps it readable for as long as it is held. What automatic retention gives up is gone with
     /// it, all or none; data that could not be removed is tried again at the next sweep.
     ///

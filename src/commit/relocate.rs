@@ -52,6 +52,9 @@ impl<'a> Relocation<'a> {
     /// Copies a state. Fails if the old one cannot be read as it was written; `None` if the new one cannot be written.
     fn copy(&mut self, extent: &Extent) -> Result<Option<StateHandle>> {
         let (batch, kind) = (self.batch, self.kind);
+        if batch.write_out(extent).is_err() {
+            return Ok(None);
+        }
         let source = self.open(extent.file)?;
         let Ok(mut writer) = StateWriter::new(batch, extent.file.scope, kind) else { return Ok(None) };
         let mut copied = Ok(());

@@ -183,6 +183,11 @@ impl Registry {
         self.accounts.lock().files.change(file, |record| record.grow(len));
     }
 
+    /// The file has no more bytes than these: what it was to get behind them never came.
+    pub(crate) fn note_cut(&self, file: FileId, len: u64) {
+        self.accounts.lock().files.change(file, |record| record.cut(len));
+    }
+
     /// Nothing is appended to this file any more: if nobody refers to anything in it, it is dead.
     pub(crate) fn seal(&self, file: FileId) {
         self.accounts.lock().files.change(file, FileRecord::seal);

@@ -361,7 +361,15 @@ impl Batch {
     }
 
     fn sync(&self, segment: &Segment, end: u64) -> Result<()> {
+        // That it could not be written says nothing of states that were committed.
+        segment.write_to(end)?;
         segment.sync_to(end).inspect_err(|error| self.settings.waiting.note_failed(segment.id(), error))
+    }
+
+    /// Writes a state that this checkpoint wrote and that may still be in memory, for somebody who reads it from its file.
+    pub(crate) fn write_out(&self, extent: &Extent) -> Result<()> {
+        let segment = self.state.lock().unsynced.get(&extent.file).map(|touched| Arc::clone(&touched.segment));
+        segment.map_or(Ok(()), |segment| segment.write_to(entry_end(extent.offset, extent.len)))
     }
 
     /// If more than `max` segments are open, syncs and closes the oldest one that takes no more; whether there was one. If
@@ -460,8 +468,9 @@ impl Batch {
         }
         let mut state = self.state.lock();
         self.closed.store(true, Ordering::Release);
-        (state.unsynced, state.copies) = Default::default();
+        let (unsynced, copies) = (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.copies));
         drop(state);
+        drop((unsynced, copies));
         self.seal_own_lanes();
         self.hold.release();
     }

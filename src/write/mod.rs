@@ -2,11 +2,11 @@
 //!
 //! # Who owns what
 //!
-//! A [`StateWriter`] owns its buffer. A [`segment::Appender`] is the one writer of a segment: nobody else writes to that
-//! file, and when it is dropped, on whatever path, the segment is sealed. It is owned by a `StateWriter` that streams,
+//! A [`StateWriter`] owns its buffer. A [`segment::Appender`] alone appends to a segment. When it is dropped, on whatever
+//! path, the segment is sealed. It is owned by a `StateWriter` that streams,
 //! or by a lane ([`lanes`]), which lends it for one append at a time; the loan is a guard, so that an error or a panic
 //! in it seals the segment and gives the lane back ([`pool`]). [`segment::Segment`] is what all others have of it: small
-//! states that gather to be written together, how far it is written, and, by [`durable`], how far it is durable. A [`batch::Batch`] is the write side of one pending
+//! states that gather, and that anybody may write who needs them written, how far it is written, and, by [`durable`], how far it is durable. A [`batch::Batch`] is the write side of one pending
 //! checkpoint, shared by its writers: which segments it touched, how many writers are open; [`adopt`] takes files into it
 //! that were not written here. [`unsynced`] is what of that must be durable before the record, [`copies`] what the record
 //! has instead, [`waiting`] the segments that were not synced for that reason. [`allocator::Allocator`] numbers and creates
@@ -34,8 +34,8 @@
 //! 4. padding, payload and trailer are appended. A state of more than 16 KiB is written in one call, with what gathered
 //!    before. A shorter one gathers with others, up to 256 KiB. It is written when there is no room for the next one, when the
 //!    segment is sealed or synced, and at the latest when the checkpoint is committed, before its record. All of a state is
-//!    accepted, or it counts as not written. A failure leaves torn bytes at the end of a segment that takes no more. What
-//!    gathered there is written again, at the same offset, by each checkpoint that needs it, and that fails if it cannot be.
+//!    accepted, or it counts as not written. A failure leaves torn bytes at the end of a segment that takes no more. Each
+//!    checkpoint that needs what gathered there tries to write it again, at the same offset, and fails if it cannot.
 //!    A crash leaves whole or torn entries that no manifest names;
 //! 5. before the lane is given back the batch takes the state over and the registry learns of the extent: from here on
 //!    the segment has a live state, and cannot go;

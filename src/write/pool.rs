@@ -110,31 +110,47 @@ impl<S: Segments> Pool<S> {
     }
 }
 
-impl<S: Segments> Drop for Lease<'_, S> {
-    fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        let unwanted = |segment: &S| state.unwanted.contains(&segment.segment_id());
-        let (sealed, segment) = match self.segment.take() {
-            Some(segment) if unwanted(&segment) => (Some(segment), None),
-            segment => (None, segment),
-        };
-        if sealed.is_some() {
-            // A caller that seals waits until the segment is sealed; the lane cannot be leased before.
-            drop(state);
-            drop(sealed);
-            state = self.pool.lock();
-        }
-        if let Some(taken) = self.taken {
+impl<S: Segments> Pool<S> {
+    fn take_back(&self, mut state: MutexGuard<'_, PoolState<S>>, lane: Lane<S>, taken: Option<S::Id>) {
+        if let Some(taken) = taken {
             state.leased.remove(&taken);
         }
-        state.idle.push(Lane { number: self.number, segment });
+        state.idle.push(lane);
         let (waiting, sealing) = (state.waiting, !state.unwanted.is_empty());
         drop(state);
         match waiting {
             0 => {}
             // Not only writers wait then, and any of them may be woken by one notification.
-            _ if sealing => self.pool.freed.notify_all(),
-            _ => self.pool.freed.notify_one(),
+            _ if sealing => self.freed.notify_all(),
+            _ => self.freed.notify_one(),
         }
+    }
+}
+
+impl<S: Segments> Drop for Lease<'_, S> {
+    fn drop(&mut self) {
+        let Self { pool, number, segment, taken } = self;
+        let state = pool.lock();
+        let is_unwanted = segment.as_ref().is_some_and(|segment| state.unwanted.contains(&segment.segment_id()));
+        if !is_unwanted {
+            return pool.take_back(state, Lane { number: *number, segment: segment.take() }, *taken);
+        }
+        // A caller that seals waits until the segment is sealed; the lane cannot be leased before.
+        drop(state);
+        let _emptied = Emptied { pool, number: *number, taken: *taken };
+        drop(segment.take());
+    }
+}
+
+/// A lane whose segment is being sealed. It comes back also if that panics.
+struct Emptied<'a, S: Segments> {
+    pool: &'a Pool<S>,
+    number: u16,
+    taken: Option<S::Id>,
+}
+
+impl<S: Segments> Drop for Emptied<'_, S> {
+    fn drop(&mut self) {
+        self.pool.take_back(self.pool.lock(), Lane { number: self.number, segment: None }, self.taken);
     }
 }

@@ -127,6 +127,8 @@ impl Segment {
     ///
     /// Those of the file system. What was not written may be tried again.
     pub(super) fn write_to(&self, end: u64) -> Result<()> {
+        // A child of a fork must not wait for a lock that a thread of its parent had.
+        self.file.check_writable()?;
         let mut tail = self.tail.lock();
         if tail.at < end { self.write_out(&mut tail, &[]) } else { Ok(()) }
     }
@@ -273,6 +275,7 @@ impl Appender {
     /// given up.
     fn write(&mut self, parts: &[&[u8]], gathers: bool) -> Result<()> {
         let Segment { tail, file, registry, .. } = &*self.segment;
+        file.check_writable()?;
         let (len, mut tail) = (parts.iter().map(|part| part.len()).sum(), tail.lock());
         if !gathers || len >= self.gathers {
             self.segment.write_out(&mut tail, parts)?;
@@ -280,7 +283,6 @@ impl Appender {
             if tail.bytes.len() + len > self.gathers {
                 self.segment.write_out(&mut tail, &[])?;
             }
-            file.check_writable()?;
             for part in parts {
                 tail.bytes.extend_from_slice(part);
             }
@@ -295,22 +297,41 @@ impl Appender {
 impl Drop for Appender {
     /// Whoever drops it has the registry tidy up afterwards, where no writer waits.
     fn drop(&mut self) {
-        let Segment { id, registry, file, broken, sealed, .. } = &*self.segment;
-        if registry.is_in_child() {
+        if self.segment.registry.is_in_child() {
             return;
         }
-        // What was torn is in the file as well.
-        let is_whole = || self.segment.write_to(self.end).is_ok() && !broken.load(Ordering::Acquire);
-        let len = if std::thread::panicking() || is_whole() { Ok(self.end) } else { file.len() };
-        registry.note_len(*id, len.unwrap_or(self.end));
+        let sealing = Sealing(&self.segment, self.end);
+        if !std::thread::panicking() {
+            // What cannot be written is tried again by whoever needs it.
+            let _ = self.segment.write_to(self.end);
+        }
+        drop(sealing);
+    }
+}
+
+/// Seals a segment that ends here, also if the disk panics in between.
+struct Sealing<'a>(&'a Segment, u64);
+
+impl Drop for Sealing<'_> {
+    fn drop(&mut self) {
+        let Segment { id, registry, file, broken, tail, sealed, .. } = self.0;
+        // After a failed write the file may be longer than what was accepted.
+        let is_torn = broken.load(Ordering::Acquire) && !std::thread::panicking();
+        let len = if is_torn { file.len() } else { Ok(self.1) };
+        registry.note_len(*id, len.unwrap_or(self.1));
         registry.seal(*id);
         sealed.store(true, Ordering::Release);
+        tail.lock().bytes.shrink_to_fit();
     }
 }
 
 impl Drop for Segment {
-    /// What is not written now never is: nobody needs it.
+    /// What is not written now never is: nobody who could commit it is left.
     fn drop(&mut self) {
-        self.registry.note_written(self.tail.get_mut().bytes.len());
+        let len = self.tail.get_mut().bytes.len();
+        if len > 0 && !self.registry.is_in_child() {
+            self.registry.note_written(len);
+            self.registry.note_cut(self.id, self.file.len().unwrap_or(HEADER_LEN));
+        }
     }
 }

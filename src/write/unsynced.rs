@@ -50,7 +50,7 @@ impl Touched {
 
 impl Unsynced {
     /// Leaves out what the manifest does not name: what nobody will read needs no sync, and may fail one. All that it names
-    /// is written. Segments of which the record has all that is named wait for their sync from now on.
+    /// is written, with what gathered before it. Segments of which the record has all that is named wait for their sync from now on.
     ///
     /// # Errors
     ///

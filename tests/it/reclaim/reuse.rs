@@ -182,6 +182,29 @@ fn state_that_cannot_be_relocated_for_want_of_space_stays_where_it_is() {
     assert!(moved.iter().zip(&old).all(|(new, old)| new != old), "a checkpoint was committed since");
 }
 
+/// It is in memory alone when its file is marked.
+#[test]
+fn state_of_the_checkpoint_itself_can_be_relocated_before_it_was_written() {
+    let disk = SimDisk::new();
+    let store = options(&disk).max_space_amplification(Some(1.0)).segment_size(520_000).open(ROOT).unwrap();
+    let pending = store.begin_next().unwrap();
+    let wasted: Vec<_> = (0..100).map(|seed| pending.write(Scope::Shared, &bytes(seed, 5000)).unwrap()).collect();
+    let named = wasted.iter().enumerate();
+    drop(pending.commit(named.fold(Manifest::builder(), |m, (n, h)| m.state(n.to_string(), h.clone()))).unwrap());
+    let other = store.begin_next().unwrap();
+    let own = other.write(Scope::Shared, &bytes(500, 5000)).unwrap();
+    drop(store.begin_next().unwrap().commit(Manifest::builder()).unwrap());
+    let _ = store.prune(1).unwrap();
+    let _ = store.maintain(u64::MAX).unwrap();
+    assert!(store.usage().gathered_bytes > 5000 && store.usage().marked_files == 1, "{:?}", store.usage());
+    let kept = other.reuse(std::slice::from_ref(&own)).unwrap().remove(0);
+    assert_ne!(kept, own);
+    // Below a newer one.
+    let manifest = Manifest::builder().kind(piton::CheckpointKind::Savepoint).state("own", kept);
+    assert_eq!(*other.commit(manifest).unwrap().get("own").unwrap(), *bytes(500, 5000));
+    assert!(store.damaged().is_empty());
+}
+
 #[test]
 fn state_that_cannot_be_relocated_at_all_is_as_good_as_ever() {
     let disk = SimDisk::new();

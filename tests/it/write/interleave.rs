@@ -176,6 +176,46 @@ fn segment_that_was_sealed_takes_no_more_however_appends_and_the_seal_meet() {
     });
 }
 
+/// A segment of which the last write panics, where that is allowed to be noticed.
+struct Panics;
+
+impl Segments for Panics {
+    type Id = u64;
+
+    fn segment_id(&self) -> u64 {
+        1
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "the disk's own bug");
+    }
+}
+
+#[test]
+fn lane_comes_back_although_its_segment_panics_while_it_is_sealed() {
+    loom::model(|| {
+        let pool = Arc::new(Pool::new());
+        let mut lease = pool.lease(1, |lane| lane.number);
+        lease.segment = Some(Panics);
+        drop(lease);
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let lease = pool.lease(1, |lane| lane.number);
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(lease)));
+            })
+        };
+        // Whoever seals it comes back as well, and so does whoever needs the lane.
+        let seal = || pool.seal_all(&BTreeSet::from([1]));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(seal));
+        other.join().unwrap();
+        let mut lease = pool.lease(1, |lane| lane.number);
+        std::mem::forget(lease.segment.take());
+    });
+}
+
 #[test]
 fn lane_comes_back_from_a_lease_that_panics_and_whoever_waits_goes_on() {
     loom::model(|| {

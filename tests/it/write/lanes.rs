@@ -165,6 +165,23 @@ fn small_states_that_could_not_be_written_fail_their_checkpoint_and_cost_others_
 }
 
 #[test]
+fn bytes_that_could_not_be_written_and_that_nobody_needs_any_more_are_no_part_of_their_file() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let _kept = commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let pending = store.begin_next().unwrap();
+    (0..3).for_each(|seed| drop(pending.write(Scope::Shared, &bytes(seed, 9000)).unwrap()));
+    // The segment is given up; the states before can be written no better.
+    (1..20).for_each(|nth| disk.fail_nth(Call::WriteAt, nth, Fault::Error(28)));
+    pending.write(Scope::Shared, &bytes(9, 50_000)).unwrap_err();
+    drop(pending);
+    disk.heal();
+    let (usage, file) = (store.usage(), disk.list(At::new("/state/shared".as_ref())).unwrap().remove(0));
+    assert_eq!((usage.gathered_bytes, usage.physical_bytes), (0, file.metadata.len), "{usage:?}");
+    assert_eq!(usage.allocated_bytes, file.metadata.allocated, "{usage:?}");
+}
+
+#[test]
 fn states_of_which_nobody_took_the_checkpoint_are_never_written() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
