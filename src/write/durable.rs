@@ -1,8 +1,8 @@
 //! How far a file is durable. Names nothing of the crate, so that a model checker can run it as it is.
 //!
-//! A file is written by one thread at a time and synced by any. A sync makes durable what was accepted *before* it: what comes while
-//! it runs may be missed. After a failed sync nothing more of the file ever counts as durable: the operating system marks
-//! the bytes clean, and a second call would lie.
+//! A file is written by one thread at a time and synced by any. A sync makes durable what was accepted *before* it: what
+//! comes while it runs may be missed. After a failed sync nothing more of the file ever counts as durable: the operating
+//! system marks the bytes clean, and a second call would lie.
 
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 

@@ -3,11 +3,11 @@
 //! # Who owns what
 //!
 //! A [`StateWriter`] owns its buffer. A [`segment::Appender`] alone appends to a segment. When it is dropped, on whatever
-//! path, the segment is sealed. It is owned by a `StateWriter` that streams,
-//! or by a lane ([`lanes`]), which lends it for one append at a time; the loan is a guard, so that an error or a panic
-//! in it seals the segment and gives the lane back ([`pool`]). [`segment::Segment`] is what all others have of it: small
-//! states that gather, and that anybody may write who needs them written, how far it is written, and, by [`durable`], how far it is durable. A [`batch::Batch`] is the write side of one pending
-//! checkpoint, shared by its writers: which segments it touched, how many writers are open; [`adopt`] takes files into it
+//! path, the segment is sealed. It is owned by a `StateWriter` that streams, or by a lane ([`lanes`]), which lends it for one
+//! append at a time; the loan is a guard, so that an error or a panic in it seals the segment and gives the lane back
+//! ([`pool`]). [`segment::Segment`] is what all others have of it: small states that gather, which anybody may write who needs
+//! them written; how far it is written; and, by [`durable`], how far it is durable. A [`batch::Batch`] is the write side of
+//! one pending checkpoint, shared by its writers: which segments it touched, how many writers are open; [`adopt`] takes files into it
 //! that were not written here. [`unsynced`] is what of that must be durable before the record, [`copies`] what the record
 //! has instead, [`waiting`] the segments that were not synced for that reason. [`allocator::Allocator`] numbers and creates
 //! the segments of an open store.
