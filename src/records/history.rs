@@ -116,8 +116,8 @@ impl History {
         Ok(())
     }
 
-    /// All checkpoints are durable, or none is known to be.
-    pub(crate) fn note_synced(&mut self, is_durable: bool) {
+    /// Notes of every checkpoint whether its states are durable.
+    pub(crate) fn note_durable(&mut self, is_durable: bool) {
         self.kept.values_mut().for_each(|kept| kept.marks.unsynced = !is_durable);
     }
 

@@ -114,8 +114,8 @@ impl Journal {
     }
 
     /// Writes a base where an opener found that one is due: if many logs follow the last one, if one of two copies of
-    /// something is damaged or missing, if a loss was accepted, or if what it says is not so any more: that something was
-    /// committed without syncs.
+    /// something is damaged or missing, if a loss was accepted, or if `synced`: the records call checkpoints unsynced that
+    /// are durable now.
     ///
     /// # Errors
     ///
@@ -131,9 +131,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Everything is durable that was committed, or may not be.
-    pub(crate) fn note_synced(&self, is_durable: bool) {
-        self.history.lock().note_synced(is_durable);
+    /// Notes of every checkpoint whether its states are durable.
+    pub(crate) fn note_durable(&self, is_durable: bool) {
+        self.history.lock().note_durable(is_durable);
     }
 
     /// Not all states that the log has could be written to their segments.

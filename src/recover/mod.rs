@@ -220,10 +220,7 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     }
     let mut report = OpenReport { created, foreign: found.foreign.clone(), ..OpenReport::default() };
     clean::clean_temps(&volume, &found, &mut report);
-    report.synced = journal.look(|history| unsynced::sync(&volume, history))?;
-    if volume.syncs() {
-        journal.note_synced(true);
-    }
+    report.synced = unsynced::sync(&volume, &journal)?;
     let in_log = journal.look(|history| records::live(&told.redone, history));
     let redone = redo::redo(&volume, identity.store(), in_log, &mut found);
     if !redone.failed.is_empty() {
@@ -231,7 +228,7 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     }
     if !volume.syncs() && redone.states > 0 {
         // A base takes the place of the records that have them.
-        journal.note_synced(false);
+        journal.note_durable(false);
     }
     let enter = |history: &History| validate::enter_all(&volume, &found, history, &registry, &redone.failed);
     let unreadable = journal.look(enter)?;

@@ -8,58 +8,63 @@ use crate::{
     format::segment::{HEADER_LEN, entry_end},
     handle::{Extent, StateHandle},
     id::{FileId, Scope},
-    records::History,
+    records::{History, Journal},
 };
 
-/// So many bytes are written again at a time.
+/// How many bytes are written again at a time.
 const PIECE: u64 = 1 << 20;
 
 /// States of one file, by offset.
 type States = BTreeMap<u64, Extent>;
 
-/// The states of checkpoints that were committed without syncs, by file and offset.
-fn states(history: &History) -> BTreeMap<FileId, States> {
+/// The states of checkpoints that were committed without syncs, as extents.
+fn extents(history: &History) -> impl Iterator<Item = Extent> {
     let unsynced = history.kept().filter(|kept| kept.marks.unsynced);
     let contents = unsynced.filter_map(|kept| kept.published.as_ref().ok());
-    let mut files = BTreeMap::<_, States>::new();
-    for extent in contents.flat_map(|content| content.handles().filter_map(StateHandle::extent)) {
-        files.entry(extent.file).or_default().insert(extent.offset, extent);
-    }
-    files
+    contents.flat_map(|content| content.handles().filter_map(StateHandle::extent))
 }
 
-/// Syncs the files that have them, and their directories; how many files they are. What a process wrote that synced nothing
-/// is in the page cache, and becomes durable here. If the power was cut since, some of it may be lost, which is found when it
-/// is read. A file that is missing here is told of where its checkpoints are looked at; a borrowed one is somebody else's.
+/// Syncs the files that have such states, and their directories. Returns how many files that are.
+///
+/// The page cache has what a process wrote that synced nothing: it becomes durable here. A power cut since then may have
+/// lost some of it. The checksum of a state tells that when the state is read. A file that is missing is passed over: the
+/// check of its checkpoints says so. So is a borrowed file, which belongs to another store.
 ///
 /// # Errors
 ///
 /// Those of the file system.
-pub(super) fn sync(volume: &Volume, history: &History) -> Result<usize> {
-    let files = if volume.syncs() { states(history) } else { BTreeMap::new() };
+pub(super) fn sync(volume: &Volume, journal: &Journal) -> Result<usize> {
+    if !volume.syncs() {
+        return Ok(0);
+    }
+    let files: BTreeSet<_> = journal.look(|history| extents(history).map(|extent| extent.file).collect());
     let mut synced = BTreeSet::new();
-    for (file, states) in files {
-        match sync_file(volume, file, &states) {
+    for file in files {
+        match sync_file(volume, journal, file) {
             Err(error) if error.is_not_found() => {}
             done => drop(done.map(|()| synced.insert(file))?),
         }
     }
     let dirs: BTreeSet<Scope> = synced.iter().map(|file| file.scope).collect();
     dirs.iter().try_for_each(|scope| volume.sync_dir(layout::scope_dir(*scope)))?;
+    journal.note_durable(true);
     Ok(synced.len())
 }
 
-/// After a sync that failed no later one makes the same bytes durable: then they are written again.
-fn sync_file(volume: &Volume, file: FileId, states: &States) -> Result<()> {
+/// A failed sync marks the bytes clean, so that a second one would not write them: the states are written again before it.
+fn sync_file(volume: &Volume, journal: &Journal, file: FileId) -> Result<()> {
     let name = layout::segment(file);
     volume.open(&name)?.sync().or_else(|_| {
+        let in_file = |extent: &Extent| extent.file == file;
+        let by_offset = |extent: Extent| (extent.offset, extent);
+        let states = journal.look(|history| extents(history).filter(in_file).map(by_offset).collect());
         let open = volume.open_writable(&name)?;
-        spare::even_if_full(volume, || write_again(&open, states).and_then(|()| open.sync()))
+        spare::even_if_full(volume, || write_again(&open, &states).and_then(|()| open.sync()))
     })
 }
 
-/// Writes the header, and states with their trailers, as they are. One that is damaged is passed over: that is found when it is
-/// read.
+/// Writes the header, and the states with their trailers, as they are. A damaged state is passed over: its checksum tells
+/// that when the state is read.
 fn write_again(file: &VolumeFile, states: &States) -> Result<()> {
     write_range_again(file, 0, HEADER_LEN)?;
     for Extent { offset, len, crc, .. } in states.values() {
