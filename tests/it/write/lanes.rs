@@ -164,6 +164,24 @@ fn small_states_that_could_not_be_written_fail_their_checkpoint_and_cost_others_
     }
 }
 
+/// The segment has states that are in records alone. These are as safe as before.
+#[test]
+fn write_that_fails_in_a_segment_that_waits_for_its_sync_does_not_poison_the_store() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let _kept = [1, 2].map(|seed| commit_states(&store, &[bytes(seed, 5000)]).unwrap());
+    let pending = store.begin_next().unwrap();
+    pending.write(Scope::Shared, &bytes(3, 5000)).unwrap();
+    (1..20).for_each(|nth| disk.fail_nth(Call::WriteAt, nth, Fault::Error(28)));
+    pending.write(Scope::Shared, &bytes(4, 50_000)).unwrap_err();
+    // For want of descriptors the segment, which is sealed now, is to be synced and closed.
+    disk.fail_nth(Call::CreateTemp, 1, Fault::Error(24));
+    assert!(pending.write(Scope::Shared, &bytes(5, 2_000_000)).unwrap_err().is_no_space());
+    drop(pending);
+    disk.heal();
+    assert_eq!(commit_states(&store, &[bytes(4, 5000)]).unwrap().id().get(), 4);
+}
+
 #[test]
 fn bytes_that_could_not_be_written_and_that_nobody_needs_any_more_are_no_part_of_their_file() {
     let disk = SimDisk::new();
