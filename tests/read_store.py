@@ -104,10 +104,11 @@ def apply(m, data):
     id, *fields = c.each(RECORDS[kind])
     if kind == 1:
         against, generation, epoch, _, sort, parent, _, flags, gone, redo = fields
-        check(id and id not in m.checkpoints and max(id, generation, parent) <= TOP, f"checkpoint {id} makes no sense")
+        check(id and id not in m.checkpoints and max(id, generation, parent) <= TOP and flags < 4,
+              f"checkpoint {id} makes no sense")
         m.redo.update({(file, offset): (crc, data) for file, offset, crc, data in redo})
         content = c.content(m.checkpoints[against].content if against else None, m.origins)
-        m.checkpoints[id] = Fields(generation=generation, epoch=epoch, kind=KINDS[sort], pinned=bool((0, 1, 2, 3)[flags] & 1),
+        m.checkpoints[id] = Fields(generation=generation, epoch=epoch, kind=KINDS[sort], pinned=bool(flags & 1),
                                    content=content, statuses=content[6], metadata=content[12])
     elif kind == 3:
         one = m.checkpoints[id]

@@ -34,7 +34,8 @@ pub(crate) struct FileRecord {
     pub(super) disputed: bool,
     /// Length of the file in bytes.
     len: u64,
-    /// Where it ends in truth, if what was to come behind never came: its length as soon as nothing there is alive.
+    /// Where the file really ends, if bytes that were counted are never written. `len` follows once no extent behind it is
+    /// alive.
     cut_at: Option<u64>,
     /// What it takes on the medium, as far as is known.
     allocated: u64,
@@ -141,7 +142,7 @@ impl FileRecord {
         }
     }
 
-    /// The file has no more bytes than these, and never will: what was to come behind them can be in no checkpoint.
+    /// The file ends here, and stays so: the bytes behind it were counted and will never be written.
     pub(crate) fn cut(&mut self, len: u64) {
         self.cut_at = Some(len);
         self.settle_end();

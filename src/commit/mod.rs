@@ -18,7 +18,8 @@
 //!    them are moved out of files that should go. Then what the manifest names is compared with the newest checkpoint, which
 //!    the pending one holds from now on: each state that differs must be of this store. The pending checkpoint must
 //!    refer to it already, or must be able to now. A refusal up to here gives the pending checkpoint back, open to writers;
-//! 3. write those of these states that are still in memory, with all that gathered before them in their segments. Sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each. If
+//! 3. write the states of this checkpoint that are still in memory, with all that gathered before them in their segments.
+//!    Sync every segment with a state that this checkpoint wrote and names, as far as it was not synced since, once each. If
 //!    the record is going to have all of these states of a segment that was synced before, that segment *waits* for its sync:
 //!    from here on no base gets its name before;
 //! 4. sync the directories of those whose names are not durable. A crash up to here leaves orphans, and dead bytes in

@@ -52,6 +52,7 @@ impl<'a> Relocation<'a> {
     /// Copies a state. Fails if the old one cannot be read as it was written; `None` if the new one cannot be written.
     fn copy(&mut self, extent: &Extent) -> Result<Option<StateHandle>> {
         let (batch, kind) = (self.batch, self.kind);
+        // A state of this very checkpoint may be in memory alone. If it cannot be written the commit fails, and says so.
         if batch.write_out(extent).is_err() {
             return Ok(None);
         }

@@ -29,7 +29,7 @@ pub(crate) struct Registry {
     /// Whether the disk was found to punch no holes.
     pub(super) cannot_punch: AtomicBool,
     pub(super) accounts: Mutex<Accounts>,
-    /// How many bytes count as those of files, and wait in memory.
+    /// How many bytes are in the lengths of files, and still in memory.
     gathered: AtomicU64,
     /// Held while holes are punched into a file, and while a file is given another name: nobody punches what has two.
     linking: Mutex<()>,
@@ -183,7 +183,7 @@ impl Registry {
         self.accounts.lock().files.change(file, |record| record.grow(len));
     }
 
-    /// The file has no more bytes than these: what it was to get behind them never came.
+    /// The file ends here: the bytes behind it were counted and will never be written.
     pub(crate) fn note_cut(&self, file: FileId, len: u64) {
         self.accounts.lock().files.change(file, |record| record.cut(len));
     }
@@ -223,12 +223,12 @@ impl Registry {
         self.accounts.lock().could_reuse(extent)
     }
 
-    /// So many bytes count as those of a file, and wait in memory.
+    /// Counts bytes that are in the length of a file, and still in memory.
     pub(crate) fn note_gathered(&self, len: usize) {
         self.gathered.fetch_add(len as u64, Ordering::Relaxed);
     }
 
-    /// They do not wait any more.
+    /// These bytes are not in memory any more.
     pub(crate) fn note_written(&self, len: usize) {
         self.gathered.fetch_sub(len as u64, Ordering::Relaxed);
     }

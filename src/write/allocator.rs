@@ -34,7 +34,7 @@ pub(crate) struct Allocator {
     pub(super) segment_size: u64,
     pub(super) lanes: u16,
     alignment: u64,
-    /// So many bytes of small states are written together.
+    /// How many bytes of small states are written together.
     gathers: usize,
 }
 

@@ -366,7 +366,7 @@ impl Batch {
         segment.sync_to(end).inspect_err(|error| self.settings.waiting.note_failed(segment.id(), error))
     }
 
-    /// Writes a state that this checkpoint wrote and that may still be in memory, for somebody who reads it from its file.
+    /// Writes a state of this checkpoint to its file, if the state is still in memory. The caller reads it from the file.
     pub(crate) fn write_out(&self, extent: &Extent) -> Result<()> {
         let segment = self.state.lock().unsynced.get(&extent.file).map(|touched| Arc::clone(&touched.segment));
         segment.map_or(Ok(()), |segment| segment.write_to(entry_end(extent.offset, extent.len)))

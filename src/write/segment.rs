@@ -49,8 +49,8 @@ pub(crate) struct Segment {
     sealed: AtomicBool,
 }
 
-/// What was appended and is not written yet: small states go to the file together. What cannot be written stays here, and
-/// is tried again by whoever needs it next.
+/// The bytes that were appended and are not written yet: small states go to the file together. If a write fails the bytes
+/// stay here, and the next checkpoint that needs them writes them again.
 #[derive(Debug)]
 struct Tail {
     /// Where it begins: the file has accepted everything before.
@@ -67,7 +67,7 @@ pub(super) struct Appender {
     segment: Arc<Segment>,
     tag: FileTag,
     alignment: u64,
-    /// So many bytes gather before they are written.
+    /// How many bytes the tail may have.
     gathers: usize,
     /// Behind the last byte that was appended.
     end: u64,
@@ -182,7 +182,7 @@ impl Segment {
 }
 
 impl Appender {
-    /// Of a file that has its header and its name. So many bytes gather before they are written.
+    /// Of a file that has its header and its name. `gathers` is how many bytes the tail may have.
     pub(super) fn new(
         home: FileRef,
         file: VolumeFile,
@@ -302,7 +302,7 @@ impl Drop for Appender {
         }
         let sealing = Sealing(&self.segment, self.end);
         if !std::thread::panicking() {
-            // What cannot be written is tried again by whoever needs it.
+            // If this fails, the commit of a checkpoint with states in the tail tries again.
             let _ = self.segment.write_to(self.end);
         }
         drop(sealing);
@@ -326,7 +326,7 @@ impl Drop for Sealing<'_> {
 }
 
 impl Drop for Segment {
-    /// What is not written now never is: nobody who could commit it is left.
+    /// The bytes in the tail are given up: no checkpoint that could still be committed has states there.
     fn drop(&mut self) {
         let len = self.tail.get_mut().bytes.len();
         if len > 0 && !self.registry.is_in_child() {

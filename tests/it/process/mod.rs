@@ -168,14 +168,20 @@ fn read_while_it_prunes(synced: &str) {
     assert_eq!(segments.len() as u64, store.usage().physical_files, "{segments:?}");
 }
 
+/// A store with two checkpoints, and a process that has the first one open.
+fn with_a_reader(dir: &Path) -> (Store, Process) {
+    let store = Store::open(dir).unwrap();
+    commit_states(&store, &[bytes(1, 5000)]).unwrap();
+    let mut reader = Process::start("holder", dir, "1");
+    assert_eq!(reader.hear(), "open");
+    commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    (store, reader)
+}
+
 #[test]
 fn checkpoint_that_another_process_reads_is_neither_pruned_nor_forgotten_until_it_is_done() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let mut reader = Process::start("holder", dir.path(), "1");
-    assert_eq!(reader.hear(), "open");
-    commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    let (store, mut reader) = with_a_reader(dir.path());
     let report = store.prune(1).unwrap();
     assert_eq!((&report.in_use[..], report.checkpoints.len(), report.failures.len()), (&[id(1)][..], 0, 0));
     assert!(store.forget(id(1)).unwrap_err().is_in_use());
@@ -200,11 +206,7 @@ fn checkpoint_that_another_process_reads_is_neither_pruned_nor_forgotten_until_i
 #[test]
 fn reader_that_is_killed_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    commit_states(&store, &[bytes(1, 5000)]).unwrap();
-    let mut reader = Process::start("holder", dir.path(), "1");
-    assert_eq!(reader.hear(), "open");
-    commit_states(&store, &[bytes(2, 5000)]).unwrap();
+    let (store, mut reader) = with_a_reader(dir.path());
     let before = names(dir.path());
     assert!(store.forget(id(1)).unwrap_err().is_in_use());
     reader.signal("KILL");
