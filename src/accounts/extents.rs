@@ -1,12 +1,9 @@
 //! Which extents may be referred to, and by whom.
 
-use std::collections::BTreeSet;
-
 use super::{
     Accounts, Holder,
     file::FileRecord,
-    files::Files,
-    line::{At, Extents},
+    line::Extents as _,
     lives::{ExtentRecord, Number},
 };
 use crate::{error::Error, format::segment::entry_end, handle::Extent, id::FileId, manifest::FileOrigin};
@@ -30,20 +27,6 @@ pub(crate) enum Kind {
     Kept,
 }
 
-impl Extents for Files {
-    fn with(&mut self, extent: &Extent, act: impl FnOnce(&mut ExtentRecord)) {
-        self.extent(extent.file, extent.offset, |record| {
-            if record.is(extent) {
-                act(record);
-            }
-        });
-    }
-
-    fn at(&mut self, (file, offset): At, act: impl FnOnce(&mut ExtentRecord)) {
-        self.extent(file, offset, act);
-    }
-}
-
 impl Accounts {
     /// Adds extents that were found in a manifest, all in one file that is there. Returns the first of which another
     /// manifest says that another state is at its place, or that the file came from somewhere else.
@@ -58,7 +41,7 @@ impl Accounts {
             record
         });
         let came_alike = self.files.get(file).is_some_and(|file| file.origin() == origin);
-        let contradicted = self.files.add(file, extents, len);
+        let contradicted = self.files.add(file, extents, len, 0);
         let contradicted = if came_alike { contradicted } else { extents.first().copied() };
         if contradicted.is_some() {
             self.files.change(file, |file| file.disputed = true);
@@ -78,8 +61,8 @@ impl Accounts {
             Kind::New => self.written += extent.len,
             Kind::Relocated | Kind::Kept => self.relocated += extent.len,
         }
-        self.files.add(extent.file, std::slice::from_ref(extent), file_len);
-        self.link(holder, extent);
+        let is_held = self.held.entry(holder).or_default().extents.insert((extent.file, extent.offset));
+        self.files.add(extent.file, std::slice::from_ref(extent), file_len, u32::from(is_held));
     }
 
     /// Fills a file that is being created with states that were not written here, all at once, and seals it. Returns the
@@ -101,7 +84,7 @@ impl Accounts {
         if let Some([_, wrong]) = extents.array_windows().find(|[one, other]| one.offset >= other.offset) {
             return Err(*wrong);
         }
-        self.files.add(file, extents, len);
+        self.files.add(file, extents, len, 0);
         self.link_all(holder, file, extents);
         self.files.change(file, FileRecord::seal);
         self.held.entry(holder).or_default().adopted.push(file);
@@ -110,7 +93,7 @@ impl Accounts {
 
     /// Adds more states of such a file. Returns the first that another one contradicts.
     pub(crate) fn adopt_more(&mut self, holder: Holder, file: FileId, extents: &[Extent]) -> Result<(), Extent> {
-        let contradicted = self.files.add(file, extents, 0);
+        let contradicted = self.files.add(file, extents, 0, 0);
         self.link_all(holder, file, extents);
         contradicted.map_or(Ok(()), |extent| Err(Extent { file, ..extent }))
     }
@@ -138,7 +121,7 @@ impl Accounts {
             return newest.is_some_and(|newest| record.is_named_by(newest))
                 || held.is_some_and(|held| held.adopted.contains(&extent.file));
         }
-        record.is_published() || held.is_some_and(|held| held.extents.contains(&(extent.file, extent.offset)))
+        record.is_published() || held.is_some_and(|held| held.extents.contains((extent.file, extent.offset)))
     }
 
     /// Whether a checkpoint names an extent that can be referred to, in a file that is not marked.
@@ -157,14 +140,13 @@ impl Accounts {
         let record = self.files.record((extent.file, extent.offset));
         let (Some(record), Some(held)) = (record, self.held.get(&holder)) else { return false };
         let named = |number: &Number| record.is_named_by(*number);
-        record.is(extent)
-            && (held.checkpoints.iter().any(named) || held.extents.contains(&(extent.file, extent.offset)))
+        record.is(extent) && (held.checkpoints.iter().any(named) || held.extents.contains((extent.file, extent.offset)))
     }
 
     /// Remembers that the bytes of an extent are damaged, and every checkpoint that names it.
     pub(crate) fn mark_damaged(&mut self, extent: &Extent, error: &Error) {
         let mut found = None;
-        self.files.with(extent, |record| {
+        self.files.visit().with(extent, |record| {
             record.bad = true;
             found = Some(record.clone());
         });
@@ -199,22 +181,11 @@ impl Accounts {
 
     fn link(&mut self, holder: Holder, extent: &Extent) {
         let held = self.held.entry(holder).or_default();
-        if held.extents.insert((extent.file, extent.offset)) {
-            let mut is_there = false;
-            self.files.with(extent, |record| {
-                record.private += 1;
-                is_there = true;
-            });
-            if !is_there {
-                held.extents.remove(&(extent.file, extent.offset));
-            }
+        if held.extents.contains((extent.file, extent.offset)) {
+            return;
         }
-    }
-
-    /// A pending checkpoint refers to these no more.
-    pub(super) fn unlink(&mut self, extents: BTreeSet<At>) {
-        for at in extents {
-            self.files.at(at, |record| record.private = record.private.saturating_sub(1));
-        }
+        self.files.visit().with(extent, |record| {
+            record.private += u32::from(held.extents.insert((extent.file, extent.offset)));
+        });
     }
 }

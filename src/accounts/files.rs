@@ -5,7 +5,13 @@ use std::{
     ops::Range,
 };
 
-use super::{file::FileRecord, gauges::Gauges, line::At, lives::ExtentRecord, space::SpacePolicy};
+use super::{
+    file::FileRecord,
+    gauges::Gauges,
+    line::{At, Extents},
+    lives::ExtentRecord,
+    space::SpacePolicy,
+};
 use crate::{handle::Extent, id::FileId, manifest::Lender};
 
 #[derive(Debug)]
@@ -37,6 +43,14 @@ pub(crate) struct Holes {
     pub(crate) dead_blocks: u64,
     /// What the file took before.
     pub(crate) allocated: u64,
+}
+
+/// Goes from extent to extent. What that does to the sums is entered once for each run of extents in one file, at the latest
+/// when this is dropped; until then nobody else sees the files.
+pub(super) struct Visit<'a> {
+    files: &'a mut Files,
+    /// Taken out of the others, and what it was in the sums before an extent of it went.
+    at: Option<(FileId, FileRecord, Option<Gauges>)>,
 }
 
 /// Keeps a set of files up to date.
@@ -92,14 +106,14 @@ impl Files {
         records.filter_map(|record| Some(&*record.origin()?.lent.as_ref()?.by))
     }
 
-    /// Adds extents of a file that has at least this length, each unless there is one at its place. Returns the first at
-    /// whose place there is another.
-    pub(super) fn add(&mut self, file: FileId, extents: &[Extent], file_len: u64) -> Option<Extent> {
+    /// Adds extents of a file that has at least this length, each unless there is one at its place; so many pending
+    /// checkpoints refer to each. Returns the first at whose place there is another.
+    pub(super) fn add(&mut self, file: FileId, extents: &[Extent], file_len: u64, private: u32) -> Option<Extent> {
         let (policy, mut contradicted) = (self.policy, None);
         self.change(file, |record| {
             record.grow(file_len);
             for extent in extents {
-                if !record.add(extent, policy.entry(extent.len)) {
+                if !record.add(extent, policy.entry(extent.len), private) {
                     contradicted.get_or_insert(*extent);
                 }
             }
@@ -107,14 +121,9 @@ impl Files {
         contradicted
     }
 
-    /// Changes who needs an extent. One that nobody needs then goes.
-    pub(super) fn extent(&mut self, file: FileId, offset: u64, change: impl FnOnce(&mut ExtentRecord)) {
-        let Some(record) = self.records.get_mut(&file).and_then(|file| file.extent_mut(offset)) else { return };
-        change(record);
-        if record.is_free() {
-            let entry = self.policy.entry(record.len);
-            self.change(file, |file| file.remove(offset, entry));
-        }
+    /// Changes who needs which extents. Those that nobody needs then go.
+    pub(super) fn visit(&mut self) -> Visit<'_> {
+        Visit { files: self, at: None }
     }
 
     /// Enters a file; one that is known stays as it is.
@@ -134,6 +143,12 @@ impl Files {
         let Some(record) = self.records.get_mut(&file) else { return };
         let before = record.gauges();
         change(record);
+        self.note_changed(file, before);
+    }
+
+    /// A file was changed that was this in the sums.
+    fn note_changed(&mut self, file: FileId, before: Gauges) {
+        let Some(record) = self.records.get(&file) else { return };
         self.totals.replace(before, record.gauges());
         note(&mut self.open, file, record.is_open());
         note(&mut self.came, file, record.origin().is_some());
@@ -239,6 +254,53 @@ impl Files {
         let mut files: Vec<_> = self.wasteful.iter().chain(open).map(|file| (waste(file), *file)).collect();
         files.sort_unstable_by(|a, b| b.cmp(a));
         files.into_iter().map(|(_, file)| file).collect()
+    }
+}
+
+impl Visit<'_> {
+    fn go_to(&mut self, file: FileId) -> Option<&mut (FileId, FileRecord, Option<Gauges>)> {
+        if self.at.as_ref().is_none_or(|(at, ..)| *at != file) {
+            self.leave();
+            let record = std::mem::take(self.files.records.get_mut(&file)?);
+            self.at = Some((file, record, None));
+        }
+        self.at.as_mut()
+    }
+
+    fn leave(&mut self) {
+        let Some((file, record, before)) = self.at.take() else { return };
+        self.files.records.insert(file, record);
+        if let Some(before) = before {
+            self.files.note_changed(file, before);
+        }
+    }
+}
+
+impl Extents for Visit<'_> {
+    fn with(&mut self, extent: &Extent, act: impl FnOnce(&mut ExtentRecord)) {
+        self.at((extent.file, extent.offset), |record| {
+            if record.is(extent) {
+                act(record);
+            }
+        });
+    }
+
+    fn at(&mut self, (file, offset): At, act: impl FnOnce(&mut ExtentRecord)) {
+        let policy = self.files.policy;
+        let Some((_, record, before)) = self.go_to(file) else { return };
+        let Some(extent) = record.extent_mut(offset) else { return };
+        act(extent);
+        if extent.is_free() {
+            let entry = policy.entry(extent.len);
+            before.get_or_insert_with(|| record.gauges());
+            record.remove(offset, entry);
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -64,7 +64,7 @@ use self::{
     catalog::Catalog,
     files::Files,
     holders::Held,
-    line::{At, Line},
+    line::{At, Extents as _, Line},
     retention::Facts,
     space::SpacePolicy,
 };
@@ -183,18 +183,23 @@ impl Accounts {
         if let Some(id) = held.attempt {
             self.catalog.end(id);
         }
-        self.unlink(held.extents);
+        let mut extents = self.files.visit();
+        for at in held.extents.each() {
+            extents.at(at, |record| record.private = record.private.saturating_sub(1));
+        }
+        drop(extents);
         self.release_all(held.checkpoints)
     }
 
     fn release_all(&mut self, numbers: Vec<Number>) -> Gone {
-        numbers.into_iter().filter_map(|number| self.line.release(number, &mut self.files)).collect()
+        let mut extents = self.files.visit();
+        numbers.into_iter().filter_map(|number| self.line.release(number, &mut extents)).collect()
     }
 
     /// Enters a checkpoint whose manifest was just published; whoever did so holds all that it names. `changes` are those
     /// since the newest checkpoint of the line.
     pub(crate) fn publish(&mut self, id: CheckpointId, facts: Facts, content: ManifestContent, changes: &Changes) {
-        let number = self.line.publish(content, true, changes, &mut self.files);
+        let number = self.line.publish(content, true, changes, &mut self.files.visit());
         self.catalog.publish(id, Some(number), facts);
         // Damage that was found after the comparison.
         let named =
@@ -238,7 +243,7 @@ impl Accounts {
         // What has little in common with the one before would only be there twice.
         let is_alike = added == 0 || content.handles().nth(2 * added).is_some();
         let kept = if is_alike { content.sharing(&base.content) } else { content.clone() };
-        let number = self.line.publish(kept, whole, &changes, &mut self.files);
+        let number = self.line.publish(kept, whole, &changes, &mut self.files.visit());
         self.catalog.publish(id, Some(number), facts);
         contradicted
     }

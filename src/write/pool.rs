@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use super::sync::{Condvar, Mutex, MutexGuard, PoisonError, YIELDS, yield_now};
 
 /// What a lane has.
 pub(crate) trait Segments {
@@ -26,8 +26,8 @@ struct PoolState<S: Segments> {
     idle: Vec<Lane<S>>,
     /// How many lanes there are, leased ones included.
     lanes: u16,
-    /// The segments that leased lanes had when they were leased.
-    leased: BTreeSet<S::Id>,
+    /// The segments that leased lanes had when they were leased. Few, so that a list takes no memory in turn.
+    leased: Vec<S::Id>,
     /// Segments to be sealed, leased or not.
     unwanted: BTreeSet<S::Id>,
     /// How many callers wait for a lane to be given back: to tell nobody is a call to the system all the same.
@@ -53,7 +53,7 @@ pub(crate) struct Lease<'a, S: Segments> {
 
 impl<S: Segments> Pool<S> {
     pub(crate) fn new() -> Self {
-        let (idle, leased, unwanted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let (idle, leased, unwanted) = (Vec::new(), Vec::new(), BTreeSet::new());
         let state = PoolState { idle, lanes: 0, leased, unwanted, waiting: 0 };
         Self { state: Mutex::new(state), freed: Condvar::new() }
     }
@@ -70,9 +70,9 @@ impl<S: Segments> Pool<S> {
     }
 
     /// Takes the idle lane with the lowest rank. If all are taken, opens another while there are fewer than `most`; else
-    /// waits.
+    /// waits: mostly a lane is back before a thread could fall asleep, which costs more than an append.
     pub(crate) fn lease<R: Ord>(&self, most: u16, rank: impl Fn(&Lane<S>) -> R) -> Lease<'_, S> {
-        let mut state = self.lock();
+        let (mut state, mut yields) = (self.lock(), 0);
         loop {
             if let Some(best) = (0..state.idle.len()).min_by_key(|at| state.idle.get(*at).map(&rank)) {
                 let Lane { number, segment } = state.idle.swap_remove(best);
@@ -84,7 +84,14 @@ impl<S: Segments> Pool<S> {
                 state.lanes += 1;
                 return Lease { pool: self, number: state.lanes, segment: None, taken: None };
             }
-            state = self.wait(state);
+            if yields < YIELDS {
+                yields += 1;
+                drop(state);
+                yield_now();
+                state = self.lock();
+            } else {
+                state = self.wait(state);
+            }
         }
     }
 
@@ -103,7 +110,7 @@ impl<S: Segments> Pool<S> {
         self.lock().unwanted.extend(ids);
         self.seal_if(|segment| ids.contains(&segment.segment_id()));
         let mut state = self.lock();
-        while !state.leased.is_disjoint(ids) {
+        while state.leased.iter().any(|id| ids.contains(id)) {
             state = self.wait(state);
         }
         state.unwanted.retain(|id| !ids.contains(id));
@@ -113,7 +120,7 @@ impl<S: Segments> Pool<S> {
 impl<S: Segments> Pool<S> {
     fn take_back(&self, mut state: MutexGuard<'_, PoolState<S>>, lane: Lane<S>, taken: Option<S::Id>) {
         if let Some(taken) = taken {
-            state.leased.remove(&taken);
+            state.leased.retain(|id| *id != taken);
         }
         state.idle.push(lane);
         let (waiting, sealing) = (state.waiting, !state.unwanted.is_empty());

@@ -24,6 +24,10 @@ use crate::{
 const WRITEBACK: u64 = 1 << 20;
 /// A state that is longer is not gathered with others: a call for it alone costs less than a copy.
 const LONGEST_GATHERED: usize = 16 << 10;
+/// A long state is written in pieces of this length: the medium has work from the first one on, a checksum finds its bytes in
+/// the cache of the processor, and the operating system takes no huge pages for them, which on a virtual machine it mostly
+/// has to ask for.
+const PIECE: usize = 1 << 20;
 /// As much as the highest alignment.
 const PADDING: [u8; 4096] = [0; 4096];
 
@@ -245,9 +249,11 @@ impl Appender {
             self.write(&[self.padding(offset)], false)?;
             self.entry = Some(Entry { offset, crc: crc32fast::Hasher::new() });
         }
-        self.write(&[bytes], false)?;
-        if let Some(entry) = &mut self.entry {
-            entry.crc.update(bytes);
+        for piece in bytes.chunks(PIECE) {
+            self.write(&[piece], false)?;
+            if let Some(entry) = &mut self.entry {
+                entry.crc.update(piece);
+            }
         }
         self.segment.registry.note_len(self.segment.id, self.end);
         Ok(())

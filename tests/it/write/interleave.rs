@@ -9,6 +9,9 @@ mod sync {
         Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     };
+    pub(super) use loom::thread::yield_now;
+
+    pub(super) const YIELDS: u32 = 1;
 }
 
 #[path = "../../../src/write/durable.rs"]
