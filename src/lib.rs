@@ -102,7 +102,7 @@ pub use manifest::{
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use ordered::{Iter as OrdMapIter, OrdMap};
 pub use outcome::{ExternalizedCheckpointCleanup, JobOutcome};
-pub use read::{Checkpoint, StateReader, StateView, VerifyProgress};
+pub use read::{Checkpoint, StateReader, StateView, VerifyProgress, Views};
 pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, sweep::Maintained};
 pub use recover::{OpenReport, Orphans, SegmentEntry, list_segment};

@@ -47,6 +47,19 @@ impl Mapping {
         }
     }
 
+    /// Hints that a part will be [read](Self::read_ahead) soon. Nothing is promised.
+    pub(crate) fn begin_to_read(&self, part: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Bytes::Mapped(map) = &self.0
+            && part.start < part.end
+            && part.end <= map.len()
+        {
+            let _ = map.advise_range(memmap2::Advice::WillNeed, part.start, part.len());
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = part;
+    }
+
     /// Whether this system has [`read_ahead`](Self::read_ahead): Linux since 5.14. The kernel is asked once.
     pub(super) fn can_read_ahead() -> bool {
         #[cfg(target_os = "linux")]

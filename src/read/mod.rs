@@ -26,7 +26,8 @@
 //!    and closed;
 //! 4. the bytes of the state are [read ahead](crate::disk::Mapping) of the first look: where the medium is bad, or the file
 //!    was cut, that is an error, and the state is read from the file instead, which says what is wrong. While states come
-//!    in the order in which they lie there, more and more is read at a time;
+//!    in the order in which they lie there, more and more is read at a time, and what comes next is asked for. Each thread
+//!    that does so has its own place in the file;
 //! 5. the payload must have the checksum of the handle, and the trailer must be that of the state. No byte is given out
 //!    before. From then on the state is verified.
 //!
@@ -47,6 +48,6 @@ pub use checkpoint::Checkpoint;
 pub(crate) use files::{OpenSegment, ReadSettings};
 pub(crate) use pin::Pin;
 pub use reader::StateReader;
-pub use scan::VerifyProgress;
+pub use scan::{VerifyProgress, Views};
 pub(crate) use verify::check_digest;
 pub use view::StateView;

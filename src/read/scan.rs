@@ -1,6 +1,6 @@
 //! All states of a checkpoint, in the order in which they lie on the medium.
 
-use std::sync::Arc;
+use std::{iter::FusedIterator, sync::Arc};
 
 use super::{
     Checkpoint, StateView,
@@ -10,6 +10,9 @@ use crate::{error::Result, handle::StateHandle, manifest::StateRef};
 
 /// Progress is told whenever so many bytes more are done.
 const TOLD_EVERY: u64 = 4 << 20;
+
+/// What a state costs that has no bytes, in bytes.
+const EACH: u64 = 256;
 
 /// How far a [verification](Checkpoint::verify_with) is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,10 +28,76 @@ pub struct VerifyProgress {
     pub all_bytes: u64,
 }
 
+/// Every state of a checkpoint, in the order in which they lie in their files: from [`Checkpoint::views`].
+#[derive(Debug)]
+pub struct Views<'a> {
+    checkpoint: &'a Checkpoint,
+    states: std::vec::IntoIter<StateRef<'a>>,
+}
+
+impl Views<'_> {
+    /// Splits what is left into so many parts with about as many bytes each, one for each thread that helps: on as many
+    /// processors, states are verified as much faster, until the medium gives no more. What is left is in one part or
+    /// another, in order; if there is little some parts are empty. 0 parts are 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use piton::{Manifest, Options, Scope};
+    /// # let store = Options::memory().open("state")?;
+    /// # let pending = store.begin_next()?;
+    /// # let handle = pending.write(Scope::Shared, &[7; 5000])?;
+    /// # pending.commit(Manifest::builder().state("weights", handle))?;
+    /// let checkpoint = store.latest()?.expect("one was committed");
+    /// std::thread::scope(|scope| {
+    ///     for part in checkpoint.views().split(4) {
+    ///         scope.spawn(move || {
+    ///             for (state, view) in part {
+    ///                 println!("{}: {} bytes", state.name, view.unwrap().len());
+    ///             }
+    ///         });
+    ///     }
+    /// });
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    #[must_use]
+    pub fn split(self, parts: usize) -> Vec<Self> {
+        let Self { checkpoint, states } = self;
+        let (parts, weight) = (parts.max(1) as u64, |state: &StateRef<'_>| state.handle.len().saturating_add(EACH));
+        let all = states.as_slice().iter().map(weight).fold(0, u64::saturating_add);
+        let (mut rest, mut done) = (states, 0_u64);
+        let part = |n: u64| {
+            let end = u64::try_from(u128::from(all) * u128::from(n) / u128::from(parts)).unwrap_or(u64::MAX);
+            let mut part = Vec::new();
+            while let Some(state) = rest.as_slice().first().filter(|_| done < end || n == parts) {
+                done = done.saturating_add(weight(state));
+                part.extend(rest.next());
+            }
+            Self { checkpoint, states: part.into_iter() }
+        };
+        (1..=parts).map(part).collect()
+    }
+}
+
+impl<'a> Iterator for Views<'a> {
+    type Item = (StateRef<'a>, Result<StateView>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.states.next().map(|state| (state, self.checkpoint.read_named(state.handle)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.states.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Views<'_> {}
+impl FusedIterator for Views<'_> {}
+
 impl Checkpoint {
     /// Every state, whatever it is called, in the order in which they lie in their files: the fastest way to read all of
     /// them. Each is looked at when its turn comes, as [`read`](Self::read) does, and fails as it does; the others go on.
-    /// Where several names have the same bytes each of them has its turn.
+    /// Where several names have the same bytes each of them has its turn. [Several threads](Views::split) can share the work.
     ///
     /// # Examples
     ///
@@ -45,8 +114,9 @@ impl Checkpoint {
     /// }
     /// # Ok::<(), piton::Error>(())
     /// ```
-    pub fn views(&self) -> impl Iterator<Item = (StateRef<'_>, Result<StateView>)> {
-        self.in_order().into_iter().map(|state| (state, self.read_named(state.handle)))
+    #[must_use]
+    pub fn views(&self) -> Views<'_> {
+        Views { checkpoint: self, states: self.in_order().into_iter() }
     }
 
     /// Compares every state with its checksum, and with its digest if it has one, in large steps. Once it has succeeded a

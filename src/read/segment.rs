@@ -29,6 +29,9 @@ const MOST_AHEAD: usize = 4 << 20;
 /// While states are verified in the order in which they lie in the file, at least so many.
 const LEAST_AHEAD: usize = 64 << 10;
 
+/// So many threads may go over one file at once, each in its own part, and read ahead.
+const MOST_SCANS: usize = 16;
+
 /// Bytes that were read ahead are taken to be in memory for this long.
 const BELIEVED: Duration = Duration::from_millis(10);
 
@@ -59,13 +62,14 @@ pub(super) struct Segment {
     /// States that may be given out: how long they are, and their checksums.
     known: OnceMap<Offset, (u64, u32)>,
     mapping: OnceLock<(Mapping, Permit)>,
-    ahead: Mutex<Ahead>,
+    /// One for each thread that goes over the file in order, but for those that are just reading.
+    ahead: Mutex<Vec<Ahead>>,
     /// Goes after the mapping.
     #[expect(dead_code, reason = "held for what it keeps")]
     pin: Arc<Pin>,
 }
 
-/// Which part of a mapping was read last.
+/// Which part of a mapping somebody read last.
 #[derive(Debug, Default)]
 struct Ahead {
     done: Range<usize>,
@@ -116,7 +120,22 @@ impl Segment {
 
     /// Forgets what was read ahead: the next verification reads it again.
     pub(super) fn read_anew(&self) {
-        *self.ahead.lock() = Ahead::default();
+        self.ahead.lock().clear();
+    }
+
+    /// What was read before a place, or there. It is given back when more was read.
+    fn take_ahead(&self, place: usize) -> Ahead {
+        let mut all = self.ahead.lock();
+        let found = all.iter().position(|ahead| ahead.is_before(place));
+        found.map(|at| all.swap_remove(at)).unwrap_or_default()
+    }
+
+    fn give_back(&self, ahead: Ahead) {
+        let mut all = self.ahead.lock();
+        if all.len() == MOST_SCANS {
+            all.remove(0);
+        }
+        all.push(ahead);
     }
 
     /// Verifies a state where it is mapped, and what is behind it. `None` if the bytes cannot be had there without the
@@ -125,13 +144,14 @@ impl Segment {
         let [start, end, behind] = [extent.offset, extent.end(), entry_end(extent.offset, extent.len)]
             .map(|offset| usize::try_from(offset).unwrap_or(usize::MAX));
         let mut crc = crc32fast::Hasher::new();
-        let mut at = start;
+        let (mut at, mut ahead) = (start, self.take_ahead(start));
         while at < behind {
             let next = behind.min(at.saturating_add(MOST_AHEAD));
-            self.ahead.lock().read(mapping, at..next).ok()?;
+            ahead.read(mapping, at..next).ok()?;
             crc.update(mapping.get(at.min(end)..next.min(end))?);
             at = next;
         }
+        self.give_back(ahead);
         let trailer = mapping.get(end..behind)?;
         Some(
             verify::trailer(trailer, extent, (self.tag, &self.data))
@@ -141,6 +161,11 @@ impl Segment {
 }
 
 impl Ahead {
+    /// Whether a place is where this goes on, or a bit further.
+    fn is_before(&self, place: usize) -> bool {
+        self.done.start <= place && place <= self.done.end.saturating_add(self.step.max(LEAST_AHEAD))
+    }
+
     /// Reads a part of a mapping, and more if it begins where the last one ended. Bytes that were read stay in memory until
     /// memory runs short or another process cuts the file. So they are trusted for a short time only.
     fn read(&mut self, mapping: &Mapping, part: Range<usize>) -> io::Result<()> {
@@ -148,8 +173,7 @@ impl Ahead {
         if is_there && self.when.is_some_and(|when| when.elapsed() < BELIEVED) {
             return Ok(());
         }
-        let reach = self.done.end.saturating_add(self.step.max(LEAST_AHEAD));
-        let follows = self.done.start <= part.start && part.start <= reach;
+        let follows = self.is_before(part.start);
         self.step = if follows { (self.step * 2).clamp(LEAST_AHEAD, MOST_AHEAD) } else { 0 };
         let end = part.end.max(part.start.saturating_add(self.step).min(mapping.len()));
         self.done = part.start..end;
@@ -158,6 +182,11 @@ impl Ahead {
             self.done = part.clone();
             mapping.read_ahead(part)
         });
+        if follows {
+            // While these are looked at, the medium gets what comes next.
+            let next = self.done.end..self.done.end.saturating_add(self.step).min(mapping.len());
+            mapping.begin_to_read(next);
+        }
         self.when = Some(Instant::now());
         done.inspect_err(|_| *self = Self::default())
     }

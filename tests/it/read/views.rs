@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io::Read, path::Path, thread, time::Duratio
 
 use piton::{
     Artifact, Checkpoint, Digest, Durability, Manifest, Merging, OperatorState, Options, PartitionState, Scope,
-    StateHandle, StateName, Store, Verify, VerifyProgress,
+    StateHandle, StateName, Store, Verify, VerifyProgress, Views,
 };
 
 use crate::support::{allocations, bytes, commit_states, on_every_disk};
@@ -233,6 +233,42 @@ fn views_come_in_the_order_of_the_medium_and_every_name_has_its_turn() {
         assert_eq!(in_one_file, [5, 5, 4, 3, 2, 1], "they were written in this order");
         assert_eq!(seen[0], 7, "what needs no file comes first");
         checkpoint.verify().unwrap();
+    });
+}
+
+#[test]
+fn parts_of_views_have_every_state_once_in_order_and_about_as_many_bytes() {
+    on_every_disk(|options, root| {
+        let store = options.segment_size(200_000).inline_threshold(100).open(root).unwrap();
+        let lens = (0..300).map(|n| if n % 50 == 0 { 60_000 } else { n * 7 % 3000 });
+        let states: Vec<_> = (0..).zip(lens).map(|(seed, len)| bytes(seed, len)).collect();
+        let checkpoint = commit_states(&store, &states).unwrap();
+        let whole: Vec<_> = checkpoint.views().map(|(state, _)| state.name).collect();
+        let all: usize = states.iter().map(Vec::len).sum();
+        for parts in [0, 1, 2, 3, 7, 1000] {
+            let split = checkpoint.views().split(parts);
+            assert_eq!(split.len(), parts.max(1));
+            let seen: Vec<Vec<_>> = thread::scope(|scope| {
+                let threads = split.into_iter().map(|part| {
+                    scope.spawn(move || part.map(|(state, view)| (state.name, view.unwrap().to_vec())).collect())
+                });
+                threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            for part in &seen {
+                let len: usize = part.iter().map(|(_, bytes)| bytes.len()).sum();
+                assert!(len <= all / parts.max(1) + 60_000 + 300 * 256, "{len} of {all} bytes in one of {parts} parts");
+            }
+            let seen: Vec<_> = seen.into_iter().flatten().collect();
+            assert_eq!(seen.iter().map(|(name, _)| *name).collect::<Vec<_>>(), whole);
+            for (name, bytes) in seen {
+                let StateName::Named(name) = name else { panic!("{name}") };
+                assert!(bytes == states[name.parse::<usize>().unwrap()]);
+            }
+        }
+        let mut views = checkpoint.views();
+        assert_eq!(views.len(), 300);
+        views.nth(199);
+        assert_eq!(views.split(4).iter().map(Views::len).sum::<usize>(), 100, "what is left");
     });
 }
 
