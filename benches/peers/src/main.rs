@@ -12,9 +12,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "files by hand are what is measured")]
 
+mod calls;
 mod measure;
 mod peer;
 mod peers;
+mod plot;
 mod report;
 mod workload;
 
@@ -29,8 +31,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Takes the same checkpoints with piton and with others, and prints what they cost.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Which workloads, by their letters; all but the largest by default.
-    #[arg(long, value_delimiter = ',', default_value = "a,b,c,e,f")]
+    /// Which workloads, by their letters; all by default.
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,e,f,g")]
     workload: Vec<char>,
     /// Which peers, by their names; all by default.
     #[arg(long, value_delimiter = ',')]
@@ -44,6 +46,9 @@ struct Arguments {
     /// Prints tables in Markdown.
     #[arg(long)]
     markdown: bool,
+    /// Draws a picture, and one for dark pages, into files of this name.
+    #[arg(long)]
+    svg: Option<PathBuf>,
     /// Counts no system calls.
     #[arg(long)]
     no_strace: bool,
@@ -60,6 +65,7 @@ fn main() -> Result<()> {
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir_in(".")?,
     };
+    let mut panels = Vec::new();
     for workload in workloads {
         let rounds = arguments.rounds.unwrap_or(workload.rounds);
         if arguments.only_run {
@@ -68,11 +74,12 @@ fn main() -> Result<()> {
         }
         let mut run = Run::new(&workload, &kinds, dir.path())?;
         run.rounds(rounds)?;
-        let mut lines = run.restore()?;
+        let mut lines = run.end()?;
         if !arguments.no_strace {
-            measure::count_calls(&workload, dir.path(), &mut lines);
+            calls::count_calls(&workload, dir.path(), &mut lines);
         }
         report::print(&workload, &lines, arguments.markdown);
+        panels.push((workload, lines));
     }
-    Ok(())
+    arguments.svg.map_or(Ok(()), |to| plot::draw(&panels, &to))
 }

@@ -1,21 +1,25 @@
 //! Rounds of all peers, interleaved.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    fs::Advice,
+    time::{ClockId, clock_gettime},
+};
 
 use crate::{
     Result,
     peer::{Kind, Peer},
     workload::{Changes, Workload},
 };
+
+/// How often what is done at the end is repeated.
+const REPEATS: usize = 3;
 
 /// What was measured of one peer.
 pub struct Line {
@@ -24,12 +28,27 @@ pub struct Line {
     pub times: Vec<Duration>,
     /// The processor's time of all of them, that of other threads included.
     pub processor: Duration,
+    /// How many bytes went to the medium, for each checkpoint, if the medium counts them.
+    pub written: Option<u64>,
     /// What it takes on the medium at the end.
     pub allocated: u64,
-    /// To open it again, and to read all states.
-    pub restored: Duration,
+    pub after: After,
     /// Calls to the system, and syncs, for each checkpoint, if they were counted.
     pub calls: Option<(f64, f64)>,
+}
+
+/// What is done at the end. `None` where a peer has no such thing.
+#[derive(Default)]
+pub struct After {
+    pub duplicated: Option<Duration>,
+    pub exported: Option<Duration>,
+    pub pruned: Option<Duration>,
+    /// To open it again.
+    pub opened: Duration,
+    /// To open it again, and to read all states.
+    pub restored: Duration,
+    /// The same, while the operating system remembers none of its files.
+    pub restored_cold: Duration,
 }
 
 struct Entrant {
@@ -38,6 +57,7 @@ struct Entrant {
     peer: Box<dyn Peer>,
     times: Vec<Duration>,
     processor: Duration,
+    written: Option<u64>,
 }
 
 /// One workload, by all peers.
@@ -58,15 +78,18 @@ impl<'a> Run<'a> {
             fs::create_dir(&dir)?;
             let mut peer = (kind.open)(&dir, workload)?;
             peer.checkpoint(&changes)?;
-            Ok(Entrant { kind: *kind, dir, peer, times: Vec::new(), processor: Duration::ZERO })
+            let (times, processor, written) = (Vec::new(), Duration::ZERO, Some(0));
+            Ok(Entrant { kind: *kind, dir, peer, times, processor, written })
         };
-        let entrants = kinds.iter().map(open).collect::<Result<_>>()?;
+        let kinds = kinds.iter().filter(|kind| workload.states <= kind.most_states);
+        let entrants = kinds.map(open).collect::<Result<_>>()?;
         Ok(Self { workload, dir, entrants, changes })
     }
 
     /// Has each peer take so many checkpoints, each round in another order.
     pub fn rounds(&mut self, rounds: usize) -> Result<()> {
         let file_system = File::open(self.dir)?;
+        let counter = Medium::of(self.dir)?;
         for round in 1..=rounds {
             self.workload.changes(round, &mut self.changes);
             self.entrants.rotate_left(1);
@@ -74,39 +97,81 @@ impl<'a> Run<'a> {
                 self.entrants.reverse();
             }
             for entrant in &mut self.entrants {
+                entrant.peer.rest()?;
                 rustix::fs::syncfs(&file_system)?;
-                let (before, start) = (processor_time(), Instant::now());
-                entrant.peer.checkpoint(&self.changes)?;
-                entrant.times.push(start.elapsed());
-                entrant.processor += processor_time().saturating_sub(before);
+                let written = counter.written();
+                entrant.checkpoint(&self.changes)?;
+                rustix::fs::syncfs(&file_system)?;
+                let more = counter.written().zip(written).map(|(after, before)| after - before);
+                entrant.written = entrant.written.zip(more).map(|(sum, more)| sum + more);
             }
         }
         Ok(())
     }
 
-    /// Closes each peer, opens it again, and reads everything; and removes it.
-    pub fn restore(self) -> Result<Vec<Line>> {
-        let mut entrants = self.entrants;
+    /// Does with each peer what is done at the end, and removes it.
+    pub fn end(self) -> Result<Vec<Line>> {
+        let Self { workload, dir, mut entrants, .. } = self;
         entrants.sort_by_key(|entrant| entrant.dir.clone());
-        entrants.into_iter().map(|entrant| entrant.restore(self.workload)).collect()
+        entrants.into_iter().map(|entrant| entrant.end(workload, dir)).collect()
     }
 }
 
 impl Entrant {
-    fn restore(self, workload: &Workload) -> Result<Line> {
-        let Self { kind, dir, peer, mut times, processor } = self;
-        drop(peer);
+    fn checkpoint(&mut self, changes: &Changes) -> Result<()> {
+        let (before, start) = (processor_time(), Instant::now());
+        self.peer.checkpoint(changes)?;
+        self.times.push(start.elapsed());
+        self.processor += processor_time().saturating_sub(before);
+        Ok(())
+    }
+
+    fn end(self, workload: &Workload, near: &Path) -> Result<Line> {
+        let Self { kind, dir, mut peer, mut times, processor, written } = self;
+        let rounds = times.len().max(1) as u64;
         let allocated = allocated(&dir)?;
-        let start = Instant::now();
-        let read = (kind.open)(&dir, workload)?.read_all()?;
-        let restored = start.elapsed();
-        if read < workload.size() {
-            return Err(format!("{} has {read} of {} bytes", kind.name, workload.size()).into());
-        }
+        let exported = repeat(|| {
+            let to = near.join("exported");
+            let exported = timed(|| peer.export(&to));
+            fs::remove_dir_all(&to).or_else(|error| if to.exists() { Err(error) } else { Ok(()) })?;
+            exported
+        })?;
+        let (duplicated, pruned) = (timed(|| peer.duplicate())?, timed(|| peer.prune())?);
+        let mut after = After { exported, duplicated, pruned, ..After::default() };
+        drop(peer);
+        let open = || -> Result<(Duration, Duration)> {
+            let start = Instant::now();
+            let mut peer = (kind.open)(&dir, workload)?;
+            let opened = start.elapsed();
+            let read = peer.read_all()?;
+            if read < workload.size() {
+                return Err(format!("{} has {read} of {} bytes", kind.name, workload.size()).into());
+            }
+            Ok((opened, start.elapsed()))
+        };
+        let mut warm = (0..REPEATS).map(|_| open()).collect::<Result<Vec<_>>>()?;
+        warm.sort_by_key(|(_, restored)| *restored);
+        (after.opened, after.restored) = warm[REPEATS / 2];
+        let mut cold = (0..REPEATS).map(|_| evict(&dir).and_then(|()| open())).collect::<Result<Vec<_>>>()?;
+        cold.sort_by_key(|(_, restored)| *restored);
+        after.restored_cold = cold[REPEATS / 2].1;
         fs::remove_dir_all(dir)?;
         times.sort();
-        Ok(Line { kind, times, processor, allocated, restored, calls: None })
+        Ok(Line { kind, times, processor, written: written.map(|sum| sum / rounds), allocated, after, calls: None })
     }
+}
+
+/// How long it took, if the peer has such a thing.
+fn timed(act: impl FnOnce() -> Result<bool>) -> Result<Option<Duration>> {
+    let start = Instant::now();
+    Ok(act()?.then(|| start.elapsed()))
+}
+
+/// The median.
+fn repeat(mut act: impl FnMut() -> Result<Option<Duration>>) -> Result<Option<Duration>> {
+    let mut times = (0..REPEATS).map(|_| act()).collect::<Result<Vec<_>>>()?;
+    times.sort();
+    Ok(times[REPEATS / 2])
 }
 
 impl Line {
@@ -128,14 +193,49 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-fn allocated(dir: &Path) -> Result<u64> {
-    let mut sum = 0;
+/// What counts how much was written to the block device of a directory, if it has one.
+struct Medium(PathBuf);
+
+impl Medium {
+    fn of(dir: &Path) -> Result<Self> {
+        let device = fs::metadata(dir)?.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        Ok(Self(PathBuf::from(format!("/sys/dev/block/{major}:{minor}/stat"))))
+    }
+
+    /// The seventh field, in sectors of 512 bytes.
+    fn written(&self) -> Option<u64> {
+        let sectors: u64 = fs::read_to_string(&self.0).ok()?.split_whitespace().nth(6)?.parse().ok()?;
+        Some(sectors * 512)
+    }
+}
+
+fn each_file(dir: &Path, act: &mut impl FnMut(&Path, &fs::Metadata) -> Result<()>) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        sum += if metadata.is_dir() { allocated(&entry.path())? } else { metadata.blocks() * 512 };
+        if metadata.is_dir() {
+            each_file(&entry.path(), act)?;
+        } else {
+            act(&entry.path(), &metadata)?;
+        }
     }
+    Ok(())
+}
+
+fn allocated(dir: &Path) -> Result<u64> {
+    let mut sum = 0;
+    each_file(dir, &mut |_, metadata| {
+        sum += metadata.blocks() * 512;
+        Ok(())
+    })?;
     Ok(sum)
+}
+
+/// Has the operating system let go of what it remembers of these files.
+fn evict(dir: &Path) -> Result<()> {
+    rustix::fs::syncfs(File::open(dir)?)?;
+    each_file(dir, &mut |path, _| Ok(rustix::fs::fadvise(File::open(path)?, 0, None, Advice::DontNeed)?))
 }
 
 /// Takes checkpoints, as strace is to see them.
@@ -147,54 +247,4 @@ pub fn only_run(workload: &Workload, kinds: &[Kind], dir: &Path, rounds: usize) 
         run.entrants.iter_mut().try_for_each(|entrant| entrant.peer.checkpoint(&changes))?;
     }
     Ok(())
-}
-
-/// How many rounds strace sees: the difference is what they cost.
-const FEW: u32 = 10;
-const MANY: u32 = 50;
-
-/// Counts the calls to the system of each peer, if there is an strace.
-pub fn count_calls(workload: &Workload, dir: &Path, lines: &mut [Line]) {
-    for line in lines {
-        let counted = [FEW, MANY].map(|rounds| counts(workload, dir, line.kind.name, rounds).ok());
-        if let [Some(few), Some(many)] = counted {
-            let each = |of: fn(&(f64, f64)) -> f64| (of(&many) - of(&few)) / f64::from(MANY - FEW);
-            line.calls = Some((each(|counts| counts.0), each(|counts| counts.1)));
-        }
-    }
-}
-
-/// All calls, and all syncs, of so many checkpoints and what comes before.
-fn counts(workload: &Workload, dir: &Path, peer: &str, rounds: u32) -> Result<(f64, f64)> {
-    let counted = tempfile::tempdir_in(dir)?;
-    let summary = counted.path().join("summary");
-    let status = Command::new("strace")
-        .args(["-f", "-c", "-o"])
-        .arg(&summary)
-        .arg(std::env::current_exe()?)
-        .args(["--only-run", "--peer", peer, "--workload", &workload.letter.to_string()])
-        .args(["--rounds", &rounds.to_string(), "--dir"])
-        .arg(counted.path())
-        .status()?;
-    if !status.success() {
-        return Err(format!("strace: {status}").into());
-    }
-    Ok(parse(&fs::read_to_string(summary)?))
-}
-
-/// Of the table that `strace -c` prints: the sum of all calls but those that wait for other threads, and that of syncs.
-fn parse(summary: &str) -> (f64, f64) {
-    let mut calls = BTreeMap::new();
-    for line in summary.lines() {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        if let [_, _, _, count, .., name] = fields[..]
-            && let Ok(count) = count.parse::<f64>()
-        {
-            calls.insert(name.to_owned(), count);
-        }
-    }
-    calls.remove("total");
-    let of = |names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<f64>();
-    let waits = of(&["futex", "sched_yield", "restart_syscall", "clock_nanosleep"]);
-    (calls.values().sum::<f64>() - waits, of(&["fsync", "fdatasync", "msync", "sync_file_range"]))
 }

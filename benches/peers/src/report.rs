@@ -4,19 +4,52 @@ use std::time::Duration;
 
 use crate::{measure::Line, workload::Workload};
 
-const COLUMNS: [&str; 11] =
-    ["peer", "median", "of floor", "least", "99 %", "calls", "syncs", "processor", "on disk", "restore", "keeps"];
+type Column = (&'static str, fn(&Line, Duration) -> String);
+
+/// Of each checkpoint.
+const TAKING: [Column; 10] = [
+    ("peer", |line, _| line.kind.name.to_owned()),
+    ("median", |line, _| time(line.quantile(0.5))),
+    ("of floor", ratio),
+    ("least", |line, _| time(line.quantile(0.0))),
+    ("99 %", |line, _| time(line.quantile(0.99))),
+    ("calls", |line, _| line.calls.map_or_else(String::new, |(calls, _)| format!("{calls:.1}"))),
+    ("syncs", |line, _| line.calls.map_or_else(String::new, |(_, syncs)| format!("{syncs:.1}"))),
+    ("processor", |line, _| time(line.processor / u32::try_from(line.times.len().max(1)).unwrap_or(u32::MAX))),
+    ("written", |line, _| line.written.map_or_else(String::new, size)),
+    ("keeps", |line, _| line.kind.keeps.to_owned()),
+];
+
+/// Of what is done at the end.
+const AFTERWARDS: [Column; 9] = [
+    ("peer", |line, _| line.kind.name.to_owned()),
+    ("on disk", |line, _| size(line.allocated)),
+    ("reopen", |line, _| time(line.after.opened)),
+    ("and read all", |line, _| time(line.after.restored)),
+    ("the same, cold", |line, _| time(line.after.restored_cold)),
+    ("which verifies", |line, _| line.kind.verifies.to_owned()),
+    ("duplicate", |line, _| line.after.duplicated.map_or_else(none, time)),
+    ("export", |line, _| line.after.exported.map_or_else(none, time)),
+    ("prune", |line, _| line.after.pruned.map_or_else(none, time)),
+];
 
 /// Prints what was measured, the fastest first.
 pub fn print(workload: &Workload, lines: &[Line], markdown: bool) {
     let floor = lines.iter().find(|line| line.kind.name == "floor").map(|line| line.quantile(0.5));
     let mut lines: Vec<_> = lines.iter().collect();
     lines.sort_by_key(|line| line.quantile(0.5));
-    let mut rows = vec![COLUMNS.map(str::to_owned)];
-    rows.extend(lines.iter().map(|line| row(line, floor)));
-    println!("\n{}{}\n", if markdown { "### " } else { "" }, workload.describe());
+    println!("\n{}{}", if markdown { "### " } else { "" }, workload.describe());
+    table(&TAKING, &lines, floor.unwrap_or_default(), markdown);
+    lines.sort_by_key(|line| line.after.restored);
+    table(&AFTERWARDS, &lines, floor.unwrap_or_default(), markdown);
+}
+
+fn table(columns: &[Column], lines: &[&Line], floor: Duration, markdown: bool) {
+    let mut rows = vec![columns.iter().map(|(head, _)| (*head).to_owned()).collect::<Vec<_>>()];
+    rows.extend(lines.iter().map(|line| columns.iter().map(|(_, cell)| cell(line, floor)).collect()));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..COLUMNS.len()).map(width).collect();
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    println!();
     for (n, row) in rows.iter().enumerate() {
         let cells = row.iter().zip(&widths).enumerate();
         let cells = cells.map(|(column, (cell, width))| match column {
@@ -27,7 +60,7 @@ pub fn print(workload: &Workload, lines: &[Line], markdown: bool) {
         if markdown {
             println!("| {} |", cells.join(" | "));
             if n == 0 {
-                println!("|{}", "---|".repeat(COLUMNS.len()));
+                println!("|{}", "---|".repeat(columns.len()));
             }
         } else {
             println!("{}", cells.join("  "));
@@ -35,29 +68,16 @@ pub fn print(workload: &Workload, lines: &[Line], markdown: bool) {
     }
 }
 
-fn row(line: &Line, floor: Option<Duration>) -> [String; COLUMNS.len()] {
-    let median = line.quantile(0.5);
-    let ratio = floor.map_or_else(String::new, |floor| format!("{:.2}", median.as_secs_f64() / floor.as_secs_f64()));
-    let (calls, syncs) =
-        line.calls.map_or_else(Default::default, |(calls, syncs)| (format!("{calls:.1}"), format!("{syncs:.1}")));
-    let each = line.processor / u32::try_from(line.times.len().max(1)).unwrap_or(u32::MAX);
-    [
-        line.kind.name.to_owned(),
-        time(median),
-        ratio,
-        time(line.quantile(0.0)),
-        time(line.quantile(0.99)),
-        calls,
-        syncs,
-        time(each),
-        size(line.allocated),
-        format!("{} ({})", time(line.restored), line.kind.verifies),
-        line.kind.keeps.to_owned(),
-    ]
+fn none() -> String {
+    "-".to_owned()
+}
+
+fn ratio(line: &Line, floor: Duration) -> String {
+    if floor.is_zero() { none() } else { format!("{:.2}", line.quantile(0.5).as_secs_f64() / floor.as_secs_f64()) }
 }
 
 /// In milliseconds, with three digits.
-fn time(time: Duration) -> String {
+pub fn time(time: Duration) -> String {
     let millis = time.as_secs_f64() * 1e3;
     let digits = if millis < 10.0 {
         2
@@ -69,9 +89,9 @@ fn time(time: Duration) -> String {
     format!("{millis:.digits$} ms")
 }
 
-/// In MiB.
+/// In KiB or MiB.
 fn size(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let mib = bytes as f64 / f64::from(1 << 20);
-    format!("{mib:.1} MiB")
+    let kib = bytes as f64 / 1024.0;
+    if kib < 1000.0 { format!("{kib:.0} KiB") } else { format!("{:.1} MiB", kib / 1024.0) }
 }

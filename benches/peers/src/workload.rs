@@ -48,9 +48,9 @@ impl Workload {
             len if len % 1024 == 0 => format!("{} KiB", len >> 10),
             len => format!("{len} bytes"),
         };
-        let new = if self.new == self.states { "all".to_owned() } else { self.new.to_string() };
+        let new = if self.new == self.states { "all".to_owned() } else { thousands(self.new) };
         let threads = if self.threads > 1 { format!(", written by {} threads", self.threads) } else { String::new() };
-        format!("({}) {} states of {len}, {new} new{threads}", self.letter, self.states)
+        format!("({}) {} states of {len}, {new} new{threads}", self.letter, thousands(self.states))
     }
 
     /// How many bytes all states have.
@@ -66,24 +66,25 @@ impl Workload {
         changes.numbers = if new == self.states { (0..new).collect() } else { (0..new).map(number).collect() };
         changes.names = changes.numbers.iter().map(|number| format!("state-{number:08}")).collect();
         changes.len = self.len;
-        fill(&mut changes.bytes, new * self.len);
-        for (n, state) in changes.bytes.chunks_mut(self.len).enumerate() {
-            state[..8].copy_from_slice(&((round * self.states + n) as u64).to_le_bytes());
-        }
+        fill(&mut changes.bytes, new * self.len, round);
     }
 }
 
-/// Bytes that compress badly. Those that are there stay: only the first ones of each state differ from round to round.
-fn fill(bytes: &mut Vec<u8>, len: usize) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ bytes.len() as u64;
-    bytes.truncate(len);
-    while bytes.len() < len {
+/// With a comma before each three digits.
+fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", thousands(number / 1000), number % 1000) }
+}
+
+/// Bytes that compress badly, and of which none is where it was in another round: SQLite writes no page that stays the same.
+fn fill(bytes: &mut Vec<u8>, len: usize, round: usize) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(2 * round as u64 + 1);
+    bytes.resize(len, 0);
+    for word in bytes.chunks_mut(8) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+        word.copy_from_slice(&state.to_le_bytes()[..word.len()]);
     }
-    bytes.truncate(len);
 }
 
 impl Changes {

@@ -11,6 +11,7 @@ use laminar_storage::{CheckpointManifest, CheckpointStore as _, FileSystemCheckp
 use object_store::{ObjectStoreExt as _, local::LocalFileSystem, path::Path as Key};
 use tokio::runtime::Runtime;
 
+use super::FEW;
 use crate::{
     Result,
     peer::{Kind, Peer, touch},
@@ -18,9 +19,11 @@ use crate::{
 };
 
 /// Each checkpoint has all states, in one file beside its manifest.
-pub const LAMINAR: Kind = Kind { name: "laminar-storage", keeps: "3", verifies: "SHA-256", open: open_laminar };
+pub const LAMINAR: Kind =
+    Kind { name: "laminar-storage", keeps: "3", most_states: FEW, verifies: "SHA-256", open: open_laminar };
 /// An object for each new state, and one with the names of all.
-pub const OBJECT_STORE: Kind = Kind { name: "object_store", keeps: "3", verifies: "nothing", open: open_object_store };
+pub const OBJECT_STORE: Kind =
+    Kind { name: "object_store", keeps: "3", most_states: FEW, verifies: "nothing", open: open_object_store };
 
 fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)

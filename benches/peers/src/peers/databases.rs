@@ -6,6 +6,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use rusqlite::Connection;
 
+use super::ANY;
 use crate::{
     Result,
     peer::{Kind, Peer, touch},
@@ -13,11 +14,12 @@ use crate::{
 };
 
 /// A persistent savepoint for each of the checkpoints before the newest one.
-pub const REDB: Kind = Kind { name: "redb", keeps: "3", verifies: "nothing", open: open_redb };
+pub const REDB: Kind = Kind { name: "redb", keeps: "3", most_states: ANY, verifies: "nothing", open: open_redb };
 /// Its snapshots do not outlive the process.
-pub const FJALL: Kind = Kind { name: "fjall", keeps: "1", verifies: "checksums of blocks", open: open_fjall };
+pub const FJALL: Kind =
+    Kind { name: "fjall", keeps: "1", most_states: ANY, verifies: "checksums of blocks", open: open_fjall };
 /// With a log that is synced by each transaction (`journal_mode=WAL`, `synchronous=FULL`).
-pub const SQLITE: Kind = Kind { name: "SQLite", keeps: "1", verifies: "nothing", open: open_sqlite };
+pub const SQLITE: Kind = Kind { name: "SQLite", keeps: "1", most_states: ANY, verifies: "nothing", open: open_sqlite };
 
 const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
 
@@ -42,6 +44,16 @@ impl Peer for Redb {
         }
         drop(table);
         Ok(transaction.commit()?)
+    }
+
+    fn prune(&mut self) -> Result<bool> {
+        let transaction = self.0.begin_write()?;
+        let savepoints: Vec<_> = transaction.list_persistent_savepoints()?.collect();
+        for old in savepoints {
+            transaction.delete_persistent_savepoint(old)?;
+        }
+        transaction.commit()?;
+        Ok(true)
     }
 
     fn read_all(&mut self) -> Result<u64> {
@@ -96,6 +108,13 @@ impl Peer for Sqlite {
         }
         drop(put);
         Ok(transaction.commit()?)
+    }
+
+    fn export(&mut self, to: &Path) -> Result<bool> {
+        std::fs::create_dir(to)?;
+        let to = to.join("sqlite");
+        self.0.execute("VACUUM INTO ?1", [to.to_str().ok_or("a name that is no text")?])?;
+        Ok(true)
     }
 
     fn read_all(&mut self) -> Result<u64> {

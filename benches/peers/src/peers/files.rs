@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::{ANY, FEW};
 use crate::{
     Result,
     peer::{Kind, Peer, touch},
@@ -15,19 +16,21 @@ use crate::{
 };
 
 /// The changed bytes are appended to one file, which is synced. Nothing says what they are.
-pub const FLOOR: Kind = Kind { name: "floor", keeps: "-", verifies: "-", open: |dir, _| Appended::open(dir, None) };
+pub const FLOOR: Kind =
+    Kind { name: "floor", keeps: "-", most_states: ANY, verifies: "-", open: |dir, _| Appended::open(dir, None) };
 
 /// The same, and a manifest of 64 bytes for each state takes the place of the one before, durably.
 pub const PUBLISHED: Kind = Kind {
     name: "published",
     keeps: "1",
+    most_states: ANY,
     verifies: "nothing",
     open: |dir, workload| Appended::open(dir, Some(workload.states * 64)),
 };
 
 /// Each new state is a file that is synced and renamed, and so is a manifest with the names of all.
 pub const FILE_PER_STATE: Kind =
-    Kind { name: "file per state", keeps: "3", verifies: "nothing", open: FilePerState::open };
+    Kind { name: "file per state", keeps: "3", most_states: FEW, verifies: "nothing", open: FilePerState::open };
 
 struct Appended {
     dir: PathBuf,
@@ -41,10 +44,17 @@ struct Appended {
 
 impl Appended {
     fn open(dir: &Path, manifest: Option<usize>) -> Result<Box<dyn Peer>> {
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(dir.join("data"))?;
+        let file = create(dir)?;
         let end = file.metadata()?.len();
         Ok(Box::new(Self { dir: dir.to_owned(), file, end, manifest, newest: 0 }))
     }
+}
+
+/// A longer file is begun anew.
+const MOST: u64 = 1 << 30;
+
+fn create(dir: &Path) -> Result<File> {
+    Ok(File::options().create(true).truncate(false).read(true).write(true).open(dir.join("data"))?)
 }
 
 /// Writes a file, and gives it its name once it is durable.
@@ -73,7 +83,16 @@ impl Peer for Appended {
         Ok(())
     }
 
-    /// The first checkpoint has all states, and is as long as any.
+    /// What nobody goes back to need not fill the disk.
+    fn rest(&mut self) -> Result<()> {
+        if self.end > MOST {
+            fs::remove_file(self.dir.join("data"))?;
+            (self.file, self.end) = (create(&self.dir)?, 0);
+        }
+        Ok(())
+    }
+
+    /// As much as a checkpoint has, at least.
     fn read_all(&mut self) -> Result<u64> {
         let mut buffer = vec![0; 1 << 20];
         let (mut at, mut read) = (0, 0);
@@ -124,6 +143,22 @@ impl Peer for FilePerState {
             gone.iter().try_for_each(|name| fs::remove_file(self.dir.join(name)))?;
         }
         Ok(())
+    }
+
+    /// By links to its files.
+    fn export(&mut self, to: &Path) -> Result<bool> {
+        fs::create_dir(to)?;
+        for name in self.files.iter().map(String::as_str).chain(["manifest"]) {
+            fs::hard_link(self.dir.join(name), to.join(name))?;
+        }
+        sync_dir(to)?;
+        Ok(true)
+    }
+
+    fn prune(&mut self) -> Result<bool> {
+        let gone: Vec<_> = self.replaced.drain(..).flatten().filter(|name| !name.is_empty()).collect();
+        gone.iter().try_for_each(|name| fs::remove_file(self.dir.join(name)))?;
+        Ok(true)
     }
 
     fn read_all(&mut self) -> Result<u64> {

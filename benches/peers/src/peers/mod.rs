@@ -4,10 +4,17 @@ mod asynchronous;
 mod databases;
 mod files;
 mod piton;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 
 use crate::{Result, peer::Kind};
 
-const ALL: [Kind; 9] = [
+/// For peers of which each checkpoint costs all states, or a file each.
+const FEW: usize = 100_000;
+/// For all others.
+const ANY: usize = usize::MAX;
+
+const ALL: &[Kind] = &[
     piton::PITON,
     files::FLOOR,
     files::PUBLISHED,
@@ -15,6 +22,8 @@ const ALL: [Kind; 9] = [
     databases::REDB,
     databases::FJALL,
     databases::SQLITE,
+    #[cfg(feature = "rocksdb")]
+    rocksdb::ROCKSDB,
     asynchronous::LAMINAR,
     asynchronous::OBJECT_STORE,
 ];
@@ -24,7 +33,7 @@ pub fn named(names: &[String]) -> Result<Vec<Kind>> {
     if names.is_empty() {
         return Ok(ALL.to_vec());
     }
-    let find = |name: &String| ALL.into_iter().find(|kind| kind.name == name);
-    let known = || ALL.map(|kind| kind.name).join(", ");
+    let find = |name: &String| ALL.iter().copied().find(|kind| kind.name == name);
+    let known = || ALL.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
     names.iter().map(|name| find(name).ok_or_else(|| format!("no peer is called {name}: {}", known()).into())).collect()
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use piton::{Checkpoint, Manifest, Options, PendingCheckpoint, Scope, StateHandle, Store};
 
+use super::ANY;
 use crate::{
     Result,
     peer::{Kind, Peer, touch},
     workload::{Changes, Workload},
 };
 
-pub const PITON: Kind = Kind { name: "piton", keeps: "3", verifies: "checksums", open };
+pub const PITON: Kind = Kind { name: "piton", keeps: "3", most_states: ANY, verifies: "checksums", open };
 
 struct Piton {
     store: Store,
@@ -62,6 +63,32 @@ impl Peer for Piton {
         }
         self.newest = Some(pending.commit(manifest)?);
         Ok(())
+    }
+
+    /// By links to its files.
+    fn duplicate(&mut self) -> Result<bool> {
+        let newest = self.store.latest()?.ok_or("there is no checkpoint")?;
+        let (names, handles): (Vec<_>, Vec<_>) =
+            newest.manifest().states().map(|(name, handle)| (name.to_owned(), handle.clone())).unzip();
+        let pending = self.store.begin_next()?;
+        let copies = pending.duplicate(&handles, Scope::Shared)?;
+        let manifest = names
+            .into_iter()
+            .zip(copies)
+            .fold(Manifest::builder(), |manifest, (name, copy)| manifest.state(name, copy));
+        self.newest = Some(pending.commit(manifest)?);
+        Ok(true)
+    }
+
+    /// By links to its files.
+    fn export(&mut self, to: &Path) -> Result<bool> {
+        let newest = self.store.latest()?.ok_or("there is no checkpoint")?;
+        self.store.export(newest.id(), to)?;
+        Ok(true)
+    }
+
+    fn prune(&mut self) -> Result<bool> {
+        self.store.prune(1)?.failures.pop().map_or(Ok(true), |error| Err(error.into()))
     }
 
     fn read_all(&mut self) -> Result<u64> {
