@@ -36,7 +36,7 @@ fn write_and_commit(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A thousand new states of 4 KiB by two threads: a file each, and merged into one lane or two.
+/// A thousand new states of 4 KiB by some threads: a file each, and merged into one lane or two.
 fn merge(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("merge");
     group.sample_size(10);
@@ -45,17 +45,24 @@ fn merge(criterion: &mut Criterion) {
     for (name, options) in modes {
         let dir = tempfile::tempdir().unwrap();
         let store = options.open(dir.path()).unwrap();
-        group.bench_function(name, |bencher| bencher.iter(|| commit_from_two_threads(&store)));
+        for threads in [1, 2, 8] {
+            group
+                .bench_function(BenchmarkId::new(name, threads), |bencher| bencher.iter(|| commit_by(&store, threads)));
+        }
     }
     group.finish();
 }
 
-fn commit_from_two_threads(store: &Store) -> Checkpoint {
+fn commit_by(store: &Store, threads: usize) -> Checkpoint {
     let pending = store.begin_next().unwrap();
-    let write = || (0..500).map(|_| pending.write(Scope::Shared, &[7; 4096]).unwrap()).collect::<Vec<_>>();
+    let write = || (0..1000 / threads).map(|_| pending.write(Scope::Shared, &[7; 4096]).unwrap()).collect::<Vec<_>>();
     let handles = std::thread::scope(|scope| {
-        let threads = [scope.spawn(write), scope.spawn(write)];
-        threads.map(|thread| thread.join().unwrap()).concat()
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(write)).collect();
+        let mut handles = write();
+        for thread in others {
+            handles.extend(thread.join().unwrap());
+        }
+        handles
     });
     let named = handles.into_iter().enumerate();
     pending.commit(named.fold(Manifest::builder(), |manifest, (n, h)| manifest.state(n.to_string(), h))).unwrap()

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use piton::{Checkpoint, Manifest, Options, Scope, StateHandle, Store};
+use piton::{Checkpoint, Manifest, Options, Scope, StateHandle, Store, Views};
 
 /// All states are of this size in one run.
 struct Shape {
@@ -132,6 +132,17 @@ fn main() {
             "views()",
             restore(&store, shape.rounds, |checkpoint| {
                 checkpoint.views().map(|(_, view)| sum(&view.unwrap())).fold(0, u64::wrapping_add)
+            }),
+        ),
+        (
+            "views(), 2 threads",
+            restore(&store, shape.rounds, |checkpoint| {
+                thread::scope(|scope| {
+                    let read = |part: Views<'_>| part.map(|(_, view)| sum(&view.unwrap())).fold(0, u64::wrapping_add);
+                    let parts = checkpoint.views().split(2).into_iter();
+                    let threads: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
+                    threads.into_iter().map(|thread| thread.join().unwrap()).fold(0, u64::wrapping_add)
+                })
             }),
         ),
         (
