@@ -41,7 +41,7 @@ impl Accounts {
             record
         });
         let came_alike = self.files.get(file).is_some_and(|file| file.origin() == origin);
-        let contradicted = self.files.add(file, extents, len, 0);
+        let contradicted = self.files.add(file, extents, len);
         let contradicted = if came_alike { contradicted } else { extents.first().copied() };
         if contradicted.is_some() {
             self.files.change(file, |file| file.disputed = true);
@@ -61,8 +61,8 @@ impl Accounts {
             Kind::New => self.written += extent.len,
             Kind::Relocated | Kind::Kept => self.relocated += extent.len,
         }
-        let is_held = self.held.entry(holder).or_default().extents.insert((extent.file, extent.offset));
-        self.files.add(extent.file, std::slice::from_ref(extent), file_len, u32::from(is_held));
+        self.files.add(extent.file, std::slice::from_ref(extent), file_len);
+        self.link(holder, extent);
     }
 
     /// Fills a file that is being created with states that were not written here, all at once, and seals it. Returns the
@@ -84,7 +84,7 @@ impl Accounts {
         if let Some([_, wrong]) = extents.array_windows().find(|[one, other]| one.offset >= other.offset) {
             return Err(*wrong);
         }
-        self.files.add(file, extents, len, 0);
+        self.files.add(file, extents, len);
         self.link_all(holder, file, extents);
         self.files.change(file, FileRecord::seal);
         self.held.entry(holder).or_default().adopted.push(file);
@@ -93,7 +93,7 @@ impl Accounts {
 
     /// Adds more states of such a file. Returns the first that another one contradicts.
     pub(crate) fn adopt_more(&mut self, holder: Holder, file: FileId, extents: &[Extent]) -> Result<(), Extent> {
-        let contradicted = self.files.add(file, extents, 0, 0);
+        let contradicted = self.files.add(file, extents, 0);
         self.link_all(holder, file, extents);
         contradicted.map_or(Ok(()), |extent| Err(Extent { file, ..extent }))
     }

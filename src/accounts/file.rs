@@ -165,15 +165,15 @@ impl FileRecord {
     }
 
     /// Adds an extent, unless there is one at its place: false if that is another. `entry` is what it would take if it were
-    /// written anew; so many pending checkpoints refer to it.
-    pub(super) fn add(&mut self, extent: &Extent, entry: u64, private: u32) -> bool {
+    /// written anew.
+    pub(super) fn add(&mut self, extent: &Extent, entry: u64) -> bool {
         let Extent { offset, len, crc, .. } = *extent;
         if !self.is_behind_all(offset)
             && let Some(there) = self.extent(offset)
         {
             return there.is(extent);
         }
-        self.insert(offset, ExtentRecord::new(len, crc, private), entry);
+        self.insert(offset, ExtentRecord::new(len, crc), entry);
         true
     }
 
@@ -318,7 +318,7 @@ mod tests {
     const ENTRY: u64 = 4160;
 
     fn record(len: u64) -> ExtentRecord {
-        ExtentRecord::new(len, 0, 0)
+        ExtentRecord::new(len, 0)
     }
 
     /// A file of entries of these lengths, one after another.

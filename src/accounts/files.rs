@@ -106,14 +106,14 @@ impl Files {
         records.filter_map(|record| Some(&*record.origin()?.lent.as_ref()?.by))
     }
 
-    /// Adds extents of a file that has at least this length, each unless there is one at its place; so many pending
-    /// checkpoints refer to each. Returns the first at whose place there is another.
-    pub(super) fn add(&mut self, file: FileId, extents: &[Extent], file_len: u64, private: u32) -> Option<Extent> {
+    /// Adds extents of a file that has at least this length, each unless there is one at its place. Returns the first at
+    /// whose place there is another.
+    pub(super) fn add(&mut self, file: FileId, extents: &[Extent], file_len: u64) -> Option<Extent> {
         let (policy, mut contradicted) = (self.policy, None);
         self.change(file, |record| {
             record.grow(file_len);
             for extent in extents {
-                if !record.add(extent, policy.entry(extent.len), private) {
+                if !record.add(extent, policy.entry(extent.len)) {
                     contradicted.get_or_insert(*extent);
                 }
             }

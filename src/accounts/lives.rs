@@ -33,8 +33,8 @@ struct Life {
 const NEVER: Number = Number(u64::MAX);
 
 impl ExtentRecord {
-    pub(super) fn new(len: u64, crc: u32, private: u32) -> Self {
-        Self { len, crc, bad: false, names: 0, private, lives: SmallVec::new() }
+    pub(super) fn new(len: u64, crc: u32) -> Self {
+        Self { len, crc, bad: false, names: 0, private: 0, lives: SmallVec::new() }
     }
 
     /// Whether it is this state, and no other one at its place.
