@@ -98,7 +98,7 @@ impl PendingCheckpoint {
     ///
     /// Those of [`StateWriter::finish`].
     pub fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
-        self.writer(scope)?.finish_with(bytes)
+        self.streams.write(scope, bytes)
     }
 
     /// Keeps states of earlier checkpoints for this one, whatever happens to those, and returns the handles to use from

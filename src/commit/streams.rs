@@ -45,6 +45,11 @@ impl CheckpointStreams {
         self.batch.id()
     }
 
+    /// Writes one state; its bytes are copied only where they have to be.
+    pub(crate) fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
+        self.writer(scope)?.finish_with(bytes)
+    }
+
     pub(crate) fn writer(&self, scope: Scope) -> Result<StateWriter> {
         StateWriter::new(&self.batch, scope, Kind::New)
     }

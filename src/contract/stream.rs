@@ -150,6 +150,10 @@ impl CheckpointStreamFactory for CheckpointStreams {
         Ok(Box::new(self.writer(scope)?))
     }
 
+    fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
+        CheckpointStreams::write(self, scope, bytes)
+    }
+
     fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> Result<bool> {
         Ok(CheckpointStreams::can_fast_duplicate(self, handle, scope))
     }
@@ -174,6 +178,10 @@ impl CheckpointStreamFactory for CheckpointStreams {
 impl CheckpointStreamFactory for PendingCheckpoint {
     fn create_stream(&self, scope: Scope) -> Result<Box<dyn CheckpointStream>> {
         self.streams.create_stream(scope)
+    }
+
+    fn write(&self, scope: Scope, bytes: &[u8]) -> Result<StateHandle> {
+        PendingCheckpoint::write(self, scope, bytes)
     }
 
     fn can_fast_duplicate(&self, handle: &StateHandle, scope: Scope) -> Result<bool> {

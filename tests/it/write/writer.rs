@@ -8,11 +8,14 @@ use std::{
 
 use piton::{
     Durability, Error, Manifest, Options, Scope, Store,
+    contract::CheckpointStreamFactory,
     disk::{At, Disk, MemoryDisk},
     testing::{Call, Fault, SimDisk},
 };
 
-use crate::support::{ROOT, bytes, commit_states, memory, on_every_disk, open, open_unmerged, read_states};
+use crate::support::{
+    ROOT, allocations, bytes, commit_states, memory, on_every_disk, open, open_unmerged, read_states,
+};
 
 fn data_files(disk: &impl Disk) -> usize {
     ["shared", "exclusive"].iter().map(|dir| disk.list(At::new(&Path::new(ROOT).join(dir))).unwrap().len()).sum()
@@ -190,4 +193,21 @@ fn state_is_durable_when_its_writer_finishes_if_asked_so() {
     let mut read = vec![0; 5000];
     assert_eq!(file.read_at(&mut read, 64).unwrap(), 5000);
     assert_eq!(crc32fast::hash(&read), handle.crc32());
+}
+
+#[test]
+fn state_that_is_written_in_one_call_takes_no_buffer_whoever_writes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().durability(Durability::None).open(dir.path()).unwrap();
+    let pending = store.begin_next().unwrap();
+    let (streams, state) = (pending.streams(), bytes(1, 100_000));
+    let of_pending: &dyn CheckpointStreamFactory = &pending;
+    let of_streams: &dyn CheckpointStreamFactory = &streams;
+    let during = |write: &dyn Fn()| allocations::during(|| (0..50).for_each(|_| write()));
+    let write = |factory: &dyn CheckpointStreamFactory| drop(factory.write(Scope::Shared, &state).unwrap());
+    let direct = during(&|| drop(pending.write(Scope::Shared, &state).unwrap()));
+    for factory in [of_pending, of_streams] {
+        // Lists that grow now and then are another matter.
+        assert!(during(&|| write(factory)) < direct + 50);
+    }
 }
