@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// How far a source or a table was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectorOffset {
     /// By whatever the connector counts in: partition, file, shard.
     pub offsets: BTreeMap<String, String>,
@@ -17,7 +17,7 @@ pub struct ConnectorOffset {
 
 /// What became of a sink's part of a checkpoint. It may change after the checkpoint was committed: see
 /// [`Store::update_manifest`](crate::Store::update_manifest).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SinkCommitStatus {
     /// Written, and not yet committed by the sink.
     #[default]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 use crate::{
     error::{Error, Result},
     handle::StateHandle,
@@ -25,7 +27,7 @@ use crate::{
 /// assert_eq!(checkpoint.manifest().operator("window").unwrap().parallelism, 4);
 /// # Ok::<(), piton::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorState {
     /// How many partitions worked at the same time.
     pub parallelism: u32,
@@ -38,7 +40,7 @@ pub struct OperatorState {
 }
 
 /// The states of one partition of an operator: a snapshot, what has changed since, and whatever else has a name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
     /// All of it, as of some moment.
     pub snapshot: Option<Artifact>,
@@ -59,7 +61,7 @@ impl PartitionState {
 }
 
 /// A snapshot or a delta: a state, and perhaps the digest of its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// The state.
     pub handle: StateHandle,
@@ -116,6 +118,22 @@ impl DigestHasher {
 
     pub(crate) fn finish(self) -> Digest {
         Digest(sha2::Digest::finalize(self.0).into())
+    }
+}
+
+/// As text in formats for people, as 32 bytes otherwise.
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return String::deserialize(deserializer)?.parse().map_err(D::Error::custom);
+        }
+        <[u8; 32]>::deserialize(deserializer).map(Self)
     }
 }
 

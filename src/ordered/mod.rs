@@ -12,6 +12,7 @@
 
 mod cursor;
 mod node;
+mod serde;
 
 use std::{
     borrow::Borrow,

@@ -4,4 +4,5 @@ mod base;
 mod cost;
 mod fence;
 mod interleave;
+mod message;
 mod rules;
