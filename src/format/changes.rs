@@ -23,7 +23,7 @@ use crate::{
     handle::StateHandle,
     id::StoreId,
     manifest::{ManifestContent, Name, OperatorState, Origins, StateChange},
-    ordered::OrdMap,
+    ordered::{Ascending, OrdMap},
 };
 
 type Parsed<T> = Result<T, Malformed>;
@@ -230,17 +230,16 @@ pub(super) fn take_map<'a, K: Key, V: Clone>(
     for (key, ()) in went {
         newer.remove(&key).ok_or_else(|| reader.malformed(format!("{what}: one went that was not there")))?;
     }
-    let count = reader.take_count(K::LEAST.saturating_add(least), what)?;
-    let mut before = None;
-    for _ in 0..count {
+    let least = K::LEAST.saturating_add(least);
+    let entry = |reader: &mut Reader<'a>| {
         let key = K::take(reader, what)?;
-        if before.is_some_and(|before| before >= key) {
-            return Err(reader.malformed(format!("{what}: not in order")));
-        }
         let value = take(reader, older.get(&key))?;
-        newer.insert(key.clone(), value);
-        before = Some(key);
+        Ok((key, value))
+    };
+    if newer.is_empty() {
+        return take_sorted(reader, least, what, entry).map(Ascending::finish);
     }
+    newer.extend(take_sorted::<_, _, Vec<_>>(reader, least, what, entry)?);
     Ok(newer)
 }
 

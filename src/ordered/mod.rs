@@ -10,6 +10,7 @@
 //!
 //! It is our own because no map with a permissive licence shares structure and compares by it.
 
+mod ascending;
 mod cursor;
 mod node;
 mod serde;
@@ -21,6 +22,7 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use ascending::Ascending;
 pub use cursor::Iter;
 use cursor::{Change, Entries};
 use node::Node;
@@ -334,6 +336,18 @@ mod tests {
             }
             for (map, model) in &kept {
                 check(map, model);
+                // The same, made in order, and changed from then on.
+                let (mut made, mut model) = (Ascending::default(), model.clone());
+                made.extend(map.iter().map(|(key, value)| (*key, *value)));
+                let mut made = made.finish();
+                check(&made, &model);
+                for key in (0..500).step_by(3) {
+                    prop_assert_eq!(made.remove(&key), model.remove(&key));
+                    prop_assert_eq!(made.insert(key + 1, 7), model.insert(key + 1, 7));
+                }
+                check(&made, &model);
+            }
+            for (map, model) in &kept {
                 for (other, other_model) in &kept {
                     prop_assert_eq!(differences(map, other), model_differences(model, other_model));
                     prop_assert_eq!(map == other, model == other_model);
@@ -356,6 +370,15 @@ mod tests {
         }
         let mut map: OrdMap<u32, u32> = (0..32 * 1000).map(|n| (n, n)).collect();
         assert_eq!(nodes(map.root.as_ref().unwrap()), full_nodes(32 * 1000));
+        for len in [1, 31, 32, 33, 1023, 1024, 1025, 32 * 1000] {
+            let mut made = Ascending::default();
+            made.extend((0..len).map(|n| (n, n)));
+            let made = made.finish();
+            assert!(made.iter().map(|(key, _)| *key).eq(0..len));
+            let root = made.root.as_ref().unwrap();
+            assert_eq!(nodes(root), full_nodes(len as usize).max(1), "{len}");
+        }
+        assert!(Ascending::<u32, u32>::default().finish().root.is_none());
         for key in (0..32 * 1000).filter(|n| n % 100 != 0) {
             map.remove(&key);
         }
