@@ -114,3 +114,8 @@ pub use write::StateWriter;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And so does that of the page for engines.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/engines.md")]
+struct Engines;
