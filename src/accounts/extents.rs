@@ -3,7 +3,6 @@
 use super::{
     Accounts, Holder,
     file::FileRecord,
-    line::Extents as _,
     lives::{ExtentRecord, Number},
 };
 use crate::{error::Error, format::segment::entry_end, handle::Extent, id::FileId, manifest::FileOrigin};
@@ -145,12 +144,9 @@ impl Accounts {
 
     /// Remembers that the bytes of an extent are damaged, and every checkpoint that names it.
     pub(crate) fn mark_damaged(&mut self, extent: &Extent, error: &Error) {
-        let mut found = None;
-        self.files.visit().with(extent, |record| {
+        if let Some(record) = self.files.record_mut(extent) {
             record.bad = true;
-            found = Some(record.clone());
-        });
-        if let Some(record) = found {
+            let record = record.clone();
             self.bad.insert((extent.file, extent.offset), error.clone());
             self.catalog.mark_numbers_damaged(|number| record.is_named_by(number), error);
         }
@@ -184,8 +180,9 @@ impl Accounts {
         if held.extents.contains((extent.file, extent.offset)) {
             return;
         }
-        self.files.visit().with(extent, |record| {
-            record.private += u32::from(held.extents.insert((extent.file, extent.offset)));
-        });
+        if let Some(record) = self.files.record_mut(extent) {
+            held.extents.insert((extent.file, extent.offset));
+            record.private += 1;
+        }
     }
 }

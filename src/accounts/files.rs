@@ -45,12 +45,19 @@ pub(crate) struct Holes {
     pub(crate) allocated: u64,
 }
 
-/// Goes from extent to extent. What that does to the sums is entered once for each run of extents in one file, at the latest
-/// when this is dropped; until then nobody else sees the files.
+/// Changes extents, one after the other. The sums change once for each run of extents in one file: when the visit goes on
+/// to another file, or is dropped.
 pub(super) struct Visit<'a> {
     files: &'a mut Files,
-    /// Taken out of the others, and what it was in the sums before an extent of it went.
-    at: Option<(FileId, FileRecord, Option<Gauges>)>,
+    visited: Option<Visited>,
+}
+
+/// The file that is being visited, taken out of the records.
+struct Visited {
+    file: FileId,
+    record: FileRecord,
+    /// Its part of the sums before the first extent was removed; `None` if none was.
+    before: Option<Gauges>,
 }
 
 /// Keeps a set of files up to date.
@@ -95,6 +102,12 @@ impl Files {
         self.get(file)?.extent(offset)
     }
 
+    /// The record of exactly this extent, to be changed without freeing it.
+    pub(super) fn record_mut(&mut self, extent: &Extent) -> Option<&mut ExtentRecord> {
+        let record = self.records.get_mut(&extent.file)?.extent_mut(extent.offset)?;
+        record.is(extent).then_some(record)
+    }
+
     /// Whether every file was written under its name.
     pub(crate) fn all_written_here(&self) -> bool {
         self.came.is_empty()
@@ -121,9 +134,9 @@ impl Files {
         contradicted
     }
 
-    /// Changes who needs which extents. Those that nobody needs then go.
+    /// Begins to change extents. An extent without a reference is removed.
     pub(super) fn visit(&mut self) -> Visit<'_> {
-        Visit { files: self, at: None }
+        Visit { files: self, visited: None }
     }
 
     /// Enters a file; one that is known stays as it is.
@@ -146,7 +159,7 @@ impl Files {
         self.note_changed(file, before);
     }
 
-    /// A file was changed that was this in the sums.
+    /// Updates the sums and the sets after a change of a file. `before` is its part of the sums before that.
     fn note_changed(&mut self, file: FileId, before: Gauges) {
         let Some(record) = self.records.get(&file) else { return };
         self.totals.replace(before, record.gauges());
@@ -258,17 +271,17 @@ impl Files {
 }
 
 impl Visit<'_> {
-    fn go_to(&mut self, file: FileId) -> Option<&mut (FileId, FileRecord, Option<Gauges>)> {
-        if self.at.as_ref().is_none_or(|(at, ..)| *at != file) {
+    fn go_to(&mut self, file: FileId) -> Option<&mut Visited> {
+        if self.visited.as_ref().is_none_or(|visited| visited.file != file) {
             self.leave();
             let record = std::mem::take(self.files.records.get_mut(&file)?);
-            self.at = Some((file, record, None));
+            self.visited = Some(Visited { file, record, before: None });
         }
-        self.at.as_mut()
+        self.visited.as_mut()
     }
 
     fn leave(&mut self) {
-        let Some((file, record, before)) = self.at.take() else { return };
+        let Some(Visited { file, record, before }) = self.visited.take() else { return };
         self.files.records.insert(file, record);
         if let Some(before) = before {
             self.files.note_changed(file, before);
@@ -287,7 +300,7 @@ impl Extents for Visit<'_> {
 
     fn at(&mut self, (file, offset): At, act: impl FnOnce(&mut ExtentRecord)) {
         let policy = self.files.policy;
-        let Some((_, record, before)) = self.go_to(file) else { return };
+        let Some(Visited { record, before, .. }) = self.go_to(file) else { return };
         let Some(extent) = record.extent_mut(offset) else { return };
         act(extent);
         if extent.is_free() {

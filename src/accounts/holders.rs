@@ -11,16 +11,15 @@ use super::{line::At, lives::Number};
 pub(super) struct Places(BTreeMap<FileId, BTreeSet<u64>>);
 
 impl Places {
-    /// False if it was there.
-    pub(super) fn insert(&mut self, (file, offset): At) -> bool {
-        self.0.entry(file).or_default().insert(offset)
+    pub(super) fn insert(&mut self, (file, offset): At) {
+        self.0.entry(file).or_default().insert(offset);
     }
 
     pub(super) fn contains(&self, (file, offset): At) -> bool {
         self.0.get(&file).is_some_and(|offsets| offsets.contains(&offset))
     }
 
-    /// All of them, file by file.
+    /// All places, file by file.
     pub(super) fn each(self) -> impl Iterator<Item = At> {
         self.0.into_iter().flat_map(|(file, offsets)| offsets.into_iter().map(move |offset| (file, offset)))
     }
