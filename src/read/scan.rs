@@ -11,7 +11,7 @@ use crate::{error::Result, handle::StateHandle, manifest::StateRef};
 /// Progress is told whenever so many bytes more are done.
 const TOLD_EVERY: u64 = 4 << 20;
 
-/// What a state costs that has no bytes, in bytes.
+/// The cost of reading a state beside its bytes, as a number of bytes: it balances parts with many small states.
 const EACH: u64 = 256;
 
 /// How far a [verification](Checkpoint::verify_with) is.
@@ -36,9 +36,9 @@ pub struct Views<'a> {
 }
 
 impl Views<'_> {
-    /// Splits what is left into so many parts with about as many bytes each, one for each thread that helps: on as many
-    /// processors, states are verified as much faster, until the medium gives no more. What is left is in one part or
-    /// another, in order; if there is little some parts are empty. 0 parts are 1.
+    /// Splits the remaining states into `parts` parts of about equal size in bytes, so that several threads can verify and read
+    /// them at the same time. The parts follow each other in the order of the medium. A part is empty if there are too few
+    /// states. `parts` of 0 counts as 1.
     ///
     /// # Examples
     ///

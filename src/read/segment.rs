@@ -29,7 +29,7 @@ const MOST_AHEAD: usize = 4 << 20;
 /// While states are verified in the order in which they lie in the file, at least so many.
 const LEAST_AHEAD: usize = 64 << 10;
 
-/// So many threads may go over one file at once, each in its own part, and read ahead.
+/// How many threads at most read one file ahead at the same time, each in a part of its own.
 const MOST_SCANS: usize = 16;
 
 /// Bytes that were read ahead are taken to be in memory for this long.
@@ -62,14 +62,15 @@ pub(super) struct Segment {
     /// States that may be given out: how long they are, and their checksums.
     known: OnceMap<Offset, (u64, u32)>,
     mapping: OnceLock<(Mapping, Permit)>,
-    /// One for each thread that goes over the file in order, but for those that are just reading.
+    /// One for each thread that goes over the file in order, the one used last at the end. A thread takes its own out while it
+    /// reads the medium.
     ahead: Mutex<Vec<Ahead>>,
     /// Goes after the mapping.
     #[expect(dead_code, reason = "held for what it keeps")]
     pin: Arc<Pin>,
 }
 
-/// Which part of a mapping somebody read last.
+/// The part of a mapping that one thread read last.
 #[derive(Debug, Default)]
 struct Ahead {
     done: Range<usize>,
@@ -123,11 +124,11 @@ impl Segment {
         self.ahead.lock().clear();
     }
 
-    /// What was read before a place, or there. It is given back when more was read.
+    /// Takes out the entry of the thread that has come to this place. The caller gives it back after it has read on.
     fn take_ahead(&self, place: usize) -> Ahead {
         let mut all = self.ahead.lock();
         let found = all.iter().position(|ahead| ahead.is_before(place));
-        found.map(|at| all.swap_remove(at)).unwrap_or_default()
+        found.map(|at| all.remove(at)).unwrap_or_default()
     }
 
     fn give_back(&self, ahead: Ahead) {
@@ -161,7 +162,7 @@ impl Segment {
 }
 
 impl Ahead {
-    /// Whether a place is where this goes on, or a bit further.
+    /// Whether the part, or the next one, begins before this place and reaches it.
     fn is_before(&self, place: usize) -> bool {
         self.done.start <= place && place <= self.done.end.saturating_add(self.step.max(LEAST_AHEAD))
     }
@@ -182,8 +183,8 @@ impl Ahead {
             self.done = part.clone();
             mapping.read_ahead(part)
         });
-        if follows {
-            // While these are looked at, the medium gets what comes next.
+        if follows && done.is_ok() {
+            // The medium reads the next part while the caller looks at this one.
             let next = self.done.end..self.done.end.saturating_add(self.step).min(mapping.len());
             mapping.begin_to_read(next);
         }
