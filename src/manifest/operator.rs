@@ -10,7 +10,8 @@ use crate::{
     ordered::OrdMap,
 };
 
-/// The states of one operator of a dataflow, by partition.
+/// The states of one operator of a dataflow, by partition. It is serde-serialisable, so that one process can tell another of
+/// them.
 ///
 /// # Examples
 ///
@@ -75,7 +76,8 @@ impl From<StateHandle> for Artifact {
     }
 }
 
-/// The SHA-256 of an artifact's bytes. Its text form is 64 lower-case hexadecimal digits.
+/// The SHA-256 of an artifact's bytes. Its text form is 64 lower-case hexadecimal digits. Its serde form is that text in formats
+/// for people, and 32 bytes otherwise.
 ///
 /// # Examples
 ///
@@ -121,7 +123,6 @@ impl DigestHasher {
     }
 }
 
-/// As text in formats for people, as 32 bytes otherwise.
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }

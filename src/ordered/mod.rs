@@ -30,7 +30,7 @@ use node::Node;
 /// A sorted map that is cheap to clone: clones share everything, and after a change everything else.
 ///
 /// It is what the maps in a [`Manifest`](crate::Manifest) are. A change takes the time of a look-up and of copying a few
-/// dozen neighbours.
+/// dozen neighbours. Its serde form is that of any map; a key that comes twice is refused.
 ///
 /// # Examples
 ///
@@ -336,7 +336,7 @@ mod tests {
             }
             for (map, model) in &kept {
                 check(map, model);
-                // The same, made in order, and changed from then on.
+                // A copy that is built in order equals the map, and stays equal under changes.
                 let (mut made, mut model) = (Ascending::default(), model.clone());
                 made.extend(map.iter().map(|(key, value)| (*key, *value)));
                 let mut made = made.finish();

@@ -1,4 +1,4 @@
-//! The serde form of a map: that of any map, ascending.
+//! The serde form of a map: like any other map, with its keys ascending.
 
 use std::{fmt, marker::PhantomData};
 
@@ -38,7 +38,7 @@ where
         f.write_str("a map")
     }
 
-    /// How many entries are announced is not believed: the map grows as they come.
+    /// The announced number of entries is not trusted: the map grows with each entry.
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut map = OrdMap::new();
         while let Some((key, value)) = entries.next_entry()? {
