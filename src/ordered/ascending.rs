@@ -1,4 +1,4 @@
-//! Making a map of entries that come in ascending order: nodes are filled one after the other, and nothing is looked for.
+//! Builds a map from entries in ascending order. It fills one node after the other, without searching for a place.
 
 use std::{mem, sync::Arc};
 
@@ -7,12 +7,13 @@ use super::{
     node::{MAX, Node},
 };
 
-/// Children of a node that is not full yet, each with its lowest key.
+/// Nodes that get one parent, each with its lowest key.
 type Children<K, V> = Vec<(K, Arc<Node<K, V>>)>;
 
+/// A map that is being built.
 pub(crate) struct Ascending<K, V> {
     leaf: Vec<(K, V)>,
-    /// From the level above the leaves up.
+    /// Nodes without a parent yet. The first level has the leaves.
     levels: Vec<Children<K, V>>,
     len: usize,
 }
@@ -24,7 +25,7 @@ impl<K, V> Default for Ascending<K, V> {
 }
 
 impl<K: Clone, V> Extend<(K, V)> for Ascending<K, V> {
-    /// Adds entries, of which the keys must be ascending, and above all that are there.
+    /// Adds entries. Their keys must be ascending, and above the last key in the map.
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         for entry in entries {
             self.leaf.push(entry);
@@ -69,9 +70,8 @@ impl<K: Clone, V> Ascending<K, V> {
         if self.levels.len() == level {
             self.levels.push(Vec::new());
         }
-        let Some(children) = self.levels.get_mut(level) else { return };
-        // A level that is full goes up with the next one only, so that the topmost one is no node with a single child.
-        if children.len() == MAX {
+        // A full level gets its parent only with the next node: a map of one full level needs no further root.
+        if self.levels.get(level).is_some_and(|children| children.len() == MAX) {
             self.end_node(level);
         }
         if let Some(children) = self.levels.get_mut(level) {

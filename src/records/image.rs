@@ -8,12 +8,12 @@ use crate::{
     format::log::{BLOCK, Head, Header, LogTag, begins_at, decode_head, decode_header, place},
 };
 
-/// So many bytes are read at a time: few enough that they stay in the cache of the processor while they are looked at.
+/// How many bytes are read at a time. They fit into the cache of the processor, which looks at each of them.
 const PIECE: usize = 256 << 10;
 /// [`BLOCK`], as lengths in memory are.
 const STEP: usize = 4096;
 const _: () = assert!(STEP as u64 == BLOCK, "they are the same");
-/// What a block has that nothing was written to. A comparison with it is many times faster than a look at each byte.
+/// A block that was never written to. To compare a block with it is many times faster than to test each byte.
 const BLANK: [u8; STEP] = [0; STEP];
 
 /// The bytes of a log.
@@ -168,7 +168,7 @@ fn read_half(file: &VolumeFile, header: &Header, which: u64) -> Result<Half> {
 }
 
 /// Reads what there is of a range, block by block if the medium does not give it as a whole. A block that it does not give is
-/// zeros, and `note` gets where in the range that is. `bytes` become these; a range is at most a [piece](PIECE).
+/// zeros, and `note` gets its offset in the range. The bytes replace those of `bytes`. `len` is at most a [piece](PIECE).
 fn read_blocks(file: &VolumeFile, offset: u64, len: u64, bytes: &mut Vec<u8>, mut note: impl FnMut(u64)) -> Result<()> {
     let there = file.len()?.saturating_sub(offset).min(len);
     bytes.resize(usize::try_from(there).map_or(PIECE, |there| there.min(PIECE)), 0);

@@ -26,7 +26,7 @@ struct PoolState<S: Segments> {
     idle: Vec<Lane<S>>,
     /// How many lanes there are, leased ones included.
     lanes: u16,
-    /// The segments that leased lanes had when they were leased. Few, so that a list takes no memory in turn.
+    /// The segments that leased lanes had when they were leased. A list of few: unlike a set it keeps its memory.
     leased: Vec<S::Id>,
     /// Segments to be sealed, leased or not.
     unwanted: BTreeSet<S::Id>,
@@ -69,8 +69,15 @@ impl<S: Segments> Pool<S> {
         state
     }
 
+    /// Lets other threads go on.
+    fn step_aside<'a>(&'a self, state: MutexGuard<'a, PoolState<S>>) -> MutexGuard<'a, PoolState<S>> {
+        drop(state);
+        yield_now();
+        self.lock()
+    }
+
     /// Takes the idle lane with the lowest rank. If all are taken, opens another while there are fewer than `most`; else
-    /// waits: mostly a lane is back before a thread could fall asleep, which costs more than an append.
+    /// waits. It yields some times before it sleeps: an append is shorter than to sleep and to be woken.
     pub(crate) fn lease<R: Ord>(&self, most: u16, rank: impl Fn(&Lane<S>) -> R) -> Lease<'_, S> {
         let (mut state, mut yields) = (self.lock(), 0);
         loop {
@@ -84,14 +91,8 @@ impl<S: Segments> Pool<S> {
                 state.lanes += 1;
                 return Lease { pool: self, number: state.lanes, segment: None, taken: None };
             }
-            if yields < YIELDS {
-                yields += 1;
-                drop(state);
-                yield_now();
-                state = self.lock();
-            } else {
-                state = self.wait(state);
-            }
+            state = if yields < YIELDS { self.step_aside(state) } else { self.wait(state) };
+            yields = yields.saturating_add(1);
         }
     }
 

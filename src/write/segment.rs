@@ -24,9 +24,9 @@ use crate::{
 const WRITEBACK: u64 = 1 << 20;
 /// A state that is longer is not gathered with others: a call for it alone costs less than a copy.
 const LONGEST_GATHERED: usize = 16 << 10;
-/// A long state is written in pieces of this length: the medium has work from the first one on, a checksum finds its bytes in
-/// the cache of the processor, and the operating system takes no huge pages for them, which on a virtual machine it mostly
-/// has to ask for.
+/// A long state is written in pieces of this length. The medium begins with the first piece, and the checksum finds each piece
+/// in the cache of the processor. One call for all would make the operating system take huge pages, which a virtual machine
+/// often has to request from its host.
 const PIECE: usize = 1 << 20;
 /// As much as the highest alignment.
 const PADDING: [u8; 4096] = [0; 4096];

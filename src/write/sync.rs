@@ -6,5 +6,5 @@ pub(super) use std::sync::{
 };
 pub(super) use std::thread::yield_now;
 
-/// So often a thread looks for a lane before it falls asleep.
+/// How often a thread yields while all lanes are taken, before it sleeps.
 pub(super) const YIELDS: u32 = 10;
