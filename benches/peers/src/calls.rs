@@ -23,7 +23,7 @@ pub fn count_calls(workload: &Workload, dir: &Path, lines: &mut [Line]) {
     }
 }
 
-/// All calls, and all syncs, of so many checkpoints and what comes before.
+/// All calls, and all syncs, of a run with this number of checkpoints.
 fn counts(workload: &Workload, dir: &Path, peer: &str, rounds: u32) -> Result<(f64, f64)> {
     let counted = tempfile::tempdir_in(dir)?;
     let summary = counted.path().join("summary");

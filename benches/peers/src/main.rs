@@ -6,7 +6,7 @@
 //!
 //! A *workload* says how many states there are, how long each is, and how many of them change in each checkpoint. A *peer* makes
 //! each checkpoint durable by its own means. The rounds of all peers are interleaved, in an order that changes, on one file
-//! system, which is synced in between, so that nobody pays for what another one did.
+//! system, which is synced in between, so that no peer pays for the writes of another.
 //!
 //! System calls are counted in runs of their own, under strace, because strace makes them slow.
 

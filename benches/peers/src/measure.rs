@@ -18,10 +18,10 @@ use crate::{
     workload::{Changes, Workload},
 };
 
-/// How often what is done at the end is repeated.
+/// How often the steps at the end are repeated.
 const REPEATS: usize = 3;
 
-/// What was measured of one peer.
+/// The measurements of one peer.
 pub struct Line {
     pub kind: Kind,
     /// Of each checkpoint, ascending.
@@ -37,7 +37,7 @@ pub struct Line {
     pub calls: Option<(f64, f64)>,
 }
 
-/// What is done at the end. `None` where a peer has no such thing.
+/// The steps at the end. `None` if a peer lacks the step.
 #[derive(Default)]
 pub struct After {
     pub duplicated: Option<Duration>,
@@ -86,7 +86,7 @@ impl<'a> Run<'a> {
         Ok(Self { workload, dir, entrants, changes })
     }
 
-    /// Has each peer take so many checkpoints, each round in another order.
+    /// Has each peer take this number of checkpoints, each round in another order.
     pub fn rounds(&mut self, rounds: usize) -> Result<()> {
         let file_system = File::open(self.dir)?;
         let counter = Medium::of(self.dir)?;
@@ -109,7 +109,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Does with each peer what is done at the end, and removes it.
+    /// Runs the steps at the end with each peer, and removes its directory.
     pub fn end(self) -> Result<Vec<Line>> {
         let Self { workload, dir, mut entrants, .. } = self;
         entrants.sort_by_key(|entrant| entrant.dir.clone());
@@ -232,7 +232,7 @@ fn allocated(dir: &Path) -> Result<u64> {
     Ok(sum)
 }
 
-/// Has the operating system let go of what it remembers of these files.
+/// Drops these files from the page cache.
 fn evict(dir: &Path) -> Result<()> {
     rustix::fs::syncfs(File::open(dir)?)?;
     each_file(dir, &mut |path, _| Ok(rustix::fs::fadvise(File::open(path)?, 0, None, Advice::DontNeed)?))

@@ -24,7 +24,7 @@ pub trait Peer {
     /// Makes a checkpoint: these states are new, all others are as before. Durable on return.
     fn checkpoint(&mut self, changes: &Changes) -> Result<()>;
 
-    /// Between checkpoints, where nobody measures.
+    /// Runs between two checkpoints, outside of the measurement.
     fn rest(&mut self) -> Result<()> {
         Ok(())
     }

@@ -52,7 +52,7 @@ const DARK: Theme = Theme {
     others: RGBColor(118, 126, 137),
 };
 
-/// What was measured of one workload.
+/// The measurements of one workload.
 pub type Panel = (Workload, Vec<Line>);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;

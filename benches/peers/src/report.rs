@@ -20,7 +20,7 @@ const TAKING: [Column; 10] = [
     ("keeps", |line, _| line.kind.keeps.to_owned()),
 ];
 
-/// Of what is done at the end.
+/// Of the steps at the end.
 const AFTERWARDS: [Column; 9] = [
     ("peer", |line, _| line.kind.name.to_owned()),
     ("on disk", |line, _| size(line.allocated)),
@@ -33,7 +33,7 @@ const AFTERWARDS: [Column; 9] = [
     ("prune", |line, _| line.after.pruned.map_or_else(none, time)),
 ];
 
-/// Prints what was measured, the fastest first.
+/// Prints the measurements, the fastest peer first.
 pub fn print(workload: &Workload, lines: &[Line], markdown: bool) {
     let floor = lines.iter().find(|line| line.kind.name == "floor").map(|line| line.quantile(0.5));
     let mut lines: Vec<_> = lines.iter().collect();

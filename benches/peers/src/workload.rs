@@ -1,4 +1,4 @@
-//! What is checkpointed.
+//! The workloads.
 
 use crate::Result;
 
@@ -27,7 +27,7 @@ const ALL: [Workload; 7] = [
     Workload { letter: 'g', states: 1000, len: 4096, new: 1000, threads: 8, rounds: 60 },
 ];
 
-/// What is new in one checkpoint: numbers of states, and the bytes of each, one after the other.
+/// The new states of one checkpoint: numbers of states, and the bytes of each, one after the other.
 #[derive(Debug, Default)]
 pub struct Changes {
     numbers: Vec<usize>,
@@ -58,7 +58,7 @@ impl Workload {
         (self.states * self.len) as u64
     }
 
-    /// What is new in a checkpoint. In the first one, number 0, that is everything.
+    /// Fills in the new states of a checkpoint. The first checkpoint, number 0, has all states.
     pub fn changes(&self, round: usize, changes: &mut Changes) {
         let new = if round == 0 { self.states } else { self.new };
         // Numbers far apart, each once.

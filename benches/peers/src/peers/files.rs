@@ -83,7 +83,7 @@ impl Peer for Appended {
         Ok(())
     }
 
-    /// What nobody goes back to need not fill the disk.
+    /// Begins a new file, so that old checkpoints do not fill the disk.
     fn rest(&mut self) -> Result<()> {
         if self.end > MOST {
             fs::remove_file(self.dir.join("data"))?;
