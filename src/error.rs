@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::id::CheckpointId;
+use crate::{
+    fault::{PartFault, PointerFault},
+    id::CheckpointId,
+};
 
 /// Too many open files in this process, in the system. The same numbers on every Unix.
 const EMFILE: i32 = 24;
@@ -79,6 +82,10 @@ pub(crate) enum Cause {
     Cancelled,
     #[error("{0}")]
     Pointer(PointerFault),
+    #[error("{0}")]
+    Part(PartFault),
+    #[error("the coordinator dismissed this member: ask it for a new membership, and join again")]
+    Dismissed,
     #[error("the store refuses to write after an earlier failure, reopen it: {0}")]
     Poisoned(#[source] Error),
     #[error("{0} was exchanged: this name leads elsewhere now; put it back, or open the store anew")]
@@ -87,24 +94,6 @@ pub(crate) enum Cause {
     Forked { opener: u32, this: u32 },
     #[error("generation {found} of this store was opened elsewhere, this one is {ours}: reopen it")]
     Fenced { ours: u64, found: u64 },
-}
-
-/// What is wrong with a [pointer to a checkpoint](crate::contract::CheckpointPointer): see
-/// [`Error::pointer_fault`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PointerFault {
-    /// There is no text.
-    #[error("the pointer is empty: name the directory of a store, or a checkpoint in it")]
-    Empty,
-    /// Whatever is there, this is no pointer to a checkpoint.
-    #[error(
-        "this is no path to a checkpoint: name the directory of a store or of an export, or a checkpoint in it, as in \
-         state/00000000000000000042"
-    )]
-    Malformed,
-    /// It could be one, but there is no checkpoint.
-    #[error("there is no checkpoint")]
-    Missing,
 }
 
 /// Bytes that do not mean what they should: where, and what is wrong with them.
@@ -316,10 +305,12 @@ impl Error {
     }
 
     /// This store must not write any more: another process has opened it for writing since, or its directory was
-    /// [exchanged](Self::is_exchanged), or this process is a child of the one that opened it.
+    /// [exchanged](Self::is_exchanged), or this process is a child of the one that opened it, or a [member](crate::Member)
+    /// that the coordinator dismissed.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        matches!(self.inner.cause, Cause::Fenced { .. } | Cause::Exchanged(_) | Cause::Forked { .. })
+        use Cause::{Dismissed, Exchanged, Fenced, Forked};
+        matches!(self.inner.cause, Fenced { .. } | Exchanged(_) | Forked { .. } | Dismissed)
     }
 
     /// The path of the store, or of one of its directories, leads to another directory than the one that was opened; or its
@@ -370,6 +361,15 @@ impl Error {
     pub fn pointer_fault(&self) -> Option<PointerFault> {
         match &self.inner.cause {
             Cause::Pointer(fault) => Some(*fault),
+            _ => None,
+        }
+    }
+
+    /// Why the part of a [member](crate::Member) was refused, if that is why the operation failed.
+    #[must_use]
+    pub fn part_fault(&self) -> Option<PartFault> {
+        match &self.inner.cause {
+            Cause::Part(fault) => Some(*fault),
             _ => None,
         }
     }
@@ -477,7 +477,7 @@ impl From<Error> for io::Error {
             Cause::Io(cause) => cause.kind(),
             Cause::Corrupt(_) | Cause::NewerFormat { .. } => io::ErrorKind::InvalidData,
             Cause::NotFound(_) | Cause::Pointer(PointerFault::Missing) => io::ErrorKind::NotFound,
-            Cause::Invalid(_) | Cause::Pointer(_) => io::ErrorKind::InvalidInput,
+            Cause::Invalid(_) | Cause::Pointer(_) | Cause::Part(_) => io::ErrorKind::InvalidInput,
             Cause::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             Cause::Conflict(_) | Cause::Begun(_) => io::ErrorKind::AlreadyExists,
             Cause::Locked { .. } => io::ErrorKind::WouldBlock,
@@ -487,6 +487,7 @@ impl From<Error> for io::Error {
             | Cause::Fenced { .. }
             | Cause::Exchanged(_)
             | Cause::Forked { .. }
+            | Cause::Dismissed
             | Cause::Unavailable(_)
             | Cause::Unrecovered
             | Cause::Cancelled => io::ErrorKind::Other,

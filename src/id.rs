@@ -113,6 +113,11 @@ pub enum Scope {
 /// The lane of a data file that has one state for itself.
 pub(crate) const NO_LANE: u16 = 0;
 
+/// A member has the sequences of its data files from here on, times its number: see [`FileId::first_of`].
+const SEQUENCES_OF_A_MEMBER: u32 = 40;
+/// The highest number of a member: above it sequences would not fit.
+pub(crate) const LAST_MEMBER: u32 = (1 << 23) - 1;
+
 /// The number of a data file, unique in its store: see `docs/format.md`, "Names".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct FileId {
@@ -123,4 +128,16 @@ pub(crate) struct FileId {
     pub(crate) lane: u16,
     /// Counts the files of one generation, lane and scope.
     pub(crate) sequence: u64,
+}
+
+impl FileId {
+    /// The first sequence of a member; 0 is the store itself.
+    pub(crate) fn first_of(member: u32) -> u64 {
+        (u64::from(member) << SEQUENCES_OF_A_MEMBER) + 1
+    }
+
+    /// The number of the member that wrote the file; 0 for the store itself.
+    pub(crate) fn member(&self) -> u64 {
+        self.sequence >> SEQUENCES_OF_A_MEMBER
+    }
 }

@@ -18,6 +18,7 @@
 //! | give a checkpoint states of its own with the bytes of others | [`PendingCheckpoint::duplicate`] |
 //! | take it elsewhere as a store of its own, and bring it back | [`Store::export`], [`Store::import`], [`Claim`] |
 //! | read it in another process | [`Options::open_read_only`], [`ReadOnlyStore`] |
+//! | let other processes write into it | [`Store::admit`], [`Options::join`], [`Member`], [`PendingCheckpoint::accept`] |
 //! | snapshot state in two phases, the long one on another thread | [`snapshot`], [`contract::SnapshotStrategy`], [`PendingCheckpoint::streams`] |
 //! | decide when to take checkpoints, and when to give up | [`policy`]: [`policy::CheckpointConfig`], [`policy::Coordinator`] |
 //! | say in a configuration where they go, and point to one | [`contract::CheckpointStorage`], [`contract::CheckpointPointer`] |
@@ -68,13 +69,16 @@ mod commit;
 pub mod contract;
 pub mod disk;
 mod error;
+mod fault;
 mod format;
 mod handle;
 mod id;
+mod join;
 mod manifest;
 mod options;
 mod ordered;
 mod outcome;
+mod part;
 pub mod policy;
 mod read;
 mod read_only;
@@ -92,16 +96,19 @@ pub use accounts::gauges::Usage;
 pub use check::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
 pub use commit::{CheckpointStreams, CommitError, PendingCheckpoint};
 pub use disk::link::Way;
-pub use error::{Error, PointerFault, Result};
+pub use error::{Error, Result};
+pub use fault::{PartFault, PointerFault};
 pub use handle::StateHandle;
 pub use id::{CheckpointId, Scope, StoreId};
+pub use join::{Member, PendingPart};
 pub use manifest::{
-    Artifact, CheckpointKind, ConnectorOffset, Digest, Lender, Manifest, ManifestBuilder, Name, OperatorState,
-    PartitionState, SinkCommitStatus, StateName, StateRef,
+    Artifact, CheckpointKind, ConnectorOffset, Digest, Lender, Manifest, ManifestBuilder, ManifestChanges, Name,
+    OperatorState, PartitionState, SinkCommitStatus, StateName, StateRef,
 };
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use ordered::{Iter as OrdMapIter, OrdMap};
 pub use outcome::{ExternalizedCheckpointCleanup, JobOutcome};
+pub use part::{Membership, Part, Worn};
 pub use read::{Checkpoint, StateReader, StateView, VerifyProgress, Views};
 pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, sweep::Maintained};

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     disk::{Disk, MemoryDisk, OsDisk},
     id::Scope,
@@ -9,7 +11,7 @@ use crate::{
 };
 
 /// When states become durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Durability {
     /// When [`commit`](crate::PendingCheckpoint::commit) returns: everything that the checkpoint refers to, and the
     /// checkpoint itself. Nothing is promised before.

@@ -175,7 +175,7 @@ impl Accounts {
         }
     }
 
-    fn link(&mut self, holder: Holder, extent: &Extent) {
+    pub(super) fn link(&mut self, holder: Holder, extent: &Extent) {
         let held = self.held.entry(holder).or_default();
         if held.extents.contains((extent.file, extent.offset)) {
             return;

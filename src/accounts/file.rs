@@ -40,7 +40,7 @@ pub(crate) struct FileRecord {
     /// What it takes on the medium, as far as is known.
     allocated: u64,
     /// Its states should be written anew, so that it can go.
-    pub(super) marked: bool,
+    pub(crate) marked: bool,
     /// It was found to have another name, and so is not punched.
     pub(crate) linked: bool,
     /// As what it was written, if not under its name; boxed, because few are.
@@ -180,6 +180,14 @@ impl FileRecord {
     /// Whether an offset is behind all extents. Mostly so: they are added in the order in which they are in the file.
     fn is_behind_all(&self, offset: u64) -> bool {
         self.extents.last_key_value().is_none_or(|(last, _)| *last < offset)
+    }
+
+    /// Whether no extent lies between these offsets.
+    pub(super) fn has_room(&self, offset: u64, end: u64) -> bool {
+        let before = self.extents.before(&offset.saturating_add(1));
+        let after = self.extents.range_from(&offset.saturating_add(1)).next();
+        before.is_none_or(|(before, record)| entry_end(*before, record.len) <= offset)
+            && after.is_none_or(|(after, _)| *after >= end)
     }
 
     /// Adds an extent where there is none.

@@ -108,6 +108,21 @@ impl Files {
         record.is(extent).then_some(record)
     }
 
+    /// Every file that is known.
+    pub(super) fn all(&self) -> impl Iterator<Item = FileId> {
+        self.records.keys().copied()
+    }
+
+    /// Those that are appended to.
+    pub(super) fn open(&self) -> impl Iterator<Item = FileId> {
+        self.open.iter().copied()
+    }
+
+    /// Those of them that are marked.
+    pub(super) fn marked_open(&self) -> impl Iterator<Item = FileId> {
+        self.open.intersection(&self.marked).copied()
+    }
+
     /// Whether every file was written under its name.
     pub(crate) fn all_written_here(&self) -> bool {
         self.came.is_empty()
@@ -220,6 +235,11 @@ impl Files {
         (taken, more)
     }
 
+    /// Leaves those that are to be removed to others.
+    pub(crate) fn forget_dead(&mut self) {
+        self.dead.clear();
+    }
+
     pub(crate) fn dead_bytes(&self) -> u64 {
         self.dead.values().fold(0, |sum, len| sum.saturating_add(*len))
     }
@@ -250,7 +270,9 @@ impl Files {
         if self.totals.unmarked_size <= limits.unmarked {
             return;
         }
-        for file in self.by_waste(limits.open_garbage) {
+        // All open files together may have that much.
+        let each = limits.open_garbage / (self.open.len() as u64).max(1);
+        for file in self.by_waste(each.max(limits.least_open_garbage)) {
             if self.totals.unmarked_size <= limits.unmarked {
                 return;
             }

@@ -35,6 +35,7 @@
 //! | `changes` | how one checkpoint differs from the one before |
 //! | `extents` | which extents may be referred to, and by whom |
 //! | `file`, `files`, `gauges` | data files: what lives in them, what they take; sums of that |
+//! | `members` | which members there are, and which files are theirs still |
 //! | `space` | which files must go so that the store stays small |
 
 pub(crate) mod catalog;
@@ -46,6 +47,7 @@ pub(crate) mod gauges;
 mod holders;
 mod line;
 mod lives;
+mod members;
 pub(crate) mod retention;
 pub(crate) mod space;
 
@@ -57,6 +59,7 @@ pub(crate) use files::Holes;
 pub(crate) use holders::Holder;
 pub(crate) use line::Base;
 pub(crate) use lives::Number;
+pub(crate) use members::Refused;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -65,6 +68,7 @@ use self::{
     files::Files,
     holders::Held,
     line::{At, Extents as _, Line},
+    members::Members,
     retention::Facts,
     space::SpacePolicy,
 };
@@ -88,6 +92,7 @@ pub(crate) struct Accounts {
     pub(crate) catalog: Catalog,
     line: Line,
     held: HashMap<Holder, Held>,
+    members: Members,
     /// Extents that were found to be damaged, and how; some of them may be gone.
     bad: BTreeMap<At, Error>,
     lenders: Vec<Lending>,
@@ -118,6 +123,7 @@ impl Accounts {
             catalog: Catalog::new(id_floor, rolled_back),
             line: Line::default(),
             held: HashMap::new(),
+            members: Members::default(),
             bad: BTreeMap::new(),
             lenders: Vec::new(),
             holders: 0,
@@ -146,6 +152,16 @@ impl Accounts {
         let holder = self.new_holder();
         self.held.entry(holder).or_default().attempt = Some(id);
         Ok((id, holder))
+    }
+
+    /// Starts a part of a member, which has no checkpoints of its own.
+    pub(crate) fn begin_part(&mut self) -> Holder {
+        self.new_holder()
+    }
+
+    /// The files that are appended to, or have states that anybody refers to: of a member, which has no others.
+    pub(crate) fn needed_files(&self) -> BTreeSet<FileId> {
+        self.files.all().collect()
     }
 
     /// Keeps a published checkpoint for a reader.

@@ -71,8 +71,8 @@ impl SpacePolicy {
     pub(super) fn limits(&self, footprint: u64) -> Option<Limits> {
         let ratio = self.max_amplification?;
         let unmarked = times(footprint, f64::midpoint(1.0, ratio));
-        let open_garbage = times(footprint, ratio).max(self.segment_size / OPEN_GARBAGE);
-        Some(Limits { unmarked, open_garbage })
+        let (open_garbage, least_open_garbage) = (times(footprint, ratio), self.segment_size / OPEN_GARBAGE);
+        Some(Limits { unmarked, open_garbage, least_open_garbage })
     }
 }
 
@@ -80,7 +80,10 @@ impl SpacePolicy {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) unmarked: u64,
+    /// Of all open files.
     pub(super) open_garbage: u64,
+    /// Of any one.
+    pub(super) least_open_garbage: u64,
 }
 
 #[expect(

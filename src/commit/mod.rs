@@ -6,7 +6,7 @@
 //! point nothing of it can be seen; dropped before, it is an abort: what it alone refers to is removed. [`sequence`] is
 //! the commit: one function a step, in order, and nothing else publishes. [`reuse`] keeps states of earlier checkpoints
 //! that the engine names, [`kept`] those that it goes on from without naming them; both move them out of files that should
-//! go, as [`relocate`] says. [`CheckpointStreams`] share the batch with those who write the states, and
+//! go, as [`relocate`] says. [`accept`] takes what members have written. [`CheckpointStreams`] share the batch with those who write the states, and
 //! may outlive it: whatever adds a reference looks, under the lock of the batch, whether it has ended. [`staging`] has
 //! pending checkpoints that are addressed by their ids.
 //!
@@ -44,6 +44,7 @@
 //! Steps 5 and 6 of two checkpoints never mix. Writers never wait for a commit, but for a write into
 //! the segment that they append to.
 
+mod accept;
 mod error;
 pub(crate) mod kept;
 mod pending;

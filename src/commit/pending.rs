@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     CheckpointStreams, CommitError,
+    accept::Parts,
     sequence::{self, Publisher},
 };
 use crate::{
@@ -42,11 +43,12 @@ use crate::{
 #[derive(Debug)]
 pub struct PendingCheckpoint {
     pub(crate) streams: CheckpointStreams,
+    pub(super) parts: Parts,
 }
 
 impl PendingCheckpoint {
     pub(crate) fn new(batch: Batch, publisher: Arc<Publisher>) -> Self {
-        Self { streams: CheckpointStreams::new(batch, publisher) }
+        Self { streams: CheckpointStreams::new(batch, publisher), parts: Parts::default() }
     }
 
     pub(crate) fn batch(&self) -> &Batch {
@@ -168,6 +170,8 @@ impl PendingCheckpoint {
     /// - `is_invalid`: a writer is still open; or the id is not above every committed one, and this is no savepoint; or the
     ///   manifest names a state of another store. Nothing was tried, and the error has the pending checkpoint:
     ///   [`CommitError::into_pending`].
+    /// - [`part_fault`](crate::Error::part_fault): the changes of an [accepted](Self::accept) part are relative to another
+    ///   checkpoint than the one that the manifest is based on. Nothing was tried, as before.
     /// - `is_not_found`: the manifest names a state that no checkpoint refers to, or a damaged one. Nothing was tried, as
     ///   before.
     /// - `is_no_space` and other errors of the file system: nothing was published, unless also
@@ -175,7 +179,8 @@ impl PendingCheckpoint {
     ///   reopened, which tells.
     /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
     pub fn commit(self, manifest: ManifestBuilder) -> std::result::Result<Checkpoint, CommitError> {
-        match sequence::prepare(self.publisher(), &self.streams.batch, manifest) {
+        let prepared = self.with_parts(manifest);
+        match prepared.and_then(|manifest| sequence::prepare(self.publisher(), &self.streams.batch, manifest)) {
             Ok(prepared) => sequence::commit(self.publisher(), self.batch(), prepared).map_err(CommitError::from),
             Err(error) => Err(CommitError { error, pending: Some(Box::new(self)) }),
         }

@@ -22,7 +22,8 @@ use crate::{
     },
     records::Journal,
     write::{
-        batch::{Batch, WriteSettings},
+        batch::Batch,
+        settings::WriteSettings,
         unsynced::{Named, Unsynced},
     },
 };
@@ -188,7 +189,7 @@ fn operation(what: &str, id: CheckpointId) -> String {
 /// Step 2: the pending checkpoint holds all that this content names from now on: the newest checkpoint, and what differs
 /// from it. Nothing else is looked at.
 fn compare(publisher: &Publisher, batch: &Batch, named: ManifestBuilder) -> Result<(ManifestContent, Compared)> {
-    let ManifestBuilder { content, base } = named;
+    let ManifestBuilder { content, base, .. } = named;
     let compared = Compared::with(batch.hold().hold_newest(), &content);
     if compared.base.whole {
         refer_to(publisher, batch, compared.changes.added.iter())?;

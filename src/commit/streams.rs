@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct CheckpointStreams {
     pub(super) batch: Arc<Batch>,
-    publisher: Arc<Publisher>,
+    pub(super) publisher: Arc<Publisher>,
 }
 
 impl CheckpointStreams {

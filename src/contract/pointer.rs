@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::{At, Disk, FileKind, layout, root},
-    error::{Cause, Error, PointerFault, Result},
+    error::{Cause, Error, Result},
+    fault::PointerFault,
     id::CheckpointId,
     options::Options,
     read::Checkpoint,

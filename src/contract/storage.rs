@@ -16,7 +16,7 @@ use crate::{
     options::{MEMORY_STATE_LIMIT, Options},
     read::Checkpoint,
     store::Store,
-    write::batch::WriteSettings,
+    write::settings::WriteSettings,
 };
 
 /// What setting a storage is called in errors.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{TEMP_PREFIX, TEMP_RANDOM};
-use crate::id::{CheckpointId, FileId, LAST, Scope};
+use crate::id::{CheckpointId, FileId, LAST, LAST_MEMBER, Scope};
 
 /// The identity of the store.
 pub(crate) const IDENTITY: &str = "piton.store";
@@ -14,6 +14,8 @@ pub(crate) const IDENTITY: &str = "piton.store";
 pub(crate) const LOCK: &str = "piton.lock";
 /// An empty file. Whoever reads a checkpoint locks the byte with the number of its id.
 pub(crate) const READERS: &str = "piton.readers";
+/// How the name of the file begins that stands for a member.
+const MEMBER_PREFIX: &str = "piton.member-";
 /// Blocks without content, kept for when the disk is full.
 pub(crate) const SPARE: &str = "piton.spare";
 /// The directory of the manifest log.
@@ -75,6 +77,19 @@ pub(crate) fn segment(file: FileId) -> PathBuf {
 fn segment_name(file: FileId) -> String {
     let FileId { generation, lane, sequence, .. } = file;
     format!("{generation:08}-{lane:03}-{sequence:010}{SEGMENT_SUFFIX}")
+}
+
+/// The file that stands for a member, by the generation that admitted it and its number there.
+pub(crate) fn member(generation: u64, member: u32) -> PathBuf {
+    PathBuf::from(format!("{MEMBER_PREFIX}{generation:08}-{member:05}"))
+}
+
+/// The generation and the number of the member that a file with this name stands for.
+pub(crate) fn parse_member(name: &OsStr) -> Option<(u64, u32)> {
+    let (generation, number) = name.to_str()?.strip_prefix(MEMBER_PREFIX)?.split_once('-')?;
+    let generation = generation.parse().ok().filter(|generation| (1..=LAST).contains(generation))?;
+    let number = number.parse().ok().filter(|number| (1..=LAST_MEMBER).contains(number))?;
+    (member(generation, number) == Path::new(name)).then_some((generation, number))
 }
 
 /// The checkpoint that the last part of such a text stands for.

@@ -39,6 +39,7 @@ pub(crate) mod layout;
 pub(crate) mod link;
 mod lock;
 mod map;
+pub(crate) mod member;
 mod memory;
 mod os;
 mod place;

@@ -421,6 +421,16 @@ impl Volume {
         }
     }
 
+    /// Locks the file of a member; `None` if another process has it locked.
+    pub(super) fn lock_member(&self, name: &Path) -> Result<Option<Box<dyn LockGuard>>> {
+        let path = self.path(name);
+        self.opener.check("lock", &path)?;
+        match self.disk.lock_exclusive(self.at(&path, name), 0).map_err(|e| Error::io("lock", &path, e))? {
+            Lock::Taken(guard) => Ok(Some(guard)),
+            Lock::Held(_) => Ok(None),
+        }
+    }
+
     /// Reads a whole file and makes a noun of it. Its first bytes, at most `head_len`, and its length are checked before
     /// memory is taken for more.
     pub(crate) fn parse<T>(

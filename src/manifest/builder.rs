@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    CheckpointKind, ConnectorOffset, Manifest, ManifestContent, Name, OperatorState, Origins, PartitionState,
+    Artifact, CheckpointKind, ConnectorOffset, Manifest, ManifestContent, Name, OperatorState, Origins, PartitionState,
     SinkCommitStatus,
 };
 use crate::{
@@ -37,19 +37,21 @@ pub struct ManifestBuilder {
     pub(crate) content: ManifestContent,
     /// The content that it began with, if it did not begin with nothing.
     pub(crate) base: Option<ManifestContent>,
+    /// The checkpoint that has that content.
+    pub(crate) base_id: Option<CheckpointId>,
 }
 
 impl From<ManifestContent> for ManifestBuilder {
     /// Everything in it as if it was named here.
     fn from(content: ManifestContent) -> Self {
-        Self { content, base: None }
+        Self { content, base: None, base_id: None }
     }
 }
 
 impl ManifestBuilder {
-    /// Begins as this content.
-    pub(super) fn based_on(content: ManifestContent) -> Self {
-        Self { base: Some(content.clone()), content }
+    /// Begins as the content of this checkpoint.
+    pub(super) fn based_on(id: CheckpointId, content: ManifestContent) -> Self {
+        Self { base: Some(content.clone()), content, base_id: Some(id) }
     }
 
     /// Whether a state was put under this name here, and is not one that the builder began with.
@@ -150,6 +152,22 @@ impl ManifestBuilder {
             self.content.operators.get(&*name).map_or_else(OperatorState::default, |operator| (**operator).clone());
         operator.partitions.insert(number, partition);
         self.content.operators.insert(name, Arc::new(operator));
+        self
+    }
+
+    /// Adds a delta to one partition of an operator, behind those that it has. The operator and the partition are added if
+    /// they are not there.
+    #[must_use]
+    pub fn delta(mut self, operator: impl Into<Name>, number: u32, delta: impl Into<Artifact>) -> Self {
+        let mut operators = std::mem::take(&mut self.content.operators);
+        let name = operator.into();
+        let mut operator = operators.get(&*name).map_or_else(OperatorState::default, |operator| (**operator).clone());
+        let mut partition =
+            operator.partitions.get(&number).map_or_else(PartitionState::default, |old| (**old).clone());
+        partition.deltas.push(delta.into());
+        operator.partitions.insert(number, Arc::new(partition));
+        operators.insert(name, Arc::new(operator));
+        self.content.operators = operators;
         self
     }
 

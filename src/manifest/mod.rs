@@ -10,6 +10,7 @@
 //! | `changes` | how one content differs from an older one |
 //! | `name` | what states and the like are called |
 //! | `states` | every state that a manifest names |
+//! | `update` | changes of a manifest that travel apart from it |
 
 mod builder;
 mod changes;
@@ -19,6 +20,7 @@ mod name;
 mod operator;
 mod origin;
 mod states;
+mod update;
 
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ pub use operator::{Artifact, Digest, OperatorState, PartitionState};
 pub use origin::Lender;
 pub(crate) use origin::{DataFile, FileOrigin, Lent, Origins};
 pub use states::{StateName, StateRef};
+pub use update::ManifestChanges;
 
 use crate::{
     handle::StateHandle,
@@ -91,7 +94,8 @@ impl Manifest {
     #[must_use]
     pub fn based_on(earlier: &Self) -> ManifestBuilder {
         let (kind, content) = (CheckpointKind::default(), earlier.content.clone());
-        ManifestBuilder::based_on(ManifestContent { epoch: None, timestamp_ms: 0, kind, parent: None, ..content })
+        let content = ManifestContent { epoch: None, timestamp_ms: 0, kind, parent: None, ..content };
+        ManifestBuilder::based_on(earlier.id, content)
     }
 
     /// The id of the checkpoint.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    CheckpointConfig, CheckpointRequest, Choice, Expiry, FailureCounter, FailureReason, RequestDecider, RequestId,
-    Situation, Verdict,
+    Acknowledged, Action, CheckpointConfig, CheckpointRequest, Choice, Expiry, FailureCounter, FailureReason, Refusal,
+    RequestDecider, RequestId, Situation, Verdict,
 };
 use crate::{
     commit::{CheckpointStreams, PendingCheckpoint},
@@ -17,6 +17,7 @@ use crate::{
     id::CheckpointId,
     manifest::{CheckpointKind, ManifestBuilder},
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
+    part::Part,
     read::Checkpoint,
     reclaim::forget::Reclaimed,
     store::Store,
@@ -93,66 +94,6 @@ struct Attempt {
     options: CheckpointOptions,
     missing: BTreeSet<usize>,
     states: BTreeMap<String, StateHandle>,
-}
-
-/// What an engine is to do, or to know.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// A checkpoint has begun: let every subtask write its part, with [streams](Coordinator::streams) of it.
-    Trigger {
-        /// The checkpoint.
-        id: CheckpointId,
-        /// How it is to be taken.
-        options: CheckpointOptions,
-        /// The request that this answers.
-        request: RequestId,
-    },
-    /// A checkpoint came to nothing: whoever still writes for it may stop. Its streams fail.
-    Abort {
-        /// The checkpoint.
-        id: CheckpointId,
-        /// Why.
-        why: FailureReason,
-    },
-    /// A request will not be fulfilled.
-    Refuse {
-        /// The request that this answers.
-        request: RequestId,
-        /// Why.
-        why: Refusal,
-    },
-    /// End the job as failed: more checkpoints have failed than is tolerable, or the store refuses to write until it is
-    /// reopened. Whoever has something that is committed with a checkpoint (sinks) does nothing about it before the store is
-    /// open again, which tells whether the last checkpoint is there.
-    FailJob,
-}
-
-/// Why a request was refused.
-#[derive(Clone, Debug)]
-pub enum Refusal {
-    /// Too many wait.
-    TooManyRequests,
-    /// It was due, and not enough time has passed since the last completion. After so much more it would have.
-    MinimumTimeBetweenCheckpoints(Duration),
-    /// The store could not begin a checkpoint.
-    Store(Error),
-    /// The coordinator ends.
-    ShutDown,
-}
-
-/// What became of the part of a subtask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledged {
-    /// So many others are missing.
-    Waiting(usize),
-    /// It was the last one: [complete](Coordinator::complete) the checkpoint.
-    Complete,
-    /// It was there already; nothing has changed.
-    Duplicate,
-    /// It is too late: the checkpoint has expired.
-    Expired,
-    /// There is no such checkpoint under way: it was committed, came to nothing, or never was.
-    Unknown,
 }
 
 impl Coordinator {
@@ -260,16 +201,11 @@ impl Coordinator {
         subtask: usize,
         states: impl IntoIterator<Item = (String, StateHandle)>,
     ) -> Result<Acknowledged> {
-        let operation = || format!("acknowledge checkpoint {id} for subtask {subtask}");
-        if subtask >= self.subtasks {
-            return Err(Error::invalid(operation(), format!("there are {} subtasks, from 0 on", self.subtasks)));
-        }
-        let Some(attempt) = self.attempts.get_mut(&id) else {
-            return Ok(if self.expiry.has_expired(id) { Acknowledged::Expired } else { Acknowledged::Unknown });
+        let operation = || operation(id, subtask);
+        let attempt = match self.awaited(id, subtask)? {
+            Ok(attempt) => attempt,
+            Err(acknowledged) => return Ok(acknowledged),
         };
-        if !attempt.missing.contains(&subtask) {
-            return Ok(Acknowledged::Duplicate);
-        }
         let mut named = BTreeMap::new();
         for (name, handle) in states {
             if attempt.states.contains_key(&name) || named.insert(name.clone(), handle).is_some() {
@@ -277,10 +213,37 @@ impl Coordinator {
             }
         }
         attempt.states.append(&mut named);
-        attempt.missing.remove(&subtask);
-        Ok(match attempt.missing.len() {
-            0 => Acknowledged::Complete,
-            missing => Acknowledged::Waiting(missing),
+        Ok(attempt.acknowledged(subtask))
+    }
+
+    /// A subtask in another process has prepared its part, as a [member](crate::Member) of the store: the checkpoint accepts
+    /// it. A manifest of a checkpoint with parts must be based on the checkpoint that their changes are relative to.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` if there is no such subtask, and those of [`PendingCheckpoint::accept`]. Nothing of the part was taken
+    /// then, and the subtask is still missing: [`decline`](Self::decline) gives the checkpoint up.
+    pub fn acknowledge_part(&mut self, id: CheckpointId, subtask: usize, part: &Part) -> Result<Acknowledged> {
+        match self.awaited(id, subtask)? {
+            Ok(attempt) if attempt.pending.has_accepted(part) => {
+                Err(Error::invalid(operation(id, subtask), "another subtask has handed this part over"))
+            }
+            Ok(attempt) => attempt.pending.accept(part).map(|()| attempt.acknowledged(subtask)),
+            Err(acknowledged) => Ok(acknowledged),
+        }
+    }
+
+    /// The attempt at a checkpoint for which this subtask has not written its part yet, or what there is to say instead.
+    fn awaited(&mut self, id: CheckpointId, subtask: usize) -> Result<std::result::Result<&mut Attempt, Acknowledged>> {
+        if subtask >= self.subtasks {
+            let why = format!("there are {} subtasks, from 0 on", self.subtasks);
+            return Err(Error::invalid(operation(id, subtask), why));
+        }
+        Ok(match self.attempts.get_mut(&id) {
+            Some(attempt) if attempt.missing.contains(&subtask) => Ok(attempt),
+            Some(_) => Err(Acknowledged::Duplicate),
+            None if self.expiry.has_expired(id) => Err(Acknowledged::Expired),
+            None => Err(Acknowledged::Unknown),
         })
     }
 
@@ -300,7 +263,7 @@ impl Coordinator {
     /// # Errors
     ///
     /// `is_not_found` if no such checkpoint is under way; `is_invalid` if parts are missing, if somebody still writes one, or
-    /// if the manifest names a state as a subtask does: it is still under way then. Those of [`PendingCheckpoint::commit`]: it
+    /// if the manifest names a state as a subtask does, or is based on another checkpoint than a part: it is still under way then. Those of [`PendingCheckpoint::commit`]: it
     /// is over, as [`pending`](Self::pending) tells, and counts as failed. If the error
     /// [needs a reopen](Error::needs_reopen), so does everything from now on, and the job fails; if it
     /// [`is_indeterminate`](Error::is_indeterminate), the checkpoint may be there all the same.
@@ -446,6 +409,15 @@ impl Attempt {
         self.options.kind() == CheckpointKind::Savepoint
     }
 
+    /// The part of a subtask is there.
+    fn acknowledged(&mut self, subtask: usize) -> Acknowledged {
+        self.missing.remove(&subtask);
+        match self.missing.len() {
+            0 => Acknowledged::Complete,
+            missing => Acknowledged::Waiting(missing),
+        }
+    }
+
     /// Whether every part is there, and fits to the manifest.
     fn check_complete(&self, id: CheckpointId, manifest: &ManifestBuilder) -> Result<()> {
         if let Some(missing) = self.missing.first() {
@@ -456,12 +428,16 @@ impl Attempt {
             let why = format!("a subtask and the manifest both have a state named {name:?}");
             return Err(Error::invalid(complete(id), why));
         }
-        Ok(())
+        self.pending.check_base(manifest)
     }
 }
 
 fn complete(id: CheckpointId) -> String {
     format!("complete checkpoint {id}")
+}
+
+fn operation(id: CheckpointId, subtask: usize) -> String {
+    format!("acknowledge checkpoint {id} for subtask {subtask}")
 }
 
 fn not_pending(id: CheckpointId) -> Error {

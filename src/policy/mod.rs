@@ -24,14 +24,16 @@
 //! engine; nothing in it blocks but [`complete`](Coordinator::complete), which commits, and the abort of a checkpoint, which
 //! may remove files. It holds nothing that a crash could lose: what is committed is in the store, and what is not never was.
 
+mod action;
 mod config;
 mod coordinator;
 mod decider;
 mod expiry;
 mod failures;
 
+pub use action::{Acknowledged, Action, Refusal};
 pub use config::{CheckpointConfig, CheckpointingMode, ConfigWarning};
-pub use coordinator::{Acknowledged, Action, Coordinator, Refusal};
+pub use coordinator::Coordinator;
 pub use decider::{CheckpointRequest, Choice, QueuedRequest, RequestDecider, RequestId, Situation, Submitted};
 pub use expiry::Expiry;
 pub use failures::{FailureCounter, FailureReason, Verdict};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::registry::Registry;
 use crate::{
-    accounts::{Base, Found, Holder, Kind, space::LEAST_PUNCHED},
+    accounts::{Base, Found, Holder, Kind, Refused, space::LEAST_PUNCHED},
     error::Error,
     handle::Extent,
     id::FileId,
     manifest::FileOrigin,
+    part::{Part, Progress},
 };
 
 /// A file that was not written here.
@@ -63,6 +64,12 @@ impl Hold {
         extents.find(|extent| !accounts.refer(self.holder, extent)).map_or(Ok(()), Err)
     }
 
+    /// Refers to the states of a member's part from now on, all or none: see `accounts/members.rs`. Returns how many bytes
+    /// the states have that were not known before.
+    pub(crate) fn accept(&self, part: &Part, extents: &[Extent]) -> Result<u64, Refused> {
+        self.registry.accounts.lock().accept(self.holder, part, extents)
+    }
+
     /// Adds the states of a file that was not written here, which is complete, and seals it. They are in the order of their
     /// offsets, and may be said to be in another file.
     pub(crate) fn adopt(&self, file: FileId, adopted: &Adopted, extents: &[Extent]) -> Result<(), Extent> {
@@ -84,6 +91,15 @@ impl Hold {
     /// Whether exactly this extent is held.
     pub(crate) fn refers(&self, extent: &Extent) -> bool {
         self.registry.accounts.lock().refers(self.holder, extent)
+    }
+
+    /// Lets go of the states of a part, which is prepared, and tells how far its member is. `number` gives the part its number and
+    /// says what the sequence of the next file is; no file can get one meanwhile.
+    pub(crate) fn hand_over(&self, number: impl FnOnce() -> (u64, u64)) -> (u64, Progress) {
+        let mut accounts = self.registry.accounts.lock();
+        let _ = accounts.release(self.holder);
+        let (number, next) = number();
+        (number, Progress { next, open: accounts.needed_files() })
     }
 
     /// Lets go before the value is dropped, and leaves tidying up to the caller. Again, or late, changes nothing.

@@ -4,7 +4,7 @@
 //!
 //! [`registry`] is all that is known ([`accounts`](crate::accounts)) behind a lock: whoever changes what is referred to
 //! calls it. [`hold`] is what a pending checkpoint or a reader has of that. [`published`] answers which checkpoints there
-//! are. [`lenders`] keeps other stores from removing what they lend. [`forget`] takes checkpoints back. [`sweep`] makes the
+//! are. [`lenders`] keeps other stores from removing what they lend. [`members`] answers what other processes may append to. [`forget`] takes checkpoints back. [`sweep`] makes the
 //! calls to the disk.
 //!
 //! # Forgetting, step by step
@@ -34,6 +34,7 @@
 pub(crate) mod forget;
 mod hold;
 mod lenders;
+mod members;
 mod published;
 pub(crate) mod registry;
 pub(crate) mod sweep;

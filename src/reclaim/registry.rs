@@ -26,6 +26,8 @@ use crate::{
 pub(crate) struct Registry {
     pub(super) volume: Arc<Volume>,
     pub(super) maintenance: Maintenance,
+    /// Whether files are removed and punched here: a member leaves that to the store.
+    pub(super) removes: bool,
     /// Whether the disk was found to punch no holes.
     pub(super) cannot_punch: AtomicBool,
     pub(super) accounts: Mutex<Accounts>,
@@ -61,7 +63,14 @@ impl Registry {
         let accounts = Mutex::new(Accounts::new(policy, generation, (id_floor, rolled_back)));
         let cannot_punch = AtomicBool::new(!policy.punch);
         let (linking, pins) = (Mutex::default(), Mutex::default());
-        Self { volume, maintenance, cannot_punch, accounts, gathered: AtomicU64::new(0), linking, pins }
+        let (gathered, removes) = (AtomicU64::new(0), true);
+        Self { volume, maintenance, removes, cannot_punch, accounts, gathered, linking, pins }
+    }
+
+    /// That of a member: it knows of no checkpoints, and removes nothing.
+    pub(crate) fn of_member(volume: Arc<Volume>, generation: u64, policy: SpacePolicy) -> Self {
+        let of_no_checkpoint = (0, RolledBack::default());
+        Self { removes: false, ..Self::new(volume, generation, of_no_checkpoint, (policy, Maintenance::Inline)) }
     }
 
     /// Whether this process is a child of the one that opened the store. Destructors do nothing there: a thread that the
@@ -173,9 +182,13 @@ impl Registry {
         self.accounts.lock().files.get(file).is_some()
     }
 
-    /// Enters a file that is about to be created, for appending: it is not removed until it is sealed.
-    pub(crate) fn create(&self, file: FileId, own: bool) {
-        self.accounts.lock().create(file, own);
+    /// Enters a file that is about to be created, for appending: it is not removed until it is sealed. It gets its number
+    /// while nobody can ask which files there are.
+    pub(crate) fn create(&self, own: bool, number: impl FnOnce() -> FileId) -> FileId {
+        let mut accounts = self.accounts.lock();
+        let file = number();
+        accounts.create(file, own);
+        file
     }
 
     /// The file has this many bytes now, whatever they are.

@@ -95,6 +95,26 @@ impl IdentityFile {
         Self { volume: Arc::clone(volume), identity, file: OnceLock::new() }
     }
 
+    /// A store that another process has open, and that has this identity.
+    ///
+    /// # Errors
+    ///
+    /// `is_fenced` if it was opened anew since; `is_invalid` if another store is there by now.
+    pub(crate) fn join(volume: &Arc<Volume>, identity: Identity, operation: &str) -> Result<Self> {
+        let file = volume.open(layout::IDENTITY)?;
+        let found = read_either(&file)?.identity;
+        if found.store != identity.store {
+            let why = format!("store {} is there, another one admitted the member", found.store);
+            return Err(Error::at(operation, volume.root(), Cause::Invalid(why)));
+        }
+        let joined = Self::of(volume, identity);
+        if found == joined.identity {
+            let _ = joined.file.set(file);
+        }
+        joined.check_not_fenced(operation)?;
+        Ok(joined)
+    }
+
     /// Makes the identity durable: the store is taken over, or made.
     pub(crate) fn write(&self) -> Result<()> {
         write(&self.volume, &self.identity, || Ok(()))?;

@@ -75,6 +75,7 @@ mod survey;
 pub(crate) use base::write_export;
 pub(crate) use follow::Follower;
 pub(crate) use history::History;
+pub(crate) use identity::IdentityFile;
 pub(crate) use journal::{Journal, unreadable};
 pub(crate) use redone::{InLog, live};
 pub(crate) use survey::Survey;

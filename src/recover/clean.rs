@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    disk::{layout, volume::Volume},
+    disk::{layout, member, volume::Volume},
     error::Result,
     reclaim::{registry::Registry, sweep::Maintained},
     records::Survey,
@@ -25,6 +25,17 @@ pub(super) fn clean_temps(volume: &Volume, found: &Found, report: &mut OpenRepor
     for name in &found.temps {
         match volume.discard(name) {
             Ok(()) => report.removed.push(name.clone()),
+            Err(error) => report.failures.push(error),
+        }
+    }
+}
+
+/// Deletes the files of members that have ended. One that lives on finds out that it is a member no more.
+pub(super) fn clean_members(volume: &Volume, found: &Found, report: &mut OpenReport) {
+    for (generation, number) in &found.members {
+        match member::delete_if_ended(volume, *generation, *number) {
+            Ok(true) => report.removed.push(layout::member(*generation, *number)),
+            Ok(false) => {}
             Err(error) => report.failures.push(error),
         }
     }

@@ -23,7 +23,7 @@
 //!    forgotten. A store that was to be taken over by another one (`transfer`) is taken back, durably, since it goes on;
 //! 5. the last record is made sure of, and the first log of the generation is begun: from here on nothing counts that a
 //!    stalled writer appends. Then a new store gets its identity. A crash up to here changes nothing that can be seen;
-//! 6. [`clean`]: temporary names. [`unsynced`]: what was committed without syncs is made durable, unless this store syncs
+//! 6. [`clean`]: temporary names, and the files that stand for members that have ended. [`unsynced`]: what was committed without syncs is made durable, unless this store syncs
 //!    nothing either. A crash leaves that to the next open. [`redo`]: records have states whose segments were not synced. Those that a checkpoint names
 //!    are written again and synced, whatever the segments have. A crash leaves them to the next open. A checkpoint cannot
 //!    be opened if a state of it could not be written, and the log stays then;
@@ -44,7 +44,7 @@ mod unsynced;
 mod validate;
 
 pub use orphans::Orphans;
-pub(crate) use orphans::cleanup;
+pub(crate) use orphans::{clean_up_after, cleanup};
 pub use salvage::{SegmentEntry, list_segment};
 
 use std::{
@@ -220,6 +220,7 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     }
     let mut report = OpenReport { created, foreign: found.foreign.clone(), ..OpenReport::default() };
     clean::clean_temps(&volume, &found, &mut report);
+    clean::clean_members(&volume, &found, &mut report);
     report.synced = unsynced::sync(&volume, &journal)?;
     let in_log = journal.look(|history| records::live(&told.redone, history));
     let redone = redo::redo(&volume, identity.store(), in_log, &mut found);

@@ -6,6 +6,8 @@ use super::scan::scan;
 use crate::{
     disk::{layout, volume::Volume},
     error::{Error, Result},
+    id::{FileId, Scope},
+    part::Membership,
     reclaim::{registry::Registry, sweep::Maintained},
     records::Journal,
 };
@@ -37,6 +39,26 @@ impl Orphans {
     }
 }
 
+/// Closes the files of a member that was dismissed, and deletes those that nothing refers to.
+pub(crate) fn clean_up_after(volume: &Volume, registry: &Registry, membership: &Membership) -> Result<Orphans> {
+    let mut orphans = Orphans { skipped: registry.unknown(), removed: true, ..Orphans::default() };
+    let is_theirs =
+        |file: &FileId| file.generation == membership.generation() && file.member() == u64::from(membership.member());
+    for scope in [Scope::Shared, Scope::Exclusive] {
+        for entry in volume.list(layout::scope_dir(scope))? {
+            if let Some(file) = layout::parse_segment(scope, &entry.name).filter(is_theirs) {
+                if !registry.knows(file) {
+                    orphans.add(layout::segment(file), entry.metadata.len);
+                }
+                registry.close_for(file, entry.metadata.len);
+            }
+        }
+    }
+    orphans.failures.extend(registry.remove_dead().failures);
+    orphans.files.sort_unstable();
+    Ok(orphans)
+}
+
 /// Finds orphans, and removes them unless it is only to tell.
 ///
 /// A writer's files are known before they are there, and its temporary files are its own until it ends: those that are
@@ -55,16 +77,16 @@ pub(crate) fn cleanup(volume: &Volume, journal: &Journal, registry: &Registry, d
     }
     let ours = |generation| generation <= journal.generation();
     let unknown = found.segments.iter().filter(|(file, _)| orphans.skipped.is_none() && ours(file.generation));
-    let dead: Vec<_> = unknown.filter(|(file, _)| !registry.knows(**file)).map(|(file, at)| (*file, at.len)).collect();
+    // A part that is still on its way may have states in a file of its member.
+    let is_orphan = |file: FileId, len| registry.is_orphan(file, len, !dry_run);
+    let dead: Vec<_> =
+        unknown.filter(|(file, at)| is_orphan(**file, at.len)).map(|(file, at)| (*file, at.len)).collect();
     for (file, len) in &dead {
         orphans.add(layout::segment(*file), *len);
     }
     if !dry_run {
         drop(turn);
         orphans.failures.extend(volume.retry_leftovers());
-        for (file, len) in &dead {
-            registry.bury(*file, *len);
-        }
         let Maintained { failures, .. } = registry.remove_dead();
         orphans.failures.extend(failures);
         orphans.removed = true;

@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) segments: HashMap<FileId, Metadata>,
     pub(super) temps: Vec<PathBuf>,
     pub(super) foreign: Vec<PathBuf>,
+    /// By generation and number.
+    pub(super) members: Vec<(u64, u32)>,
 }
 
 impl Found {
@@ -40,7 +42,11 @@ pub(super) fn scan(volume: &Volume) -> Result<Found> {
             [layout::IDENTITY, layout::LOCK, layout::READERS, layout::SPARE].iter().any(|name| entry.name == *name);
         let dir = layout::DIRS.iter().any(|name| entry.name == *name) && entry.metadata.kind == FileKind::Dir;
         if !dir {
-            found.sort(root, &entry, |_| own);
+            let member = layout::parse_member(&entry.name);
+            found.sort(root, &entry, |found| {
+                found.members.extend(member);
+                own || member.is_some()
+            });
         }
     }
     for scope in [Scope::Shared, Scope::Exclusive] {

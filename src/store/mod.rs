@@ -3,11 +3,13 @@
 //! | file | has the verbs for |
 //! |---|---|
 //! | this one | opening, writing, finding, space, closing |
+//! | `members` | other processes that write |
 //! | `keep` | keeping, changing, rolling back, throwing away |
 //! | `transfer` | exporting, importing |
 //! | `validate` | checking |
 
 mod keep;
+mod members;
 mod transfer;
 mod validate;
 
@@ -29,7 +31,7 @@ use crate::{
     reclaim::{Plan, forget::Reclaimed, registry::Registry, sweep::Maintained},
     records::Journal,
     recover::{self, OpenReport, Purpose, Recovered},
-    write::batch::WriteSettings,
+    write::{allocator::Home, settings::WriteSettings},
 };
 
 /// An open checkpoint store: one directory, one writing process. Cheap to clone; clones share it, in any threads.
@@ -97,7 +99,8 @@ impl Options {
             report.failures.extend(transfer::see_off(&volume, &journal, agreed).err());
         }
         volume.check_writable(root::OPERATION)?;
-        let write = WriteSettings::new(&registry, journal.store(), journal.generation(), &self);
+        let home = Home { store: journal.store(), generation: journal.generation(), member: 0 };
+        let write = WriteSettings::new(&registry, home, &self);
         let publisher = Arc::new(Publisher {
             volume: Arc::clone(&volume),
             registry: Arc::clone(&registry),

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{Inner, Store};
 use crate::{
-    disk::{is_this_host_s_and_dead, layout, root, volume::Volume},
+    disk::{is_this_host_s_and_dead, layout, member, root, volume::Volume},
     error::{Error, Result},
     format::source::Source,
     id::CheckpointId,
@@ -256,9 +256,13 @@ fn newest(source: &ReadOnlyStore) -> Result<Checkpoint> {
     })
 }
 
-/// Whether no process writes to a store, as far as its lock file says: then nothing is ever appended to the files that it
-/// has. To try the lock itself would keep a writer from it that comes at that moment.
+/// Whether no process writes to a store, and no member does, as far as its lock files say: then nothing is ever appended to
+/// the files that it has. To try the lock itself would keep a writer from it that comes at that moment.
 fn is_quiet(volume: &Volume) -> bool {
+    has_no_writer(volume) && member::are_all_ended(volume).unwrap_or(false)
+}
+
+fn has_no_writer(volume: &Volume) -> bool {
     match volume.read_if_there(layout::LOCK) {
         Ok(None) => true,
         Ok(Some(owner)) => {

@@ -83,6 +83,7 @@ impl CheckpointStreams {
         data.lent.is_none()
             && self.batch().hold().may_refer(&extent)
             && !publisher.cannot_link.load(Ordering::Relaxed)
+            && !publisher.may_be_appended_to(extent.file).unwrap_or(true)
             && link::can_link(&publisher.volume, &original, layout::scope_dir(scope))
     }
 
@@ -126,14 +127,15 @@ impl CheckpointStreams {
         }
         let (volume, data) = (&publisher.volume, self.data_file(file));
         let needed = Needed { volume, data: &data, extents };
+        let may_link = !publisher.may_be_appended_to(file)?;
         let (copy, way) = batch.adopt(scope, file.lane, extents, |name| {
-            let way = if self.link(&needed, name)? { Way::Linked } else { self.copy(&needed, name)? };
+            let way = if may_link && self.link(&needed, name)? { Way::Linked } else { self.copy(&needed, name)? };
             Ok((way, data.as_origin()))
         })?;
-        if way == Way::Copied {
-            self.note_refusal(&data)?;
-        } else {
+        if way != Way::Copied && may_link {
             links.insert((file, scope), copy);
+        } else if way == Way::Copied && may_link {
+            self.note_refusal(&data)?;
         }
         Ok(copy)
     }

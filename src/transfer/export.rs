@@ -144,7 +144,9 @@ impl Target {
             let from = Needed { volume: &publisher.volume, data: &data, extents };
             from.check()?;
             let name = layout::segment(*file);
-            let way = from.place(volume, &name, || Some(publisher.registry.lock_linking()))?;
+            // A file that a member appends to is copied as it is now.
+            let may_link = !publisher.may_be_appended_to(*file)?;
+            let way = from.place(volume, &name, || may_link.then(|| publisher.registry.lock_linking()))?;
             if way == Way::Linked && !is_synced(publisher, &data) {
                 volume.open(&name)?.sync()?;
             }

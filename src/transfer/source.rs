@@ -8,7 +8,7 @@
 use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use crate::{
-    disk::{FileKind, layout, publish::TempFile, root, this_process, volume::Volume},
+    disk::{FileKind, layout, member, publish::TempFile, root, this_process, volume::Volume},
     error::{Error, Result},
     format::source::{self, Source},
     records::identity,
@@ -117,6 +117,7 @@ impl Departing {
         volume.remove(layout::SPARE.as_ref())?;
         layout::DIRS.iter().try_for_each(|dir| volume.remove_dir(dir))?;
         volume.remove(layout::READERS.as_ref())?;
+        member::delete_all(volume)?;
         volume.remove(layout::LOCK.as_ref())?;
         volume.sync_dir("")?;
         volume.remove(layout::DEPARTING.as_ref())?;

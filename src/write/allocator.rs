@@ -22,6 +22,15 @@ use crate::{
 /// No more bytes than these gather in a lane before they are written.
 const MOST_GATHERED: usize = 256 << 10;
 
+/// Whose segments they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home {
+    pub(crate) store: StoreId,
+    pub(crate) generation: u64,
+    /// 0 for the store itself.
+    pub(crate) member: u32,
+}
+
 /// Makes the segments of an open store. Every file has a number that no file of this store has had: the generation is
 /// new at each open, the sequence counts within it.
 #[derive(Debug)]
@@ -47,18 +56,29 @@ impl Allocator {
         Ok(())
     }
 
-    pub(crate) fn new(registry: &Arc<Registry>, store: StoreId, generation: u64, options: &Options) -> Self {
+    pub(crate) fn new(registry: &Arc<Registry>, home: Home, options: &Options) -> Self {
+        let Home { store, generation, member } = home;
         Self {
             volume: Arc::clone(registry.volume()),
             registry: Arc::clone(registry),
             store,
             generation,
-            next: AtomicU64::new(1),
+            next: AtomicU64::new(FileId::first_of(member)),
             segment_size: options.segment_size,
             lanes: options.lanes,
             alignment: u64::from(options.alignment),
             gathers: options.write_buffer.min(MOST_GATHERED),
         }
+    }
+
+    /// The sequence of the next segment. To be asked while no segment can get a number.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// The length of segments, and how states are aligned.
+    pub(super) fn shape(&self) -> (u64, u32) {
+        (self.segment_size, u32::try_from(self.alignment).unwrap_or(u32::MAX))
     }
 
     pub(super) fn store(&self) -> StoreId {
@@ -90,9 +110,11 @@ impl Allocator {
 
     /// Begins to create a data file, which no other has the name of.
     pub(super) fn attempt(&self, scope: Scope, lane: u16) -> Attempt<'_> {
-        let sequence = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = FileId { scope, generation: self.generation, lane, sequence };
-        self.registry.create(id, lane == NO_LANE);
+        let number = || {
+            let sequence = self.next.fetch_add(1, Ordering::Relaxed);
+            FileId { scope, generation: self.generation, lane, sequence }
+        };
+        let id = self.registry.create(lane == NO_LANE, number);
         Attempt { registry: &self.registry, id, named: false }
     }
 }

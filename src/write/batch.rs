@@ -11,56 +11,25 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    allocator::Allocator,
     copies::Copies,
     lanes::Lanes,
     segment::{Appender, Payload, Segment},
+    settings::WriteSettings,
     unsynced::{Touched, Unsynced},
-    waiting::Waiting,
 };
 use crate::{
     accounts::Kind,
-    disk::{layout, volume::Volume},
+    disk::layout,
     error::{Error, Result},
     format::{record::redo_len, segment::entry_end},
     handle::{Extent, StateHandle},
-    id::{CheckpointId, FileId, NO_LANE, Scope, StoreId},
-    options::{Durability, Merging, Options},
-    reclaim::{Hold, registry::Registry},
+    id::{CheckpointId, FileId, NO_LANE, Scope},
+    options::{Durability, Merging},
+    reclaim::Hold,
 };
 
-/// How many segments of one pending checkpoint stay open to be synced at the commit, at most. Beyond that the oldest is
-/// synced earlier: descriptors are few, and closing an unsynced file could hide its write error.
-const MAX_UNSYNCED: usize = 64;
-/// They take at most one in this many of the descriptors that the process may have.
-const SHARE_OF_DESCRIPTORS: usize = 4;
 /// So many bytes may be relocated, however little is written.
 const LEAST_RELOCATION: u64 = 1 << 20;
-
-/// What every pending checkpoint of an open store needs for writing.
-#[derive(Debug)]
-pub(crate) struct WriteSettings {
-    pub(super) volume: Arc<Volume>,
-    pub(super) allocator: Arc<Allocator>,
-    merging: Merging,
-    /// Those that checkpoints share.
-    lanes: Arc<Lanes>,
-    pub(super) durability: Durability,
-    /// Segments that were not synced when checkpoints with states in them were committed.
-    pub(crate) waiting: Waiting,
-    /// How many bytes of states a record may have.
-    redo: u64,
-    /// How many segments of one pending checkpoint stay open to be synced at the commit.
-    max_unsynced: usize,
-    /// Of shared and of exclusive states.
-    inline: (usize, usize),
-    pub(super) write_buffer: usize,
-    pub(super) max_state_size: Option<u64>,
-    /// What the last checkpoint to be committed had written anew.
-    last_written: AtomicU64,
-    /// The disk was full since the last commit: nothing is relocated, which would take what is left.
-    full: AtomicBool,
-}
 
 /// The write side of one pending checkpoint.
 #[derive(Debug)]
@@ -93,12 +62,6 @@ pub(super) struct State {
     copies: Copies,
 }
 
-/// Follows what the process may have.
-fn max_unsynced(open_file_limit: Option<u64>) -> usize {
-    let limit = open_file_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    (limit / SHARE_OF_DESCRIPTORS).clamp(1, MAX_UNSYNCED)
-}
-
 impl State {
     /// The oldest one that takes no more, if there are more than `max`, for the caller to sync. It stays in the list until
     /// it is synced: others may have to wait for that as well.
@@ -116,72 +79,6 @@ impl State {
 /// Counts a writer as open until it is dropped.
 #[derive(Debug)]
 pub(super) struct OpenWriter(Arc<Batch>);
-
-impl WriteSettings {
-    /// Refuses what no store can be opened with.
-    pub(crate) fn check(options: &Options) -> Result<()> {
-        let Options { inline_shared, inline_exclusive, max_inline_threshold, .. } = options;
-        let inline_threshold = inline_shared.max(inline_exclusive);
-        if inline_threshold > max_inline_threshold {
-            let why = format!("{inline_threshold} bytes are above the largest, {max_inline_threshold}");
-            return Err(Error::invalid("set inline_threshold", why));
-        }
-        Allocator::check(options)
-    }
-
-    pub(crate) fn new(registry: &Arc<Registry>, store: StoreId, generation: u64, options: &Options) -> Self {
-        let allocator = Arc::new(Allocator::new(registry, store, generation, options));
-        let max_unsynced = max_unsynced(registry.volume().disk().open_file_limit());
-        Self {
-            volume: Arc::clone(registry.volume()),
-            lanes: Arc::new(Lanes::new(&allocator)),
-            allocator,
-            merging: options.merging,
-            durability: options.durability,
-            waiting: Waiting::new(registry.volume(), max_unsynced),
-            redo: options.most_redo(),
-            max_unsynced,
-            inline: (options.inline_shared, options.inline_exclusive),
-            write_buffer: options.write_buffer.max(options.inline_shared).max(options.inline_exclusive),
-            max_state_size: options.max_state_size,
-            last_written: AtomicU64::new(0),
-            full: AtomicBool::new(false),
-        }
-    }
-
-    /// A state of this scope and of at most this many bytes travels inside its handle.
-    pub(super) fn inline_threshold(&self, scope: Scope) -> usize {
-        match scope {
-            Scope::Shared => self.inline.0,
-            Scope::Exclusive => self.inline.1,
-        }
-    }
-
-    pub(super) fn store(&self) -> StoreId {
-        self.allocator.store()
-    }
-
-    /// Seals these of the segments that checkpoints share.
-    pub(crate) fn seal_files(&self, files: &BTreeSet<FileId>) {
-        self.lanes.seal_files(files);
-    }
-
-    /// Seals the segments that checkpoints share; whoever writes next gets fresh ones.
-    pub(crate) fn seal(&self) {
-        self.lanes.seal();
-    }
-}
-
-impl Drop for WriteSettings {
-    /// The store is closed: nothing is appended any more, and what nobody refers to goes.
-    fn drop(&mut self) {
-        if self.allocator.registry().is_in_child() {
-            return;
-        }
-        self.seal();
-        let _ = self.allocator.registry().tidy(0);
-    }
-}
 
 impl Batch {
     pub(crate) fn new(id: CheckpointId, settings: Arc<WriteSettings>, hold: Hold) -> Self {
@@ -241,6 +138,11 @@ impl Batch {
         let budget = if len <= any_one { budget.max(takes) } else { budget };
         let more = |relocated: u64| relocated.checked_add(takes).filter(|relocated| *relocated <= budget);
         self.relocated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts bytes that members have written for this checkpoint.
+    pub(crate) fn note_accepted(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Where a state was relocated to for this checkpoint, if it was.
@@ -407,6 +309,13 @@ impl Batch {
         let _state = self.state.lock();
         self.check_open()?;
         self.refer_sealed(extents, what)
+    }
+
+    /// Refers to what a member has written, in the same way.
+    pub(crate) fn refer_to_part<T>(&self, refer: impl FnOnce(&Hold) -> T) -> Result<T> {
+        let _state = self.state.lock();
+        self.check_open()?;
+        Ok(refer(&self.hold))
     }
 
     /// The same for the commit, which [closed it to writers](Self::close_to_writers).

@@ -66,6 +66,7 @@ mod durable;
 mod lanes;
 mod pool;
 mod segment;
+pub(crate) mod settings;
 pub(crate) mod stream;
 mod sync;
 pub(crate) mod unsynced;

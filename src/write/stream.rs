@@ -3,8 +3,9 @@
 use std::{io, sync::Arc};
 
 use super::{
-    batch::{Batch, OpenWriter, WriteSettings},
+    batch::{Batch, OpenWriter},
     segment::Appender,
+    settings::WriteSettings,
 };
 use crate::{
     accounts::Kind,

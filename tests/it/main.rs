@@ -12,6 +12,7 @@ mod crash;
 mod disk;
 mod format;
 mod house;
+mod member;
 mod policy;
 mod process;
 mod read;

@@ -3,8 +3,8 @@
 use std::{fmt::Debug, sync::Arc};
 
 use piton::{
-    Artifact, ConnectorOffset, Digest, Manifest, Name, OperatorState, OrdMap, PartitionState, Scope, SinkCommitStatus,
-    StoreId,
+    Artifact, ConnectorOffset, Digest, Manifest, ManifestChanges, Name, OperatorState, OrdMap, PartitionState, Scope,
+    SinkCommitStatus, StoreId,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -69,4 +69,15 @@ fn map_of_a_message_is_refused_that_has_a_key_twice_and_one_that_announces_too_m
     announced.extend([1, b'a', 1]);
     let read = bincode::serde::decode_from_slice::<OrdMap<Name, u64>, _>(&announced, bincode::config::standard());
     assert!(read.is_err());
+}
+
+#[test]
+fn changes_of_every_kind_come_back() {
+    let store = memory();
+    let pending = store.begin_next().unwrap();
+    let handle = pending.write(Scope::Shared, &bytes(1, 5000)).unwrap();
+    let changes = ManifestChanges::new().state("a", handle.clone()).remove_state("b").metadata("m", b"1");
+    let changes =
+        changes.partition("op", 1, PartitionState::default()).remove_partition("op", 2).delta("op", 3, handle);
+    comes_back(&changes.source_offset("s", ConnectorOffset::default()).remove_metadata("n").remove_source_offset("t"));
 }

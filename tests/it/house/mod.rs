@@ -7,28 +7,46 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 28] = [
     ("id", &[]),
     ("ordered", &[]),
-    ("error", &["id"]),
+    ("fault", &["id"]),
+    ("error", &["fault", "id"]),
     ("handle", &["error", "id"]),
     ("manifest", &["error", "handle", "id", "ordered"]),
     ("format", &["error", "handle", "id", "manifest", "ordered"]),
     ("disk", &["error", "id"]),
     ("outcome", &["manifest"]),
     ("options", &["disk", "id", "manifest"]),
+    ("part", &["handle", "id", "manifest", "options"]),
     ("records", &["disk", "error", "format", "handle", "id", "manifest"]),
-    ("accounts", &["error", "format", "handle", "id", "manifest", "options", "ordered", "outcome"]),
-    ("reclaim", &["accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "outcome", "records"]),
+    ("accounts", &["error", "fault", "format", "handle", "id", "manifest", "options", "ordered", "outcome", "part"]),
+    (
+        "reclaim",
+        &[
+            "accounts", "disk", "error", "fault", "format", "handle", "id", "manifest", "options", "outcome", "part",
+            "records",
+        ],
+    ),
     ("write", &["accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
+    (
+        "join",
+        &[
+            "accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "part", "reclaim", "records",
+            "write",
+        ],
+    ),
     ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
-    ("recover", &["accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "reclaim", "records"]),
+    (
+        "recover",
+        &["accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "part", "reclaim", "records"],
+    ),
     ("check", &["disk", "error", "format", "handle", "id", "manifest", "read"]),
     (
         "commit",
         &[
-            "accounts", "disk", "error", "handle", "id", "manifest", "options", "ordered", "read", "reclaim",
-            "records", "write",
+            "accounts", "disk", "error", "fault", "handle", "id", "manifest", "options", "ordered", "part", "read",
+            "reclaim", "records", "write",
         ],
     ),
     ("transfer", &["commit", "disk", "error", "format", "handle", "id", "manifest", "read", "records"]),
@@ -40,11 +58,13 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "commit",
             "disk",
             "error",
+            "fault",
             "format",
             "id",
             "manifest",
             "options",
             "outcome",
+            "part",
             "read",
             "read_only",
             "reclaim",
@@ -62,6 +82,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "commit",
             "disk",
             "error",
+            "fault",
             "handle",
             "id",
             "manifest",
@@ -77,7 +98,10 @@ const ARROWS: [(&str, &[&str]); 25] = [
     ("snapshot", &["contract", "error", "handle", "id"]),
     (
         "policy",
-        &["commit", "contract", "error", "handle", "id", "manifest", "options", "outcome", "read", "reclaim", "store"],
+        &[
+            "commit", "contract", "error", "handle", "id", "manifest", "options", "outcome", "part", "read", "reclaim",
+            "store",
+        ],
     ),
     ("testing", &["check", "contract", "disk", "error", "format", "id", "manifest"]),
     (
@@ -89,12 +113,15 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "contract",
             "disk",
             "error",
+            "fault",
             "handle",
             "id",
+            "join",
             "manifest",
             "options",
             "ordered",
             "outcome",
+            "part",
             "policy",
             "read",
             "read_only",

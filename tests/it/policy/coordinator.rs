@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use piton::{
-    CheckpointId, CheckpointKind, ExternalizedCheckpointCleanup, JobOutcome, Manifest, Options, Scope, StateHandle,
+    CheckpointId, CheckpointKind, ExternalizedCheckpointCleanup, JobOutcome, Manifest, ManifestChanges, Options, Scope,
+    StateHandle,
     contract::CheckpointStreamFactory,
     policy::{
         Acknowledged, Action, CheckpointConfig, CheckpointRequest, Coordinator, FailureReason, Refusal, RequestId,
@@ -441,5 +442,39 @@ fn end_of_the_job_applies_the_configuration_whatever_the_store_was_opened_with()
         assert_eq!(report.checkpoints.len(), 1 - left);
         let store = Options::new().disk(disk).open(ROOT).unwrap();
         assert_eq!((store.checkpoint_ids().len(), store.usage().logical_files), (left, 2 * left as u64));
+    }
+}
+
+#[test]
+fn parts_of_members_are_acknowledged_like_those_of_subtasks() {
+    let (disk, mut coordinator) = coordinator(&periodic(|c| c));
+    let join = |coordinator: &Coordinator| {
+        Options::new().disk(disk.clone()).join(ROOT, &coordinator.store().admit().unwrap()).unwrap()
+    };
+    let members = [join(&coordinator), join(&coordinator)];
+    let mut newest: Option<piton::Checkpoint> = None;
+    for round in 1..=3_u64 {
+        assert_eq!(tick(&mut coordinator, round * 100), [format!("trigger {round} Checkpoint")]);
+        let since = newest.as_ref().map(piton::Checkpoint::id);
+        let part = |subtask: usize| {
+            let pending = members[subtask].begin(id(round), since).unwrap();
+            let handle = pending.write(Scope::Shared, &bytes(round, 5000)).unwrap();
+            pending.prepare(ManifestChanges::new().state(format!("{subtask}-{round}"), handle)).unwrap()
+        };
+        let (one, two) = (part(0), part(1));
+        assert_eq!(coordinator.acknowledge_part(id(round), 0, &one).unwrap(), Acknowledged::Waiting(1));
+        assert_eq!(coordinator.acknowledge_part(id(round), 0, &one).unwrap(), Acknowledged::Duplicate);
+        assert!(coordinator.acknowledge_part(id(round), 1, &one).unwrap_err().is_invalid(), "that of another subtask");
+        assert_eq!(coordinator.acknowledge_part(id(round), 1, &two).unwrap(), Acknowledged::Complete);
+        let manifest = match &newest {
+            None => Manifest::builder(),
+            Some(newest) => {
+                let wrong = coordinator.complete(id(round), Manifest::builder(), ms(round * 100)).unwrap_err();
+                assert!(wrong.part_fault().is_some(), "it is under way still: {wrong}");
+                Manifest::based_on(newest.manifest())
+            }
+        };
+        newest = Some(coordinator.complete(id(round), manifest, ms(round * 100)).unwrap());
+        assert_eq!(newest.as_ref().unwrap().manifest().states().count() as u64, 2 * round);
     }
 }

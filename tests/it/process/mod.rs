@@ -3,6 +3,7 @@
 //!
 //! The other processes are this test binary again, with a part to play.
 
+mod members;
 mod parts;
 mod stopping;
 
@@ -55,9 +56,19 @@ impl Process {
 
     /// The next line that is not the test harness's.
     fn hear(&mut self) -> String {
+        self.hear_or_end().unwrap_or_else(|| panic!("it ended without a word"))
+    }
+
+    /// The same; `None` if it ended.
+    fn hear_or_end(&mut self) -> Option<String> {
         let lines = self.output.by_ref().map(|line| line.unwrap());
         let said = lines.filter_map(|line| line.split_once('@').map(|(_, said)| said.to_owned()));
-        said.take(1).next().unwrap_or_else(|| panic!("it ended without a word"))
+        said.take(1).next()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn signal(&self, signal: &str) {

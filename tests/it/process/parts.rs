@@ -24,16 +24,18 @@ fn part_of_another_process() {
         "reader" => reader(&dir, argument.parse().unwrap()),
         "holder" => holder(&dir, CheckpointId::new(argument.parse().unwrap()).unwrap()),
         "stalled" => stalled(&dir, &argument),
+        "coordinator" => super::members::coordinator(&dir),
+        "member" => super::members::member(&dir, argument.parse().unwrap()),
         part => panic!("there is no part of {part}"),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the process that started this one listens")]
-fn say(what: impl std::fmt::Display) {
+pub(super) fn say(what: impl std::fmt::Display) {
     println!("@{what}");
 }
 
-fn hear() -> Option<String> {
+pub(super) fn hear() -> Option<String> {
     let mut line = String::new();
     let n = std::io::stdin().read_line(&mut line).unwrap();
     (n > 0).then(|| line.trim().to_owned())

@@ -1,0 +1,154 @@
+//! Accepting the parts of members into a pending checkpoint.
+//!
+//! 1. The part must be for this checkpoint, from this store, and from this generation of it. It may not change what another
+//!    part of the checkpoint changes. A part that was accepted before is accepted again, and changes nothing.
+//! 2. Each file of the part must be there, and reach as far as the part says. Nothing is locked meanwhile. A listing or a
+//!    length that a network file system remembers is looked at twice.
+//! 3. Under the lock of the accounts: the member must not have been dismissed, the part must not be late, and its new states
+//!    must lie where nothing else is. They are entered, held by the pending checkpoint. Then files are sealed that the member
+//!    has given up. A refusal changes nothing.
+//!
+//! The commit makes the changes of all parts, which must be relative to the checkpoint that the manifest is based on.
+
+use parking_lot::Mutex;
+
+use super::{PendingCheckpoint, sequence::Publisher};
+use crate::{
+    accounts::Refused,
+    disk::{layout, member},
+    error::{Cause, Error, Result},
+    fault::PartFault,
+    handle::StateHandle,
+    id::{CheckpointId, FileId},
+    manifest::ManifestBuilder,
+    part::Part,
+    write::batch::Batch,
+};
+
+/// The parts of a pending checkpoint, in the order in which they were accepted.
+#[derive(Debug, Default)]
+pub(super) struct Parts(Mutex<Vec<Part>>);
+
+impl PendingCheckpoint {
+    /// Accepts the part of a member: the commit makes its changes, on top of what the manifest says. Once this returns, what
+    /// the part names stays for as long as this checkpoint is pending, whatever becomes of the member.
+    ///
+    /// Parts of several members may be accepted from any threads, in any order; those of one member in the order in which they
+    /// were prepared, across all checkpoints. A part that is accepted twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// [`part_fault`](Error::part_fault) says why a part was refused that is late, or comes from a member that was dismissed, or
+    /// that another store, or an older generation of this one, admitted. `is_invalid` as well if two parts change the same
+    /// name, or if the pending checkpoint has ended; `is_not_found` if a state or its file is gone; `is_corrupt` if the file is too
+    /// short. Errors of the file system. Nothing of the part was taken then.
+    pub fn accept(&self, part: &Part) -> Result<()> {
+        self.streams.publisher.volume.check_writable("accept a part in")?;
+        self.parts.accept(&self.streams.publisher, self.batch(), part)
+    }
+
+    /// Whether it has accepted this part.
+    pub(crate) fn has_accepted(&self, part: &Part) -> bool {
+        self.parts.0.lock().contains(part)
+    }
+
+    /// Refuses unless the changes of all parts are relative to the checkpoint that the manifest is based on.
+    pub(crate) fn check_base(&self, manifest: &ManifestBuilder) -> Result<()> {
+        self.parts.check_base(self.id(), manifest.base_id)
+    }
+
+    /// Makes the changes of all parts in a manifest.
+    pub(super) fn with_parts(&self, manifest: ManifestBuilder) -> Result<ManifestBuilder> {
+        self.parts.apply(self.id(), manifest)
+    }
+}
+
+fn operation(part: &Part, id: CheckpointId) -> String {
+    format!("accept the part of {} in checkpoint {id}", part.membership())
+}
+
+impl Parts {
+    fn accept(&self, publisher: &Publisher, batch: &Batch, part: &Part) -> Result<()> {
+        let refuse = |fault| Err(Error::new(operation(part, batch.id()), Cause::Part(fault)));
+        let (ours, membership) = (publisher.journal.generation(), part.membership());
+        if membership.store() != publisher.journal.store() {
+            return refuse(PartFault::OtherStore);
+        }
+        if membership.generation() != ours {
+            return refuse(PartFault::OtherGeneration { ours, found: membership.generation() });
+        }
+        if part.checkpoint() != batch.id() {
+            return refuse(PartFault::OtherCheckpoint(part.checkpoint()));
+        }
+        if self.0.lock().contains(part) {
+            return Ok(());
+        }
+        for handle in part.changes().handles() {
+            handle.check_store(publisher.journal.store(), &operation(part, batch.id()))?;
+        }
+        // What was given up may be gone: then this is why.
+        publisher.registry.check_part(part).or_else(refuse)?;
+        for (file, end) in &part.ends {
+            publisher.check_reaches(*file, *end).or_else(|_| publisher.check_reaches(*file, *end))?;
+        }
+        let mut parts = self.0.lock();
+        if parts.contains(part) {
+            return Ok(());
+        }
+        if let Some((other, name)) =
+            parts.iter().find_map(|other| Some((other, other.changes.conflict(&part.changes)?)))
+        {
+            let why = format!("{name} is changed by the part of {} as well", other.membership());
+            return Err(Error::invalid(operation(part, batch.id()), why));
+        }
+        batch.accept_part(part)?;
+        parts.push(part.clone());
+        Ok(())
+    }
+
+    fn apply(&self, id: CheckpointId, manifest: ManifestBuilder) -> Result<ManifestBuilder> {
+        self.check_base(id, manifest.base_id)?;
+        Ok(self.0.lock().iter().fold(manifest, |manifest, part| manifest.apply(&part.changes)))
+    }
+
+    fn check_base(&self, id: CheckpointId, base: Option<CheckpointId>) -> Result<()> {
+        let parts = self.0.lock();
+        let Some(part) = parts.iter().find(|part| part.since != base) else { return Ok(()) };
+        let fault = PartFault::OtherBase { since: part.since, base };
+        Err(Error::new(operation(part, id), Cause::Part(fault)))
+    }
+}
+
+impl Publisher {
+    /// Whether a member may still append to this file: one of this generation, or one of an older generation that lives on.
+    pub(crate) fn may_be_appended_to(&self, file: FileId) -> Result<bool> {
+        let Some(number) = u32::try_from(file.member()).ok().filter(|number| *number > 0) else { return Ok(false) };
+        if file.generation == self.journal.generation() {
+            return Ok(self.registry.is_appended_to(file));
+        }
+        member::is_alive(&self.volume, file.generation, number)
+    }
+
+    fn check_reaches(&self, file: FileId, end: u64) -> Result<()> {
+        self.volume.open(layout::segment(file))?.check_reaches(end)
+    }
+}
+
+impl Batch {
+    /// Step 3.
+    fn accept_part(&self, part: &Part) -> Result<()> {
+        let extents = part.own_extents();
+        let written = self.refer_to_part(|hold| hold.accept(part, &extents))?;
+        match written {
+            Ok(written) => {
+                self.note_accepted(written);
+                Ok(())
+            }
+            Err(Refused::Fault(fault)) => Err(Error::new(operation(part, self.id()), Cause::Part(fault))),
+            Err(Refused::Extent(extent, why)) => {
+                let state = StateHandle::file(part.membership().store(), extent);
+                Err(Error::not_found(format!("{}: state {state}", operation(part, self.id())), why))
+            }
+        }
+    }
+}
