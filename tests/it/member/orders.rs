@@ -266,7 +266,9 @@ fn every_interleaving_of_two_members_in_two_checkpoints_keeps_what_was_accepted(
         // One in many: each takes a fraction of a millisecond, and there are a million.
         if orders.is_multiple_of(331) {
             let mut world = World::new(12_000);
-            order.iter().for_each(|(what, which)| world.step(*what, *which));
+            for (what, which) in order {
+                world.step(*what, *which);
+            }
             world.end();
         }
     });
@@ -279,9 +281,11 @@ fn interleave(tracks: &[&[(u8, u8)]], at: &mut [usize], order: &mut Vec<(u8, u8)
     }
     for n in 0..tracks.len() {
         if let Some(step) = tracks[n].get(at[n]) {
-            (at[n], _) = (at[n] + 1, order.push(*step));
+            at[n] += 1;
+            order.push(*step);
             interleave(tracks, at, order, run);
-            (at[n], _) = (at[n] - 1, order.pop());
+            at[n] -= 1;
+            order.pop();
         }
     }
 }
