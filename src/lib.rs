@@ -11,6 +11,7 @@
 //! | write a checkpoint | [`Store::begin`], [`PendingCheckpoint`], [`StateWriter`], [`Manifest::builder`] |
 //! | share what did not change | [`Manifest::based_on`], [`PendingCheckpoint::reuse`] |
 //! | come back to it | [`Store::latest`], [`Checkpoint`], [`StateView`], [`StateReader`] |
+//! | rescale an operator without writing its state anew | [`KeyGroupWriter`], [`KeyGroupRange`], [`Checkpoint::key_groups`] |
 //! | come back to an older one | [`Store::rollback_to`] |
 //! | know whether it is whole | [`Store::validate`], [`Store::recover_latest_validated`] |
 //! | keep it, change what may change of it | [`Store::pin`], [`CheckpointKind::Savepoint`], [`Store::update_manifest`] |
@@ -102,20 +103,20 @@ pub use handle::StateHandle;
 pub use id::{CheckpointId, Scope, StoreId};
 pub use join::{Member, PendingPart};
 pub use manifest::{
-    Artifact, CheckpointKind, ConnectorOffset, Digest, Lender, Manifest, ManifestBuilder, ManifestChanges, Name,
-    OperatorState, PartitionState, SinkCommitStatus, StateName, StateRef,
+    Artifact, CheckpointKind, ConnectorOffset, Digest, KeyGroupRange, Lender, Manifest, ManifestBuilder,
+    ManifestChanges, Name, OperatorState, PartitionState, SinkCommitStatus, StateName, StateRef,
 };
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use ordered::{Iter as OrdMapIter, OrdMap};
 pub use outcome::{ExternalizedCheckpointCleanup, JobOutcome};
 pub use part::{Membership, Part, Worn};
-pub use read::{Checkpoint, StateReader, StateView, VerifyProgress, Views};
+pub use read::{Checkpoint, KeyGroup, KeyGroups, StateReader, StateView, VerifyProgress, Views};
 pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, sweep::Maintained};
 pub use recover::{OpenReport, Orphans, SegmentEntry, list_segment};
 pub use store::Store;
 pub use transfer::{Capabilities, Claim, Exported, Imported, TransferProgress, Transferred};
-pub use write::StateWriter;
+pub use write::{KeyGroupWriter, StateWriter};
 
 /// The code of the README runs.
 #[cfg(doctest)]

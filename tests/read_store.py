@@ -3,7 +3,7 @@
 alone, to prove that the page is enough; its steps are those of the page. No writer may have the store open. The reader
 refuses a newer store, and damage that no second copy heals: it prints the reason alone, and exits with 1."""
 import collections, hashlib, itertools, os, re, sys
-from struct import pack, unpack_from
+from struct import iter_unpack, pack, unpack_from
 from types import SimpleNamespace as Fields
 from zlib import crc32
 
@@ -14,7 +14,8 @@ Handle = collections.namedtuple("Handle", "file offset length crc data")
 # !x: a change of x. %k:v: a map. &k:v: changes of k to v.
 PARTS = {
     "nothing": "", "file": "u1 u2 u8 u8", "lender": "bytes u8", "origin": "u4 b16 file ?lent", "lent": "u4 file",
-    "range": "u8 u8", "redo": "file u8 u4 bytes", "artifact": "handle ?b32", "partition": "?artifact *artifact %text:handle",
+    "range": "u8 u8", "redo": "file u8 u4 bytes", "artifact": "handle ?b32",
+    "partition": "?artifact *artifact %text:handle ?groups",
     "connector": "%text:text u8 %text:text", "operator": "u4 u4 !handle &u4:partition",
     "content": "&text:handle &text:operator !handle &text:connector &text:connector &text:u8 &text:status ?u8 &text:u8 "
                "&text:nothing &text:nothing ?u8 &text:bytes"}
@@ -70,6 +71,10 @@ class Cursor:
         came = [(name := self.get(key), self.get(value, kept.get(name))) for _ in range(self.get("u8"))]
         check(ascending(gone) and set(gone) <= set(old) and ascending([name for name, _ in came]), "keys make no sense")
         return {**kept, **dict(came)}
+    def groups(self):
+        start, end = self.each("u4 u4")
+        check(start < end, "a range of key groups is empty")
+        return start, end
     def bytes(self): return self.take(self.get("u8"))
     def text(self): return str(self.bytes(), "utf-8")
     def status(self):
@@ -229,17 +234,30 @@ def verify(root, store, origins, redo, handle):
     check(crc32(data) == crc, f"a state has another checksum: {handle}")
     return data, f"{scope}, {length} bytes, checksum {crc:08x}"
 
+def key_groups(state):
+    """The key groups that a state is split into. Verifies each."""
+    footer, end = header([state[-24:]], b"PITONKGS", 20, lambda head: True), len(state) - 24
+    count, crc = unpack_from("<II", footer or bytes(20), 12)
+    check(footer and 24 * count <= end and crc32(state[end - 24 * count:end]) == crc, "an index of key groups is damaged")
+    at, groups = 0, []
+    for group, offset, length, crc in iter_unpack("<IQQI", state[end - 24 * count:end]):
+        check(offset == at and crc32(state[at:at + length]) == crc, f"key group {group} is damaged")
+        at, groups = at + length, groups + [group]
+    check(at == end - 24 * count and ascending(groups), "an index of key groups makes no sense")
+    return groups
+
 def states(content):
-    """Label, handle and digest of each state."""
-    for name, handle in sorted(content[0].items()): yield f"named {name!r}", handle, None
+    """Label, handle and digest of each state, and whether it is split into key groups."""
+    for name, handle in sorted(content[0].items()): yield f"named {name!r}", handle, None, None
     for name, (_, _, coordinator, partitions) in sorted(content[1].items()):
-        if coordinator: yield f"operator {name!r}, coordinator", coordinator, None
-        for number, (snapshot, deltas, handles) in sorted(partitions.items()):
+        if coordinator: yield f"operator {name!r}, coordinator", coordinator, None, None
+        for number, (snapshot, deltas, handles, groups) in sorted(partitions.items()):
             place = f"operator {name!r}, partition {number}"
-            if snapshot: yield f"{place}, snapshot", *snapshot
-            for delta in deltas: yield f"{place}, delta", *delta
-            for label, handle in handles.items(): yield f"{place}, state {label!r}", handle, None
-    if content[2]: yield "sidecar", content[2], None
+            if groups: place += ", key groups %d..%d" % groups
+            if snapshot: yield f"{place}, snapshot", *snapshot, groups
+            for delta in deltas: yield f"{place}, delta", *delta, groups
+            for label, handle in handles.items(): yield f"{place}, state {label!r}", handle, None, None
+    if content[2]: yield "sidecar", content[2], None, None
 
 def listing(root):
     places, latest = [read(f"{root}/piton.store")[at:][:44] for at in (0, BLOCK)], None
@@ -252,8 +270,9 @@ def listing(root):
         back = any(to < id <= start for to, start in m.ranges)
         yield (f"checkpoint {id}: generation {one.generation}, epoch {one.epoch}, {one.kind}"
                + ", pinned" * one.pinned + ", rolled back" * back)
-        for label, handle, digest in states(one.content):
+        for label, handle, digest, groups in states(one.content):
             data, text = verify(root, store, m.origins, m.redo, handle)
+            if groups: text += ", of key groups " + " ".join(map(str, key_groups(data)))
             check(digest in (None, hashlib.sha256(data).digest()), f"{label} has another digest")
             yield f"  {label}: {text}"
         for name, status in sorted(one.statuses.items()): yield f"  sink {name!r}: {status}"

@@ -13,6 +13,7 @@
 //! | `segment` | the head and the trailers of segments |
 //! | `frame` | one piece with two checksums: `piton.departing`, and such a note in a record; sorted maps |
 //! | `handles` | handles in a record, and its table of files |
+//! | `key_groups` | the index of a state that is split into key groups |
 //! | `log` | `manifests/*.log`: the header, and what records are framed by |
 //! | `origins` | in a record, where files came from that were not written under their own names |
 //! | `parts` | partitions, connectors, the status of sinks |
@@ -25,6 +26,7 @@ pub(crate) mod codec;
 mod frame;
 mod handles;
 pub(crate) mod identity;
+pub(crate) mod key_groups;
 pub(crate) mod log;
 mod origins;
 mod parts;

@@ -7,13 +7,13 @@ use super::{
 };
 use crate::{
     error::Malformed,
-    manifest::{ConnectorOffset, PartitionState, SinkCommitStatus},
+    manifest::{ConnectorOffset, KeyGroupRange, PartitionState, SinkCommitStatus},
 };
 
 type Parsed<T> = Result<T, Malformed>;
 
-/// No snapshot, no delta, no state.
-pub(super) const LEAST_PARTITION_LEN: usize = 1 + 8 + 8;
+/// No snapshot, no delta, no state, no key groups.
+pub(super) const LEAST_PARTITION_LEN: usize = 1 + 8 + 8 + 1;
 /// No offset, the epoch, no metadata.
 pub(super) const LEAST_CONNECTOR_LEN: usize = 8 + 8 + 8;
 
@@ -24,6 +24,7 @@ pub(super) fn put_partition(writer: &mut Writer, files: &FileIndex, partition: &
     put_map(writer, partition.states.len(), partition.states.iter(), |writer, handle| {
         files.put_handle(writer, handle);
     });
+    put_option(writer, partition.key_groups.as_ref(), |writer, range| writer.put((range.start(), range.end())));
 }
 
 pub(super) fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> Parsed<PartitionState> {
@@ -32,7 +33,14 @@ pub(super) fn take_partition(reader: &mut Reader<'_>, files: &mut FileTable) -> 
     let mut deltas = (0..deltas).map(|_| files.take_artifact(reader)).collect::<Parsed<Vec<_>>>()?;
     deltas.shrink_to_fit();
     let states = take_map(reader, LEAST_HANDLE_LEN, "states of a partition", |reader| files.take_handle(reader))?;
-    Ok(PartitionState { snapshot, deltas, states })
+    let key_groups = take_option(reader, "key groups", take_range)?;
+    Ok(PartitionState { snapshot, deltas, states, key_groups })
+}
+
+fn take_range(reader: &mut Reader<'_>) -> Parsed<KeyGroupRange> {
+    let (start, end) = reader.take("range of key groups")?;
+    KeyGroupRange::of(start, end)
+        .ok_or_else(|| reader.malformed(format!("the range of key groups {start}..{end} is empty")))
 }
 
 pub(super) fn put_connector(writer: &mut Writer, connector: &ConnectorOffset) {
@@ -72,7 +80,7 @@ pub(super) fn take_status(reader: &mut Reader<'_>) -> Parsed<SinkCommitStatus> {
 pub(super) mod tests {
     use std::sync::Arc;
 
-    use super::*;
+    use super::{super::handles::FileSet, *};
     use crate::{
         handle::{Extent, StateHandle},
         id::{CheckpointId, FileId, Scope, StoreId},
@@ -91,6 +99,7 @@ pub(super) mod tests {
             snapshot: Some(artifact(extent(4))),
             deltas: vec![artifact(extent(6)), extent(5).into()],
             states: [("timers".to_owned(), StateHandle::inline(b"t"))].into(),
+            key_groups: KeyGroupRange::of(7, 9),
         };
         let operator = OperatorState {
             parallelism: 2,
@@ -138,5 +147,25 @@ pub(super) mod tests {
         ];
         let origins = origins.into_iter().collect();
         Manifest { store: StoreId([3; 16]), id: CheckpointId::FIRST.next().unwrap(), generation: 1, origins, content }
+    }
+
+    #[test]
+    fn partition_with_an_empty_range_of_key_groups_is_refused() {
+        let partition = PartitionState { key_groups: KeyGroupRange::of(7, 9), ..PartitionState::default() };
+        let files = FileIndex::put_set(&mut Writer::default(), FileSet::default()).unwrap();
+        let mut writer = Writer::default();
+        put_partition(&mut writer, &files, &partition);
+        let bytes = writer.finish();
+        assert_eq!(bytes.len(), LEAST_PARTITION_LEN + 8);
+        let take = |bytes: &[u8]| {
+            let mut no_files = FileTable::take(&mut Reader::new(&[0; 8]), StoreId([3; 16]))?;
+            take_partition(&mut Reader::new(bytes), &mut no_files)
+        };
+        assert_eq!(take(&bytes).unwrap(), partition);
+        for end in [0, 6, 7_u32] {
+            let mut damaged = bytes.clone();
+            damaged[LEAST_PARTITION_LEN + 4..].copy_from_slice(&end.to_le_bytes());
+            assert!(take(&damaged).unwrap_err().what.contains(&format!("7..{end} is empty")));
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! | `builder` | what an engine puts into a checkpoint |
 //! | `content` | all that a manifest has |
 //! | `operator` | the states of operators and their partitions, artifacts and digests |
+//! | `key_group_range` | which key groups a partition holds |
 //! | `connector` | offsets of sources, what became of sinks |
 //! | `origin` | where data files came from that were not written under their own names |
 //! | `changes` | how one content differs from an older one |
@@ -16,6 +17,7 @@ mod builder;
 mod changes;
 mod connector;
 mod content;
+mod key_group_range;
 mod name;
 mod operator;
 mod origin;
@@ -28,6 +30,7 @@ pub use builder::ManifestBuilder;
 pub(crate) use changes::StateChange;
 pub use connector::{CheckpointKind, ConnectorOffset, SinkCommitStatus};
 pub(crate) use content::ManifestContent;
+pub use key_group_range::KeyGroupRange;
 pub use name::Name;
 pub(crate) use operator::DigestHasher;
 pub use operator::{Artifact, Digest, OperatorState, PartitionState};

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::KeyGroupRange;
 use crate::{
     error::{Error, Result},
     handle::StateHandle,
@@ -51,6 +52,14 @@ pub struct PartitionState {
     pub deltas: Vec<Artifact>,
     /// Other states of the partition, by name.
     pub states: BTreeMap<String, StateHandle>,
+    /// The key groups that the partition holds, if its snapshot and its deltas are split into key groups. The number of such
+    /// a partition is its first key group. The ranges of an operator's partitions do not overlap.
+    ///
+    /// Snapshot and deltas are then written with [`KeyGroupWriter`](crate::KeyGroupWriter), and read with
+    /// [`Checkpoint::key_groups`](crate::Checkpoint::key_groups). The snapshot may have more key groups than the partition,
+    /// and a delta more or fewer. So a rescaled operator names the same states again, under the new ranges. Without a
+    /// snapshot, each key group of the range is in at least one delta.
+    pub key_groups: Option<KeyGroupRange>,
 }
 
 impl PartitionState {

@@ -38,7 +38,7 @@ pub(super) struct Inner {
     segments: OnceMap<FileId, Arc<Segment>>,
     /// The file that was read last without a mapping: the next state is probably in the same.
     recent: Mutex<Option<Arc<OpenSegment>>>,
-    pin: Arc<Pin>,
+    pub(super) pin: Arc<Pin>,
 }
 
 /// Where a handle comes from. What the manifest names the checkpoint refers to.
@@ -267,7 +267,7 @@ impl Inner {
     }
 
     /// Opens a file, or shares it with whoever read from it last.
-    fn file(&self, data: &DataFile) -> Result<Arc<OpenSegment>> {
+    pub(super) fn file(&self, data: &DataFile) -> Result<Arc<OpenSegment>> {
         let recent = self.recent.lock().clone().filter(|recent| recent.id() == data.id);
         let file = recent.map_or_else(|| self.settings.open(data.clone()).map(Arc::new), Ok)?;
         *self.recent.lock() = Some(Arc::clone(&file));
@@ -275,7 +275,7 @@ impl Inner {
     }
 
     /// The mapping of a whole file, if it can be had at the price of mapping one state.
-    fn mapping<'a>(&self, segment: &'a Segment, extent: &Extent) -> Result<Option<&'a Mapping>> {
+    pub(super) fn mapping<'a>(&self, segment: &'a Segment, extent: &Extent) -> Result<Option<&'a Mapping>> {
         if let Some(mapping) = segment.mapping() {
             return Ok(Some(mapping));
         }
@@ -337,7 +337,7 @@ impl Inner {
         found.map_err(|wrong| self.blame(segment, wrong)).map(|()| true)
     }
 
-    fn blame(&self, segment: &Segment, wrong: Malformed) -> Error {
+    pub(super) fn blame(&self, segment: &Segment, wrong: Malformed) -> Error {
         let data = segment.data();
         let path = self.settings.volume().path(layout::data_file(data.id, data.lent()));
         data.blame(wrong.at(OPERATION, &path))

@@ -1,6 +1,6 @@
 //! Data files that are open for reading.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use super::verify;
 use crate::{
@@ -109,6 +109,11 @@ impl OpenSegment {
     /// Reads a state, a piece at a time, and fails if it has not the checksum of its handle.
     pub(crate) fn check_state(&self, extent: &Extent, hand_on: impl FnMut(&[u8])) -> Result<()> {
         verify::payload(&self.file, extent, hand_on).map_err(|error| self.data.blame(error))
+    }
+
+    /// Reads a run of bytes into memory of its own.
+    pub(super) fn read(&self, part: &Range<u64>) -> Result<Vec<u8>> {
+        self.file.read(part.start, part.end.saturating_sub(part.start)).map_err(|error| self.data.blame(error))
     }
 
     pub(super) fn maps_lazily(&self) -> bool {

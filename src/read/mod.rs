@@ -31,11 +31,20 @@
 //! 5. the payload must have the checksum of the handle, and the trailer must be that of the state. No byte is given out
 //!    before. From then on the state is verified.
 //!
+//! # Key groups
+//!
+//! [`KeyGroups`] reads parts of states. First comes the index of each state that the asked partitions name, with the trailer
+//! of the state; then each group when its turn comes, in place of steps 4 and 5: its own bytes are read ahead, and must have
+//! the checksum that the index says. Nothing else of the state is read, so the state does not count as verified by that.
+//!
+//! # Damage
+//!
 //! What is found to be damaged is looked at once more, through a file that is opened and mapped anew. What both looks agree
 //! on is remembered: `latest` skips the checkpoint from then on, and `prune` does not count it.
 
 mod checkpoint;
 mod files;
+mod key_groups;
 mod once_map;
 mod pin;
 mod reader;
@@ -46,6 +55,7 @@ mod view;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use files::{OpenSegment, ReadSettings};
+pub use key_groups::{KeyGroup, KeyGroups};
 pub(crate) use pin::Pin;
 pub use reader::StateReader;
 pub use scan::{VerifyProgress, Views};

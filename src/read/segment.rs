@@ -145,19 +145,47 @@ impl Segment {
         let [start, end, behind] = [extent.offset, extent.end(), entry_end(extent.offset, extent.len)]
             .map(|offset| usize::try_from(offset).unwrap_or(usize::MAX));
         let mut crc = crc32fast::Hasher::new();
-        let (mut at, mut ahead) = (start, self.take_ahead(start));
-        while at < behind {
-            let next = behind.min(at.saturating_add(MOST_AHEAD));
-            ahead.read(mapping, at..next).ok()?;
-            crc.update(mapping.get(at.min(end)..next.min(end))?);
+        self.read(mapping, start..behind, mapping.len(), |piece| {
+            crc.update(mapping.get(piece.start.min(end)..piece.end.min(end))?);
+            Some(())
+        })?;
+        let trailer = mapping.get(end..behind)?;
+        Some(self.check_trailer(trailer, extent).and_then(|()| verify::checksum(extent, crc.finalize())))
+    }
+
+    /// Computes the checksum of a part of a state where it is mapped, and reads ahead up to `until` at most. `None` if the bytes
+    /// cannot be had there without the danger of a SIGBUS.
+    pub(super) fn checksum(&self, mapping: &Mapping, part: Range<usize>, until: usize) -> Option<u32> {
+        let mut crc = crc32fast::Hasher::new();
+        self.read(mapping, part, until, |piece| {
+            crc.update(mapping.get(piece)?);
+            Some(())
+        })?;
+        Some(crc.finalize())
+    }
+
+    /// Checks that these bytes are the trailer of a state.
+    pub(super) fn check_trailer(&self, trailer: &[u8], extent: &Extent) -> Result<(), Malformed> {
+        verify::trailer(trailer, extent, (self.tag, &self.data))
+    }
+
+    /// Reads a part of the mapping into memory, piece by piece, and looks at each piece.
+    fn read(
+        &self,
+        mapping: &Mapping,
+        part: Range<usize>,
+        until: usize,
+        mut look: impl FnMut(Range<usize>) -> Option<()>,
+    ) -> Option<()> {
+        let (mut at, mut ahead) = (part.start, self.take_ahead(part.start));
+        while at < part.end {
+            let next = part.end.min(at.saturating_add(MOST_AHEAD));
+            ahead.read(mapping, at..next, until).ok()?;
+            look(at..next)?;
             at = next;
         }
         self.give_back(ahead);
-        let trailer = mapping.get(end..behind)?;
-        Some(
-            verify::trailer(trailer, extent, (self.tag, &self.data))
-                .and_then(|()| verify::checksum(extent, crc.finalize())),
-        )
+        Some(())
     }
 }
 
@@ -167,16 +195,16 @@ impl Ahead {
         self.done.start <= place && place <= self.done.end.saturating_add(self.step.max(LEAST_AHEAD))
     }
 
-    /// Reads a part of a mapping, and more if it begins where the last one ended. Bytes that were read stay in memory until
-    /// memory runs short or another process cuts the file. So they are trusted for a short time only.
-    fn read(&mut self, mapping: &Mapping, part: Range<usize>) -> io::Result<()> {
+    /// Reads a part of a mapping, and more if it begins where the last one ended, at most up to `until`. Bytes that were read
+    /// stay in memory until memory runs short or another process cuts the file. So they are trusted for a short time only.
+    fn read(&mut self, mapping: &Mapping, part: Range<usize>, until: usize) -> io::Result<()> {
         let is_there = self.done.start <= part.start && part.end <= self.done.end;
         if is_there && self.when.is_some_and(|when| when.elapsed() < BELIEVED) {
             return Ok(());
         }
         let follows = self.is_before(part.start);
         self.step = if follows { (self.step * 2).clamp(LEAST_AHEAD, MOST_AHEAD) } else { 0 };
-        let end = part.end.max(part.start.saturating_add(self.step).min(mapping.len()));
+        let end = part.end.max(part.start.saturating_add(self.step).min(until));
         self.done = part.start..end;
         // What is beyond may be somebody else's damage.
         let done = mapping.read_ahead(self.done.clone()).or_else(|_| {
@@ -185,7 +213,7 @@ impl Ahead {
         });
         if follows && done.is_ok() {
             // The medium reads the next part while the caller looks at this one.
-            let next = self.done.end..self.done.end.saturating_add(self.step).min(mapping.len());
+            let next = self.done.end..self.done.end.saturating_add(self.step).min(until);
             mapping.begin_to_read(next);
         }
         self.when = Some(Instant::now());

@@ -21,7 +21,7 @@ use crate::{
     error::{Malformed, Result},
     format::{self, record},
     id::StoreId,
-    manifest::{Manifest, ManifestContent},
+    manifest::{KeyGroupRange, Manifest, ManifestContent},
 };
 
 /// The bytes of the record that a manifest is published as, where no other one precedes it; `None` if its states are in more
@@ -71,6 +71,13 @@ pub fn parse_anything(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     }
     if let Ok((store, file)) = format::segment::decode_header(bytes.get(..64).unwrap_or(bytes)) {
         format::segment::entries(bytes, 0, format::segment::tag(store, file), file).for_each(drop);
+    }
+    let everything = KeyGroupRange::new(0, u32::MAX)?;
+    let footer = bytes.len().saturating_sub(usize::try_from(format::key_groups::FOOTER_LEN).unwrap_or(usize::MAX));
+    let footer = bytes.get(footer..).unwrap_or_default();
+    if let Ok(index) = format::key_groups::decode_footer(footer, bytes.len() as u64) {
+        let [start, end] = [index.place.start, index.place.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        let _ = format::key_groups::decode(bytes.get(start..end).unwrap_or_default(), &index, everything);
     }
     parse_manifest(bytes).map(|manifest| manifest_bytes(&manifest))
 }

@@ -2,7 +2,8 @@
 //!
 //! # Who owns what
 //!
-//! A [`StateWriter`] owns its buffer. A [`segment::Appender`] alone appends to a segment. When it is dropped, on whatever
+//! A [`StateWriter`] owns its buffer. A [`KeyGroupWriter`] owns a `StateWriter`, and the index of its key groups until it is
+//! written behind them. A [`segment::Appender`] alone appends to a segment. When it is dropped, on whatever
 //! path, the segment is sealed. It is owned by a `StateWriter` that streams, or by a lane ([`lanes`]), which lends it for one
 //! append at a time; the loan is a guard, so that an error or a panic in it seals the segment and gives the lane back
 //! ([`pool`]). [`segment::Segment`] is what all others have of it: small states that gather, which anybody may write who needs
@@ -63,6 +64,7 @@ pub(crate) mod allocator;
 pub(crate) mod batch;
 mod copies;
 mod durable;
+mod key_groups;
 mod lanes;
 mod pool;
 mod segment;
@@ -72,4 +74,5 @@ mod sync;
 pub(crate) mod unsynced;
 mod waiting;
 
+pub use key_groups::KeyGroupWriter;
 pub use stream::StateWriter;

@@ -3,8 +3,8 @@
 use std::{fmt::Debug, sync::Arc};
 
 use piton::{
-    Artifact, ConnectorOffset, Digest, Manifest, ManifestChanges, Name, OperatorState, OrdMap, PartitionState, Scope,
-    SinkCommitStatus, StoreId,
+    Artifact, ConnectorOffset, Digest, KeyGroupRange, Manifest, ManifestChanges, Name, OperatorState, OrdMap,
+    PartitionState, Scope, SinkCommitStatus, StoreId,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -33,6 +33,7 @@ fn operator_with_states_in_files_and_in_handles_comes_back_and_can_be_committed(
         snapshot: Some(Artifact { handle: write(1, 5000), digest: Some(digest) }),
         deltas: vec![write(2, 10).into(), write(3, 0).into()],
         states: [("timers".to_owned(), write(4, 70_000)), (String::new(), write(5, 20))].into(),
+        key_groups: Some(KeyGroupRange::new(3, 7).unwrap()),
     };
     let operator = OperatorState {
         parallelism: 2,
@@ -80,4 +81,21 @@ fn changes_of_every_kind_come_back() {
     let changes =
         changes.partition("op", 1, PartitionState::default()).remove_partition("op", 2).delta("op", 3, handle);
     comes_back(&changes.source_offset("s", ConnectorOffset::default()).remove_metadata("n").remove_source_offset("t"));
+}
+
+#[test]
+fn range_of_key_groups_comes_back_and_an_empty_one_is_refused() {
+    let range = KeyGroupRange::new(16, 32).unwrap();
+    comes_back(&range);
+    assert_eq!(serde_json::to_string(&range).unwrap(), r#"{"start":16,"end":32}"#);
+    for empty in [r#"{"start":16,"end":16}"#, r#"{"start":16,"end":3}"#] {
+        let error = serde_json::from_str::<KeyGroupRange>(empty).unwrap_err();
+        assert!(error.to_string().contains("the range is empty"), "{error}");
+        let partition = format!(r#"{{"snapshot":null,"deltas":[],"states":{{}},"key_groups":{empty}}}"#);
+        assert!(serde_json::from_str::<PartitionState>(&partition).is_err());
+    }
+    let binary = bincode::serde::encode_to_vec(&(5..5_u32), bincode::config::standard()).unwrap();
+    assert!(bincode::serde::decode_from_slice::<KeyGroupRange, _>(&binary, bincode::config::standard()).is_err());
+    let without = serde_json::from_str::<PartitionState>(r#"{"snapshot":null,"deltas":[],"states":{}}"#).unwrap();
+    assert_eq!(without, PartitionState::default(), "a message of an engine that knows no key groups");
 }

@@ -1,11 +1,16 @@
 //! The bytes of version 1, as they were written once. What is fenced off here: a change that reads new files and not
 //! the old ones, or writes the same content in another form.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use piton::{
-    Artifact, CheckpointId, CheckpointKind, ConnectorOffset, Digest, Issue, Manifest, ManifestBuilder, OperatorState,
-    Options, PartitionState, PendingCheckpoint, Scope, SinkCommitStatus, Store, Validation, testing,
+    Artifact, Checkpoint, CheckpointId, CheckpointKind, ConnectorOffset, Digest, Issue, KeyGroup, KeyGroupRange,
+    KeyGroupWriter, Manifest, ManifestBuilder, OperatorState, Options, PartitionState, PendingCheckpoint, Scope,
+    SinkCommitStatus, Store, Validation, testing,
 };
 use proptest::prelude::*;
 
@@ -30,10 +35,24 @@ fn copy_fixture(to: &Path) {
     }
 }
 
+/// Which key groups the snapshot and the deltas of the partition have, and how many bytes each of them.
+const KEY_GROUPS: [(u64, Range<u32>, usize); 3] = [(30, 1..4, 468), (31, 3..4, 1452), (32, 2..4, 714)];
+
+/// The bytes of the snapshot or of a delta.
+fn key_groups(seed: u64) -> Vec<u8> {
+    let (_, groups, len) = KEY_GROUPS.into_iter().find(|(of, ..)| *of == seed).unwrap();
+    let mut writer = KeyGroupWriter::new(Vec::new());
+    for group in groups {
+        writer.group(group).unwrap();
+        writer.write_all(&bytes(seed + 100 * u64::from(group), len)).unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
 /// One of everything that a manifest can have beside named states.
 fn with_everything(manifest: ManifestBuilder, pending: &PendingCheckpoint) -> ManifestBuilder {
-    let artifact = |seed| {
-        let data = bytes(seed, 1500);
+    let artifact = |seed: u64| {
+        let data = key_groups(seed);
         let handle = pending.write(Scope::Shared, &data).unwrap();
         Artifact { handle, digest: Some(Digest::of(&data)) }
     };
@@ -42,6 +61,7 @@ fn with_everything(manifest: ManifestBuilder, pending: &PendingCheckpoint) -> Ma
         snapshot: Some(artifact(30)),
         deltas: vec![artifact(31), artifact(32)],
         states: [("timers".to_owned(), timers.clone())].into(),
+        key_groups: Some(KeyGroupRange::new(1, 4).unwrap()),
     };
     let operator = OperatorState {
         parallelism: 2,
@@ -115,6 +135,18 @@ fn write_fixture(root: &Path) {
     let _ = store.forget(gone).unwrap();
 }
 
+/// Each key group of the operator has what its states have of it.
+fn assert_key_groups(checkpoint: &Checkpoint) {
+    let read = checkpoint.key_groups("../окно", 1..4).unwrap().map(Result::unwrap);
+    let read: Vec<_> = read.map(|KeyGroup { number, pieces }| (number, pieces)).collect();
+    assert_eq!(read.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
+    for (number, pieces) in read {
+        let expected = KEY_GROUPS.iter().filter(|(_, groups, _)| groups.contains(&number));
+        let expected = expected.map(|(seed, _, len)| bytes(seed + 100 * u64::from(number), *len));
+        assert!(pieces.iter().map(|piece| piece.to_vec()).eq(expected), "{number}");
+    }
+}
+
 /// How often the store of the fixture was opened before its last checkpoint was committed.
 const OPENS: u64 = 9;
 
@@ -154,8 +186,9 @@ fn store_of_version_1_is_read() {
         let partition = &operator.partitions[&1];
         assert_eq!((operator.parallelism, operator.max_parallelism, partition.states.len()), (2, 128, 1));
         for (artifact, seed) in partition.snapshot.iter().chain(&partition.deltas).zip(30..) {
-            assert_eq!(checkpoint.read_artifact(artifact).unwrap(), bytes(seed, 1500));
+            assert_eq!(checkpoint.read_artifact(artifact).unwrap(), key_groups(seed));
         }
+        assert_key_groups(&checkpoint);
         assert_eq!(*checkpoint.read(manifest.sidecar().unwrap()).unwrap(), bytes(33, 3000));
         assert_eq!((manifest.epoch(), manifest.kind()), (40 + n, CheckpointKind::Savepoint));
         assert_eq!((manifest.parent(), manifest.vnode_count()), (Some(CheckpointId::FIRST), 64));
@@ -184,7 +217,7 @@ fn store_of_version_1_is_read() {
 #[test]
 fn manifests_of_version_1_have_the_same_bytes_when_written_again() {
     let store = Options::new().open_read_only(fixture()).unwrap();
-    let expected = [(1, 1133, 194_195_662), (2, 1133, 456_262_149), (3, 1133, 4_175_936_533)];
+    let expected = [(1, 1142, 3_439_640_880), (2, 1142, 350_494_405), (3, 1142, 2_930_906_331)];
     let found = expected.map(|(n, ..)| {
         let checkpoint = store.checkpoint(CheckpointId::new(n).unwrap()).unwrap();
         let bytes = testing::manifest_bytes(checkpoint.manifest()).unwrap();

@@ -1,5 +1,6 @@
 //! Reading: bounds, seeks, pins.
 
+mod key_groups;
 mod views;
 
 use std::{

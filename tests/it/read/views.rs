@@ -200,6 +200,7 @@ fn commit_all(store: &Store) -> Checkpoint {
         snapshot: Some(Artifact { handle: snapshot, digest: Some(digest) }),
         deltas: vec![delta.into()],
         states: [("timers".to_owned(), timers)].into(),
+        ..PartitionState::default()
     };
     let operator = OperatorState { partitions: [(3, partition)].into(), ..OperatorState::default() };
     let manifest = Manifest::builder().state("z", last.clone()).state("a", inline).state("b", own).state("y", last);

@@ -42,6 +42,7 @@ fn one_of_each_kind(store: &Store) -> Checkpoint {
         snapshot: Some(Artifact::from(snapshot)),
         deltas: vec![delta.into()],
         states: [("timers".to_owned(), of_partition)].into(),
+        ..PartitionState::default()
     };
     let operator = OperatorState {
         coordinator: Some(coordinator),

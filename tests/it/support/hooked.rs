@@ -55,9 +55,14 @@ pub(crate) struct HookedDisk {
     pub(crate) unlisted: Arc<AtomicBool>,
     /// No data file can be looked at or opened.
     pub(crate) denied: Arc<AtomicBool>,
+    /// What was read or mapped of segments.
+    pub(crate) touched: Touched,
     /// A file of which some bytes cannot be read, by its name, and the code of the error.
     pub(crate) unreadable: Arc<Mutex<Option<(OsString, Unreadable)>>>,
 }
+
+/// Offsets in any segment.
+pub(crate) type Touched = Arc<Mutex<Vec<Range<u64>>>>;
 
 /// Which bytes cannot be read, and the code of the error.
 pub(crate) type Unreadable = (Range<u64>, i32);
@@ -73,6 +78,7 @@ struct HookedFile {
     garble: Hook,
     short_by: Arc<Mutex<u64>>,
     unreadable: Option<Unreadable>,
+    touched: Option<Touched>,
 }
 
 /// A read that is long enough to be of a state or of a log.
@@ -119,6 +125,7 @@ impl HookedDisk {
             unlisted: Arc::default(),
             denied: Arc::default(),
             unreadable: Arc::default(),
+            touched: Arc::default(),
         }
     }
 
@@ -127,16 +134,7 @@ impl HookedDisk {
     }
 
     fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        self.file_with(file, Arc::default(), None)
-    }
-
-    fn file_with(
-        &self,
-        file: Box<dyn DiskFile>,
-        short_by: Arc<Mutex<u64>>,
-        unreadable: Option<Unreadable>,
-    ) -> Box<dyn DiskFile> {
-        Box::new(self.hooked(file, short_by, unreadable))
+        Box::new(self.hooked(file, Arc::default(), None))
     }
 
     fn hooked(&self, file: Box<dyn DiskFile>, short_by: Arc<Mutex<u64>>, unreadable: Option<Unreadable>) -> HookedFile {
@@ -155,6 +153,7 @@ impl HookedDisk {
             garble,
             short_by,
             unreadable,
+            touched: None,
         }
     }
 }
@@ -236,7 +235,10 @@ impl Disk for HookedDisk {
         let short_by = if is_segment(path.path()) { *self.short_by.lock().unwrap() } else { 0 };
         let unreadable = self.unreadable.lock().unwrap();
         let unreadable = unreadable.as_ref().filter(|(name, _)| path.path().file_name() == Some(name));
-        Ok(self.file_with(file, Arc::new(Mutex::new(short_by)), unreadable.map(|(_, unreadable)| unreadable.clone())))
+        let unreadable = unreadable.map(|(_, unreadable)| unreadable.clone());
+        let mut file = self.hooked(file, Arc::new(Mutex::new(short_by)), unreadable);
+        file.touched = is_segment(path.path()).then(|| Arc::clone(&self.touched));
+        Ok(Box::new(file))
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
@@ -281,8 +283,17 @@ impl Disk for HookedDisk {
     }
 }
 
+impl HookedFile {
+    fn note(&self, offset: u64, len: usize) {
+        if let Some(touched) = &self.touched {
+            touched.lock().unwrap().push(offset..offset + len as u64);
+        }
+    }
+}
+
 impl DiskFile for HookedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.note(offset, buffer.len());
         let touches = |bytes: &Range<u64>| offset < bytes.end && offset + buffer.len() as u64 > bytes.start;
         if let Some((_, code)) = self.unreadable.as_ref().filter(|(bytes, _)| touches(bytes)) {
             return Err(io::Error::from_raw_os_error(*code));
@@ -331,6 +342,7 @@ impl DiskFile for HookedFile {
     }
 
     fn map(&self, offset: u64, len: usize) -> io::Result<Mapping> {
+        self.note(offset, len);
         if len > self.most_mapped { Err(io::ErrorKind::OutOfMemory.into()) } else { self.file.map(offset, len) }
     }
 }
