@@ -2,7 +2,7 @@
 //! that should go.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -46,7 +46,8 @@ pub(super) fn relocate_kept(publisher: &Publisher, batch: &Arc<Batch>, manifest:
     }
     // A commit that begins before this one has ended looks from the beginning.
     let mut cursor = std::mem::take(&mut *publisher.kept_from.lock());
-    let mut kept = Kept { batch, base, marked, relocation: Relocation::new(publisher, batch, Kind::Kept) };
+    let (extended, relocation) = (&manifest.extended, Relocation::new(publisher, batch, Kind::Kept));
+    let mut kept = Kept { batch, base, extended, marked, relocation };
     let moved = kept.all(&mut manifest.content, &mut cursor);
     *publisher.kept_from.lock() = cursor;
     moved
@@ -55,6 +56,7 @@ pub(super) fn relocate_kept(publisher: &Publisher, batch: &Arc<Batch>, manifest:
 struct Kept<'a> {
     batch: &'a Arc<Batch>,
     base: &'a ManifestContent,
+    extended: &'a BTreeSet<(Name, u32)>,
     marked: HashSet<FileId>,
     relocation: Relocation<'a>,
 }
@@ -70,9 +72,12 @@ impl Kept<'_> {
             match part {
                 Part::Coordinator => self.one(&mut new.coordinator, old.coordinator.as_ref())?,
                 Part::Partition(number) => {
-                    let (old, new) = (old.partitions.get(&number), new.partitions.get_mut(&number));
-                    if let Some(partition) = new.filter(|new| Some(&**new) == old) {
-                        self.partition(Arc::make_mut(partition))?;
+                    let (Some(old), Some(new)) = (old.partitions.get(&number), new.partitions.get_mut(&number)) else {
+                        continue;
+                    };
+                    // The engine named the deltas that it added.
+                    if new == old || self.extended.contains(&(name, number)) {
+                        self.partition(Arc::make_mut(new), old.deltas.len())?;
                     }
                 }
             }
@@ -143,8 +148,10 @@ impl Kept<'_> {
         due
     }
 
-    fn partition(&mut self, partition: &mut PartitionState) -> Result<()> {
-        let artifacts = partition.snapshot.iter_mut().chain(&mut partition.deltas).map(|artifact| &mut artifact.handle);
+    /// The states of a partition, with so many of its deltas.
+    fn partition(&mut self, partition: &mut PartitionState, deltas: usize) -> Result<()> {
+        let deltas = partition.deltas.iter_mut().take(deltas);
+        let artifacts = partition.snapshot.iter_mut().chain(deltas).map(|artifact| &mut artifact.handle);
         artifacts.chain(partition.states.values_mut()).try_for_each(|handle| self.relocate(handle))
     }
 }

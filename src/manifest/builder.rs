@@ -1,6 +1,6 @@
 //! What an engine puts into a checkpoint.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Artifact, CheckpointKind, ConnectorOffset, Manifest, ManifestContent, Name, OperatorState, Origins, PartitionState,
@@ -39,19 +39,21 @@ pub struct ManifestBuilder {
     pub(crate) base: Option<ManifestContent>,
     /// The checkpoint that has that content.
     pub(crate) base_id: Option<CheckpointId>,
+    /// Partitions that only got deltas, by operator and number: what else they have was not named here.
+    pub(crate) extended: BTreeSet<(Name, u32)>,
 }
 
 impl From<ManifestContent> for ManifestBuilder {
     /// Everything in it as if it was named here.
     fn from(content: ManifestContent) -> Self {
-        Self { content, base: None, base_id: None }
+        Self { content, ..Self::default() }
     }
 }
 
 impl ManifestBuilder {
     /// Begins as the content of this checkpoint.
     pub(super) fn based_on(id: CheckpointId, content: ManifestContent) -> Self {
-        Self { base: Some(content.clone()), content, base_id: Some(id) }
+        Self { base: Some(content.clone()), content, base_id: Some(id), extended: BTreeSet::new() }
     }
 
     /// Whether a state was put under this name here, and is not one that the builder began with.
@@ -148,6 +150,9 @@ impl ManifestBuilder {
         if let Some(known) = known.filter(|known| known.partitions.get(&number) == Some(&partition)) {
             known.partitions.remove(&number);
         }
+        if !self.extended.is_empty() {
+            self.extended.remove(&(name.clone(), number));
+        }
         let mut operator =
             self.content.operators.get(&*name).map_or_else(OperatorState::default, |operator| (**operator).clone());
         operator.partitions.insert(number, partition);
@@ -159,15 +164,16 @@ impl ManifestBuilder {
     /// they are not there.
     #[must_use]
     pub fn delta(mut self, operator: impl Into<Name>, number: u32, delta: impl Into<Artifact>) -> Self {
-        let mut operators = std::mem::take(&mut self.content.operators);
-        let name = operator.into();
-        let mut operator = operators.get(&*name).map_or_else(OperatorState::default, |operator| (**operator).clone());
-        let mut partition =
-            operator.partitions.get(&number).map_or_else(PartitionState::default, |old| (**old).clone());
-        partition.deltas.push(delta.into());
-        operator.partitions.insert(number, Arc::new(partition));
-        operators.insert(name, Arc::new(operator));
-        self.content.operators = operators;
+        let key = (operator.into(), number);
+        let of = |content: &ManifestContent| content.operators.get(&*key.0)?.partitions.get(&number).cloned();
+        let (known, there) = (self.base.as_ref().and_then(of), of(&self.content));
+        let is_kept = there.is_some() && known == there || self.extended.contains(&key);
+        let mut partition = there.unwrap_or_default();
+        Arc::make_mut(&mut partition).deltas.push(delta.into());
+        self = self.partition(key.0.clone(), number, partition);
+        if is_kept {
+            self.extended.insert(key);
+        }
         self
     }
 

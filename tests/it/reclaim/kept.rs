@@ -83,6 +83,29 @@ fn states_of_every_kind_are_moved_out_of_files_that_should_go() {
     assert!(usage.physical_files <= 4, "seven states need two files: {usage:?}");
 }
 
+#[test]
+fn partition_that_gets_a_delta_in_every_checkpoint_is_moved_as_well_but_not_the_deltas_that_were_named() {
+    let store = open();
+    let first = handles(&one_of_each_kind(&store));
+    let tiny = store.begin_next().unwrap().write(Scope::Exclusive, b"tiny").unwrap();
+    let last = go_on(&store, |manifest| manifest.delta("window", 3, tiny.clone()));
+    let now = handles(&last);
+    let of_partition: Vec<_> = first.iter().filter(|(name, _)| name.contains('3')).collect();
+    assert_eq!(of_partition.len(), 3, "{first:?}");
+    for (name, old) in of_partition {
+        assert!(now[name] != *old, "{name} is where it was");
+        assert_eq!(*last.read(&now[name]).unwrap(), *bytes(u64::from(seed_of(&first, name)), 5000), "{name}");
+    }
+    let named = &first.iter().find(|(name, _)| name.contains("snapshot")).unwrap().1.clone();
+    let store = open();
+    let first = one_of_each_kind(&store);
+    let mine = first.manifest().operator("window").unwrap().partitions[&3].clone();
+    drop(first);
+    let last = go_on(&store, |manifest| manifest.partition("window", 3, mine.clone()).delta("window", 3, tiny.clone()));
+    let partition = &last.manifest().operator("window").unwrap().partitions[&3];
+    assert_eq!(partition.snapshot, mine.snapshot, "it was named, as {named} was not");
+}
+
 /// Which state it was: they were written four apart, in the order of their offsets.
 fn seed_of(first: &BTreeMap<String, StateHandle>, name: &str) -> u8 {
     let content = |seed: u64| crc32fast::hash(&bytes(seed, 5000));
