@@ -132,10 +132,11 @@ impl CheckpointStreams {
             let way = if may_link && self.link(&needed, name)? { Way::Linked } else { self.copy(&needed, name)? };
             Ok((way, data.as_origin()))
         })?;
-        if way != Way::Copied && may_link {
-            links.insert((file, scope), copy);
-        } else if way == Way::Copied && may_link {
-            self.note_refusal(&data)?;
+        match way {
+            // What a member appends later is not in it.
+            _ if !may_link => {}
+            Way::Copied => self.note_refusal(&data)?,
+            _ => drop(links.insert((file, scope), copy)),
         }
         Ok(copy)
     }
