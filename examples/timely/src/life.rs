@@ -163,7 +163,7 @@ impl Life {
 
     /// Ends what is left of the processes, and their memberships.
     pub(crate) fn end(mut self, coordinator: &Coordinator) -> Result<(), Failure> {
-        // Parts that were accepted are given up first: then what they wrote is nobody's.
+        // Accepted parts are dropped first: then no checkpoint in flight refers to their states.
         self.in_flight.clear();
         for process in &mut self.processes {
             if !self.is_finished {

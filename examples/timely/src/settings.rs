@@ -61,7 +61,7 @@ pub enum Event {
     },
     /// A checkpoint was published.
     Published(Published),
-    /// So many microseconds the same bytes took without a store.
+    /// How many microseconds writing the same bytes took without a store.
     Floor(u64),
     /// A life ended before all was counted.
     Ended(String),

@@ -12,7 +12,7 @@ pub struct SnapshotPolicy {
 }
 
 impl SnapshotPolicy {
-    /// So many states a partition has at most.
+    /// How many states a partition has at most.
     const MOST_STATES: usize = 64;
 
     pub(crate) fn is_due(&self) -> bool {

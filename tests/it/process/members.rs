@@ -200,13 +200,15 @@ impl<'a> Engine<'a> {
         let checkpoint = id(begun.split(' ').next().unwrap().parse().unwrap());
         let order = format!("part {begun}");
         let stops = self.chance(12).then(|| usize::try_from(self.random >> 40).unwrap() % MEMBERS);
+        let kills = self.chance(9).then(|| usize::try_from(self.random >> 40).unwrap() % MEMBERS);
+        // One that is stopped until it is killed hands nothing over, however fast the machine is.
+        let dies_first = kills.filter(|_| self.chance(2));
         for (slot, (process, _)) in self.members.iter_mut().enumerate() {
-            if stops == Some(slot) {
+            if stops == Some(slot) || dies_first == Some(slot) {
                 process.signal("STOP");
             }
             process.tell(&order);
         }
-        let kills = self.chance(9).then(|| usize::try_from(self.random >> 40).unwrap() % MEMBERS);
         if let Some(slot) = kills.filter(|slot| stops != Some(*slot)) {
             thread::sleep(Duration::from_micros(self.random >> 52));
             self.members[slot].0.signal("KILL");

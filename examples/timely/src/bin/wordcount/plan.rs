@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// So many kills in a run that lasts about so long.
+    /// Spreads this number of kills over a run of about this length.
     pub(crate) fn new(spec: &Spec, kills: u32, seed: u64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "the number of lines is far below 2^52")]
         let seconds = spec.rate.map_or(1.0, |rate| spec.lines() as f64 / rate);
