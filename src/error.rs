@@ -84,7 +84,9 @@ pub(crate) enum Cause {
     Pointer(PointerFault),
     #[error("{0}")]
     Part(PartFault),
-    #[error("the coordinator dismissed this member: ask it for a new membership, and join again")]
+    #[error(
+        "the membership has ended: the member left, or was dismissed; ask the coordinator for a new one and join again"
+    )]
     Dismissed,
     #[error("the store refuses to write after an earlier failure, reopen it: {0}")]
     Poisoned(#[source] Error),

@@ -49,6 +49,20 @@ impl Membership {
         self.member
     }
 
+    /// Whether the member wrote this file.
+    pub(crate) fn has_written(&self, file: FileId) -> bool {
+        file.generation == self.generation && file.member() == u64::from(self.member)
+    }
+
+    /// The states in files of the member that changes set, by place, each once.
+    pub(crate) fn own_extents(&self, changes: &ManifestChanges) -> Vec<Extent> {
+        let extents = changes.handles().filter_map(StateHandle::extent).filter(|extent| self.has_written(extent.file));
+        let mut extents: Vec<_> = extents.collect();
+        extents.sort_unstable_by_key(|extent| (extent.file, extent.offset, extent.len, extent.crc));
+        extents.dedup();
+        extents
+    }
+
     /// The options of a member: its own, but for what all who write data files of a store must agree on. A member has no
     /// log, so it must sync what it wrote; and it judges no file.
     pub(crate) fn options(&self, own: Options) -> Options {
@@ -124,31 +138,15 @@ impl Part {
         &self.changes
     }
 
-    /// Whether the member wrote this file.
-    pub(crate) fn has_written(&self, file: FileId) -> bool {
-        let Membership { generation, member, .. } = self.membership;
-        file.generation == generation && file.member() == u64::from(member)
-    }
-
-    /// How far this file is complete and durable, if the part has states in it; else 0.
-    pub(crate) fn end_of(&self, file: FileId) -> u64 {
-        let found = self.ends.iter().find(|(there, _)| *there == file);
-        found.map_or(0, |(_, end)| *end)
+    /// Whether it says that no later part has new states in this file of its member.
+    pub(crate) fn gives_up(&self, file: FileId) -> bool {
+        self.membership.has_written(file) && !self.progress.may_grow(file)
     }
 
     /// The states of the member in files of its own that the changes set, by place, each once.
     pub(crate) fn own_extents(&self) -> Vec<Extent> {
-        own_extents(&self.changes, |file| self.has_written(file))
+        self.membership.own_extents(&self.changes)
     }
-}
-
-/// The states that changes set in such files, by place, each once.
-pub(crate) fn own_extents(changes: &ManifestChanges, is_own: impl Fn(FileId) -> bool) -> Vec<Extent> {
-    let extents = changes.handles().filter_map(StateHandle::extent).filter(|extent| is_own(extent.file));
-    let mut extents: Vec<_> = extents.collect();
-    extents.sort_unstable_by_key(|extent| (extent.file, extent.offset, extent.len, extent.crc));
-    extents.dedup();
-    extents
 }
 
 /// Files of members that hold so little that their states should be written anew: [`Store::worn`](crate::Store::worn) tells,

@@ -26,6 +26,7 @@ enum Stage {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct FileRecord {
     /// What a file takes before its first entry.
     base: u64,
@@ -40,9 +41,11 @@ pub(crate) struct FileRecord {
     /// What it takes on the medium, as far as is known.
     allocated: u64,
     /// Its states should be written anew, so that it can go.
-    pub(crate) marked: bool,
+    pub(super) marked: bool,
     /// It was found to have another name, and so is not punched.
     pub(crate) linked: bool,
+    /// The member that made it has handed over a part with states in it: the store removes it then.
+    handed_over: bool,
     /// As what it was written, if not under its name; boxed, because few are.
     origin: Option<Box<FileOrigin>>,
     /// By offset.
@@ -99,6 +102,16 @@ impl FileRecord {
         self.grow(len);
         self.allocated = allocated;
         self.punched = len.saturating_sub(allocated);
+    }
+
+    /// A part has states in it: from now on it is the store's to remove.
+    pub(super) fn hand_over(&mut self) {
+        self.handed_over = true;
+    }
+
+    /// Whether it is removed here once it is dead.
+    pub(super) fn is_ours(&self) -> bool {
+        !self.is_lent() && !self.handed_over
     }
 
     fn is_streamed(&self) -> bool {

@@ -185,9 +185,9 @@ impl Files {
         note(&mut self.linked, file, record.linked);
         note(&mut self.wasteful, file, self.policy.is_wasteful(record));
         if record.is_empty() && !record.is_open() {
-            let (len, lent) = (record.len(), record.is_lent());
+            let (len, is_ours) = (record.len(), record.is_ours());
             self.disown(file);
-            if !lent {
+            if is_ours {
                 self.bury(file, len);
             }
         }
@@ -233,11 +233,6 @@ impl Files {
             self.dead.remove(file);
         }
         (taken, more)
-    }
-
-    /// Leaves those that are to be removed to others.
-    pub(crate) fn forget_dead(&mut self) {
-        self.dead.clear();
     }
 
     pub(crate) fn dead_bytes(&self) -> u64 {

@@ -32,13 +32,26 @@ struct Accepted {
     progress: Progress,
 }
 
+/// A file of a part, or one that its member has given up with it, as it was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    /// How far it is complete and durable, as the part says.
+    pub(crate) end: u64,
+    /// How long it is.
+    pub(crate) len: u64,
+}
+
+pub(crate) type Reaches = BTreeMap<FileId, Reach>;
+
 /// Why a part is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// It comes from the wrong member, or at the wrong time.
     Fault(PartFault),
-    /// It names a state that cannot be there.
-    Extent(Extent, &'static str),
+    /// It names a state that is gone.
+    Gone(Extent),
+    /// It names a state that cannot be where it says.
+    Impossible(Extent, &'static str),
 }
 
 impl Members {
@@ -89,8 +102,22 @@ impl Accounts {
         if is_known {
             self.members.dismissed.insert(member);
             self.members.accepted.remove(&member);
+            self.seal_all(|file| file.member() == u64::from(member));
         }
         is_known
+    }
+
+    /// Seals files of members of this generation.
+    fn seal_all(&mut self, are_meant: impl Fn(FileId) -> bool) {
+        let files = self.files.open().filter(|file| file.generation == self.generation && are_meant(*file));
+        for file in files.collect::<Vec<_>>() {
+            self.files.change(file, FileRecord::seal);
+        }
+    }
+
+    /// The files that are appended to, as far as is known, and that the member gives up with this part.
+    pub(crate) fn given_up(&self, part: &Part) -> Vec<FileId> {
+        self.files.open().filter(|file| part.gives_up(*file)).collect()
     }
 
     /// Whether a part that is still to come may have new states in this file, which a member of this generation has made.
@@ -110,11 +137,11 @@ impl Accounts {
         marked.filter(|file| file.generation == self.generation && self.members.may_grow(*file)).collect()
     }
 
-    /// Whether nothing refers to this file, which was found on disk, and no part that is to come may. Such a file never can be
-    /// referred to again. If it is to go it is buried.
-    pub(crate) fn is_orphan(&mut self, file: FileId, len: u64, goes: bool) -> bool {
+    /// Whether a file that was found on disk has no referrer, and no later part can refer to it. If it has none, `remove` buries
+    /// the file.
+    pub(crate) fn is_orphan(&mut self, file: FileId, len: u64, remove: bool) -> bool {
         let is_orphan = self.files.get(file).is_none() && !self.may_grow(file);
-        if is_orphan && goes {
+        if is_orphan && remove {
             self.files.bury(file, len);
         }
         is_orphan
@@ -133,49 +160,56 @@ impl Accounts {
 
     /// Enters the states of a part, which `holder` refers to from now on, and seals the files that the member has given up.
     /// All or none. Returns how many bytes the states have that were not known before.
-    pub(crate) fn accept(&mut self, holder: Holder, part: &Part, extents: &[Extent]) -> Result<u64, Refused> {
+    pub(crate) fn accept(
+        &mut self,
+        holder: Holder,
+        part: &Part,
+        extents: &[Extent],
+        files: &Reaches,
+    ) -> Result<u64, Refused> {
         self.members.check(part).map_err(Refused::Fault)?;
-        let new = self.check_extents(part, extents)?;
+        let new = self.check_extents(extents, files)?;
         let written = new.iter().map(|extent| extent.len).sum();
         for of_one in new.chunk_by(|one, other| one.file == other.file) {
             let Some(file) = of_one.first().map(|extent| extent.file) else { continue };
             self.create(file, false);
-            self.files.add(file, of_one, part.end_of(file));
+            self.files.add(file, of_one, files.get(&file).map_or(0, |file| file.end));
         }
         for extent in extents {
             self.link(holder, extent);
         }
         self.written += written;
         let Part { membership, number, progress, .. } = part;
-        let given_up: Vec<_> =
-            self.files.open().filter(|file| part.has_written(*file) && !progress.may_grow(*file)).collect();
-        for file in given_up {
-            self.files.change(file, FileRecord::seal);
+        // What lies behind the last state that was accepted is waste from here on.
+        for (file, Reach { len, .. }) in files.iter().filter(|(file, _)| part.gives_up(**file)) {
+            self.files.change(*file, |record| record.grow(*len));
         }
+        self.seal_all(|file| part.gives_up(file));
         let accepted = Accepted { number: *number, progress: progress.clone() };
         self.members.accepted.insert(membership.member, accepted);
         Ok(written)
     }
 
-    /// The states of a part that are not known yet. Each must lie in a file that its member could append to, behind its
+    /// Finds the states of a part that are not known yet. Each must lie in a file that its member could append to, behind its
     /// header, before the end that the part tells, and in no other state.
-    fn check_extents(&self, part: &Part, extents: &[Extent]) -> Result<Vec<Extent>, Refused> {
+    fn check_extents(&self, extents: &[Extent], files: &Reaches) -> Result<Vec<Extent>, Refused> {
         let mut new: Vec<Extent> = Vec::new();
         for extent in extents {
-            let refuse = |why| Err(Refused::Extent(*extent, why));
-            let record = self.files.record((extent.file, extent.offset));
-            match record {
+            let refuse = |why| Err(Refused::Impossible(*extent, why));
+            match self.files.record((extent.file, extent.offset)) {
                 Some(there) if there.is(extent) && !there.bad => continue,
-                Some(there) if there.is(extent) => return refuse("it is known to be damaged"),
+                Some(there) if there.is(extent) => return Err(Refused::Gone(*extent)),
                 Some(_) => return refuse("another state is at its place"),
                 None => {}
             }
             let may_be_new = self.may_grow(extent.file) && self.files.get(extent.file).is_none_or(FileRecord::is_open);
             if !may_be_new {
-                return refuse("no checkpoint refers to it any more, and its file takes no more states; write it anew");
+                return Err(Refused::Gone(*extent));
             }
             let end = extent.offset.checked_add(extent.len).map(|_| entry_end(extent.offset, extent.len));
-            if extent.offset < HEADER_LEN || end.is_none_or(|end| end > part.end_of(extent.file)) {
+            if extent.offset < HEADER_LEN
+                || end.is_none_or(|end| files.get(&extent.file).is_none_or(|file| end > file.end))
+            {
                 return refuse("it lies outside of what the part says is there");
             }
             let last = new.last().filter(|last| last.file == extent.file);

@@ -59,7 +59,7 @@ pub(crate) use files::Holes;
 pub(crate) use holders::Holder;
 pub(crate) use line::Base;
 pub(crate) use lives::Number;
-pub(crate) use members::Refused;
+pub(crate) use members::{Reach, Reaches, Refused};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -159,9 +159,18 @@ impl Accounts {
         self.new_holder()
     }
 
-    /// The files that are appended to, or have states that anybody refers to: of a member, which has no others.
-    pub(crate) fn needed_files(&self) -> BTreeSet<FileId> {
+    /// Ends a part of a member: the store refers to its states, in these files, from now on. Returns which files the member
+    /// still appends to, or has states in of parts in the making.
+    pub(crate) fn hand_over(&mut self, holder: Holder, files: impl Iterator<Item = FileId>) -> BTreeSet<FileId> {
+        files.for_each(|file| self.files.change(file, FileRecord::hand_over));
+        // A part holds no checkpoint.
+        let _ = self.release(holder);
         self.files.all().collect()
+    }
+
+    /// Marks a file: nothing more should be appended to it.
+    pub(crate) fn shed(&mut self, file: FileId) {
+        self.files.change(file, |record| record.marked = true);
     }
 
     /// Keeps a published checkpoint for a reader.

@@ -2,11 +2,12 @@
 //!
 //! 1. The part must be for this checkpoint, from this store, and from this generation of it. It may not change what another
 //!    part of the checkpoint changes. A part that was accepted before is accepted again, and changes nothing.
-//! 2. Each file of the part must be there, and reach as far as the part says. Nothing is locked meanwhile. A listing or a
-//!    length that a network file system remembers is looked at twice.
-//! 3. Under the lock of the accounts: the member must not have been dismissed, the part must not be late, and its new states
-//!    must lie where nothing else is. They are entered, held by the pending checkpoint. Then files are sealed that the member
-//!    has given up. A refusal changes nothing.
+//! 2. Each file of the part must be there, and reach as far as the part says. How long the files are that the member
+//!    has given up is looked up as well. Nothing is locked meanwhile. A length that a network file system remembers is
+//!    looked at twice.
+//! 3. Under the lock of the accounts: the member must not have been dismissed, the part must not be late, and its new
+//!    states must lie where nothing else is. They are entered, held by the pending checkpoint. Then files are sealed
+//!    that the member has given up. A refusal changes nothing.
 //!
 //! The commit makes the changes of all parts, which must be relative to the checkpoint that the manifest is based on.
 
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::{PendingCheckpoint, sequence::Publisher};
 use crate::{
-    accounts::Refused,
+    accounts::{Reach, Reaches, Refused},
     disk::{layout, member},
     error::{Cause, Error, Result},
     fault::PartFault,
@@ -30,18 +31,19 @@ use crate::{
 pub(super) struct Parts(Mutex<Vec<Part>>);
 
 impl PendingCheckpoint {
-    /// Accepts the part of a member: the commit makes its changes, on top of what the manifest says. Once this returns, what
-    /// the part names stays for as long as this checkpoint is pending, whatever becomes of the member.
+    /// Accepts the part of a member: the commit makes its changes, on top of what the manifest says. Once this returns,
+    /// what the member wrote stays for as long as this checkpoint is pending, whatever becomes of the member. States of
+    /// others that the part names are looked at by the commit.
     ///
-    /// Parts of several members may be accepted from any threads, in any order; those of one member in the order in which they
-    /// were prepared, across all checkpoints. A part that is accepted twice counts once.
+    /// Parts of several members may be accepted from any threads, in any order; those of one member in the order in
+    /// which they were prepared, across all checkpoints. A part that is accepted twice counts once.
     ///
     /// # Errors
     ///
-    /// [`part_fault`](Error::part_fault) says why a part was refused that is late, or comes from a member that was dismissed, or
-    /// that another store, or an older generation of this one, admitted. `is_invalid` as well if two parts change the same
-    /// name, or if the pending checkpoint has ended; `is_not_found` if a state or its file is gone; `is_corrupt` if the file is too
-    /// short. Errors of the file system. Nothing of the part was taken then.
+    /// [`part_fault`](Error::part_fault) says why a part was refused that is late, or comes from a member that was
+    /// dismissed, or that another store, or an older generation of this one, admitted. `is_invalid` as well if two
+    /// parts change the same name, or if the pending checkpoint has ended; `is_not_found` if a state or its file is
+    /// gone; `is_corrupt` if the file is too short. Errors of the file system. Nothing of the part was taken then.
     pub fn accept(&self, part: &Part) -> Result<()> {
         self.streams.publisher.volume.check_writable("accept a part in")?;
         self.parts.accept(&self.streams.publisher, self.batch(), part)
@@ -80,17 +82,19 @@ impl Parts {
         if part.checkpoint() != batch.id() {
             return refuse(PartFault::OtherCheckpoint(part.checkpoint()));
         }
-        if self.0.lock().contains(part) {
-            return Ok(());
+        {
+            let parts = self.0.lock();
+            if parts.contains(part) {
+                return Ok(());
+            }
+            // Files that were given up may be gone: then this is why. No thread accepts a part of this checkpoint
+            // meanwhile.
+            publisher.registry.check_part(part).or_else(refuse)?;
         }
         for handle in part.changes().handles() {
             handle.check_store(publisher.journal.store(), &operation(part, batch.id()))?;
         }
-        // What was given up may be gone: then this is why.
-        publisher.registry.check_part(part).or_else(refuse)?;
-        for (file, end) in &part.ends {
-            publisher.check_reaches(*file, *end).or_else(|_| publisher.check_reaches(*file, *end))?;
-        }
+        let files = publisher.look_at(part)?;
         let mut parts = self.0.lock();
         if parts.contains(part) {
             return Ok(());
@@ -101,7 +105,7 @@ impl Parts {
             let why = format!("{name} is changed by the part of {} as well", other.membership());
             return Err(Error::invalid(operation(part, batch.id()), why));
         }
-        batch.accept_part(part)?;
+        batch.accept_part(part, &files)?;
         parts.push(part.clone());
         Ok(())
     }
@@ -129,26 +133,43 @@ impl Publisher {
         member::is_alive(&self.volume, file.generation, number)
     }
 
-    fn check_reaches(&self, file: FileId, end: u64) -> Result<()> {
-        self.volume.open(layout::segment(file))?.check_reaches(end)
+    /// Step 2.
+    fn look_at(&self, part: &Part) -> Result<Reaches> {
+        let given_up = self.registry.given_up(part).into_iter().map(|file| (file, 0));
+        let mut files = Reaches::new();
+        for (file, end) in given_up.chain(part.ends.iter().copied()) {
+            files.insert(file, Reach { end, len: self.reaches(file, end)? });
+        }
+        Ok(files)
+    }
+
+    /// Looks how long a file is, which reaches at least this far.
+    fn reaches(&self, file: FileId, end: u64) -> Result<u64> {
+        let name = layout::segment(file);
+        match self.volume.metadata(&name)? {
+            Some(found) if found.len >= end => Ok(found.len),
+            _ if end == 0 => Ok(0),
+            // A network file system may remember another length, or that there was no file.
+            _ => self.volume.open(&name)?.check_reaches(end).map(|()| end),
+        }
     }
 }
 
 impl Batch {
     /// Step 3.
-    fn accept_part(&self, part: &Part) -> Result<()> {
+    fn accept_part(&self, part: &Part, files: &Reaches) -> Result<()> {
         let extents = part.own_extents();
-        let written = self.refer_to_part(|hold| hold.accept(part, &extents))?;
-        match written {
-            Ok(written) => {
-                self.note_accepted(written);
-                Ok(())
+        let operation = operation(part, self.id());
+        let of = |extent| format!("{operation}: state {}", StateHandle::file(part.membership().store(), extent));
+        match self.refer_to_part(|hold| hold.accept(part, &extents, files))? {
+            Ok(written) => self.note_accepted(written),
+            Err(Refused::Fault(fault)) => return Err(Error::new(operation, Cause::Part(fault))),
+            Err(Refused::Gone(extent)) => {
+                let why = "no checkpoint refers to it, or it is damaged; write it anew";
+                return Err(Error::not_found(of(extent), why));
             }
-            Err(Refused::Fault(fault)) => Err(Error::new(operation(part, self.id()), Cause::Part(fault))),
-            Err(Refused::Extent(extent, why)) => {
-                let state = StateHandle::file(part.membership().store(), extent);
-                Err(Error::not_found(format!("{}: state {state}", operation(part, self.id())), why))
-            }
+            Err(Refused::Impossible(extent, why)) => return Err(Error::invalid(of(extent), why)),
         }
+        Ok(())
     }
 }

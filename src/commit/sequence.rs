@@ -63,7 +63,7 @@ pub(super) struct Prepared {
 pub(super) fn prepare(publisher: &Publisher, batch: &Arc<Batch>, mut manifest: ManifestBuilder) -> Result<Prepared> {
     let id = batch.id();
     publisher.admit(id, manifest.content.kind)?;
-    batch.close_to_writers()?;
+    batch.close_to_writers("commit")?;
     kept::relocate_kept(publisher, batch, &mut manifest)
         .and_then(|()| compare(publisher, batch, manifest))
         .and_then(|(content, compared)| Ok((publisher.name(id, content)?, compared)))

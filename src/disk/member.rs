@@ -44,8 +44,9 @@ pub(crate) fn join(volume: &Volume, generation: u64, member: u32) -> Result<Box<
     let refuse = |cause| Err(Error::at(JOIN, &path, cause));
     check_admitted(volume, generation, member, JOIN)?;
     let Some(guard) = volume.lock_member(&name)? else {
-        let owner = volume.read_if_there(&name)?.unwrap_or_default();
-        return refuse(Cause::Locked { owner: String::from_utf8_lossy(&owner).trim().to_owned() });
+        let said = volume.read_if_there(&name)?.filter(|said| said != ADMITTED);
+        let owner = said.map(|said| String::from_utf8_lossy(&said).trim().to_owned());
+        return refuse(Cause::Locked { owner: owner.unwrap_or_else(|| "another process".to_owned()) });
     };
     match volume.read_if_there(&name)? {
         Some(found) if found == ADMITTED => {}
@@ -60,7 +61,10 @@ pub(crate) fn join(volume: &Volume, generation: u64, member: u32) -> Result<Box<
             return refuse(Cause::Dismissed);
         }
     }
-    let file = volume.open_writable(&name)?;
+    let file = match volume.open_writable(&name) {
+        Err(error) if error.is_not_found() => return refuse(Cause::Dismissed),
+        file => file?,
+    };
     file.write_all_at(format!("{}\n", this_process()).as_bytes(), 0)?;
     file.sync()?;
     Ok(guard)

@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Error, Result},
     format::identity::Identity,
-    id::CheckpointId,
+    id::{CheckpointId, FileId},
     options::{Durability, Options},
     part::{Membership, PROTOCOL, Worn},
     reclaim::registry::Registry,
@@ -64,7 +64,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Member(Arc<Joined>);
 
-/// What ends with the membership. Fields are dropped in order: nothing is written any more when the lock goes.
+/// What ends with the membership.
 #[derive(Debug)]
 pub(super) struct Joined {
     write: Arc<WriteSettings>,
@@ -144,8 +144,7 @@ impl Member {
     /// Appends nothing more to these files: the coordinator tells which ([`Store::worn`](crate::Store::worn)). Their states
     /// can be moved out of them once the next part was accepted. Files of other members are passed over.
     pub fn shed(&self, worn: &Worn) {
-        let Membership { generation, member, .. } = self.0.membership;
-        let is_ours = |file: &&crate::id::FileId| file.generation == generation && file.member() == u64::from(member);
+        let is_ours = |file: &&FileId| self.0.membership.has_written(**file);
         let files: BTreeSet<_> = worn.files.iter().filter(is_ours).copied().collect();
         if !files.is_empty() {
             self.0.registry.shed(&files);
@@ -181,11 +180,13 @@ impl Joined {
 }
 
 impl Drop for Joined {
-    /// The membership is used up: the file that stands for it goes while it is locked.
+    /// Writes what gathered in lanes, as long as others can see that a member does. Then the membership is used up: the
+    /// file that stands for it is deleted while it is locked.
     fn drop(&mut self) {
         if self.volume.opener().is_another() {
             return;
         }
+        self.write.seal();
         let Membership { generation, member, .. } = self.membership;
         // What cannot be deleted is deleted by the next open.
         let _ = member::dismiss(&self.volume, generation, member);

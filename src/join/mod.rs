@@ -3,13 +3,14 @@
 //! # Who owns what
 //!
 //! The *coordinator* is the process that has the store open. It admits members, accepts their parts into its pending
-//! checkpoints, publishes, and is the only one that deletes, punches, and moves states. A *member* is another process, on this
+//! checkpoints, publishes, and is the only one that deletes, punches, and moves published states. A *member* is another process, on this
 //! machine or another one with the same file system. A [`Member`] owns the data files of its number: no other process
 //! makes or appends to them. Its [parts](crate::Part) travel over a channel of the engine. [`member`] joins and leaves,
 //! [`pending`] prepares parts.
 //!
 //! A member counts its states as a store does (`accounts`), but only to know which of its files are still in use. It has no
-//! log, no checkpoints, no copies for a record, and removes nothing.
+//! log, no checkpoints, and no copies for a record. It deletes only data files of which no part that it handed over has a
+//! state: no other process can refer to those.
 //!
 //! # A checkpoint, step by step
 //!

@@ -10,14 +10,16 @@ use crate::{
     handle::StateHandle,
     id::{CheckpointId, FileId, Scope},
     manifest::ManifestChanges,
-    part::{Part, own_extents},
+    part::Part,
     write::{StateWriter, batch::Batch},
 };
 
 /// The share of a [member](crate::Member) in a checkpoint: write states into it from any threads, then
 /// [`prepare`](PendingPart::prepare) it.
 ///
-/// Dropped before, it is abandoned: no checkpoint can name what it wrote.
+/// Dropped before, it is abandoned, and data files that have nothing else are deleted. A part that was prepared, and that no
+/// checkpoint accepts, keeps its files until the coordinator dismisses the member, until it
+/// [cleans up](crate::Store::cleanup_orphans) after it has accepted a later part, or until the store is opened anew.
 #[derive(Debug)]
 pub struct PendingPart {
     batch: Arc<Batch>,
@@ -70,11 +72,9 @@ impl PendingPart {
         let (batch, member) = (&self.batch, &self.member);
         let operation = format!("prepare a part of checkpoint {} in", batch.id());
         member.volume().check_writable(&operation)?;
-        batch.close_to_writers()?;
+        batch.close_to_writers("prepare a part of")?;
         let membership = member.membership();
-        let is_own =
-            |file: FileId| file.generation == membership.generation && file.member() == u64::from(membership.member);
-        let mut extents = own_extents(&changes, is_own);
+        let mut extents = membership.own_extents(&changes);
         extents.retain(|extent| batch.hold().refers(extent));
         let waiting = &member.write().waiting;
         let written = batch.seal().named_by(extents.iter().copied(), waiting)?;
@@ -89,7 +89,8 @@ impl PendingPart {
                 _ => ends.push((extent.file, end)),
             }
         }
-        let (number, progress) = batch.hold().hand_over(|| (member.next_part(), member.write().next_sequence()));
+        let number = || (member.next_part(), member.write().next_sequence());
+        let (number, progress) = batch.hold().hand_over(ends.iter().map(|(file, _)| *file), number);
         member.check_member(&operation)?;
         let (checkpoint, since) = (batch.id(), self.since);
         Ok(Part { membership, checkpoint, since, number, changes, ends, progress })

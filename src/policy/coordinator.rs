@@ -271,7 +271,7 @@ impl Coordinator {
         let attempt = self.attempts.get(&id).ok_or_else(|| not_pending(id))?;
         attempt.check_complete(id, &manifest)?;
         // From here on nobody can begin to write another one.
-        attempt.pending.batch().close_to_writers()?;
+        attempt.pending.batch().close_to_writers("commit")?;
         let Some(mut attempt) = self.attempts.remove(&id) else { return Err(not_pending(id)) };
         let manifest = std::mem::take(&mut attempt.states)
             .into_iter()

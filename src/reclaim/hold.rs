@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::registry::Registry;
 use crate::{
-    accounts::{Base, Found, Holder, Kind, Refused, space::LEAST_PUNCHED},
+    accounts::{Base, Found, Holder, Kind, Reaches, Refused, space::LEAST_PUNCHED},
     error::Error,
     handle::Extent,
     id::FileId,
@@ -66,8 +66,8 @@ impl Hold {
 
     /// Refers to the states of a member's part from now on, all or none: see `accounts/members.rs`. Returns how many bytes
     /// the states have that were not known before.
-    pub(crate) fn accept(&self, part: &Part, extents: &[Extent]) -> Result<u64, Refused> {
-        self.registry.accounts.lock().accept(self.holder, part, extents)
+    pub(crate) fn accept(&self, part: &Part, extents: &[Extent], files: &Reaches) -> Result<u64, Refused> {
+        self.registry.accounts.lock().accept(self.holder, part, extents, files)
     }
 
     /// Adds the states of a file that was not written here, which is complete, and seals it. They are in the order of their
@@ -93,13 +93,17 @@ impl Hold {
         self.registry.accounts.lock().refers(self.holder, extent)
     }
 
-    /// Lets go of the states of a part, which is prepared, and tells how far its member is. `number` gives the part its number and
-    /// says what the sequence of the next file is; no file can get one meanwhile.
-    pub(crate) fn hand_over(&self, number: impl FnOnce() -> (u64, u64)) -> (u64, Progress) {
+    /// Lets go of the states of a part, which are durable in these files, and tells how far its member is. `number`
+    /// gives the part its number and says what the sequence of the next file is; no file can get one meanwhile.
+    pub(crate) fn hand_over(
+        &self,
+        files: impl Iterator<Item = FileId>,
+        number: impl FnOnce() -> (u64, u64),
+    ) -> (u64, Progress) {
         let mut accounts = self.registry.accounts.lock();
-        let _ = accounts.release(self.holder);
+        let open = accounts.hand_over(self.holder, files);
         let (number, next) = number();
-        (number, Progress { next, open: accounts.needed_files() })
+        (number, Progress { next, open })
     }
 
     /// Lets go before the value is dropped, and leaves tidying up to the caller. Again, or late, changes nothing.

@@ -20,6 +20,11 @@ impl Registry {
         self.accounts.lock().check_part(part)
     }
 
+    /// The files that are appended to, as far as is known, and that the member gives up with this part.
+    pub(crate) fn given_up(&self, part: &Part) -> Vec<FileId> {
+        self.accounts.lock().given_up(part)
+    }
+
     /// From here on nothing of this member is accepted. False if there is no such member.
     pub(crate) fn dismiss(&self, member: u32) -> bool {
         self.accounts.lock().dismiss(member)
@@ -30,10 +35,10 @@ impl Registry {
         self.accounts.lock().close_for(file, len);
     }
 
-    /// Whether nothing refers to this file, which was found on disk, and no part that is to come may. If it is to go it is
-    /// removed by the next sweep. Both at once: a part may be accepted at any moment.
-    pub(crate) fn is_orphan(&self, file: FileId, len: u64, goes: bool) -> bool {
-        self.accounts.lock().is_orphan(file, len, goes)
+    /// Whether a file that was found on disk has no referrer, and no later part can refer to it. With `remove` the next sweep
+    /// deletes an orphan. One lock covers both: another thread may accept a part at any moment.
+    pub(crate) fn is_orphan(&self, file: FileId, len: u64, remove: bool) -> bool {
+        self.accounts.lock().is_orphan(file, len, remove)
     }
 
     /// Whether the store, or a member that is alive or not, may append to this file.
@@ -43,14 +48,20 @@ impl Registry {
 
     /// The files of members that hold too little.
     pub(crate) fn worn(&self) -> Worn {
+        if self.is_in_child() {
+            return Worn::default();
+        }
         Worn { files: self.accounts.lock().worn() }
     }
 
     /// In a member: nothing more should be appended to these.
     pub(crate) fn shed(&self, files: &BTreeSet<FileId>) {
+        if self.is_in_child() {
+            return;
+        }
         let mut accounts = self.accounts.lock();
         for file in files {
-            accounts.files.change(*file, |record| record.marked = true);
+            accounts.shed(*file);
         }
     }
 

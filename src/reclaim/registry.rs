@@ -26,8 +26,6 @@ use crate::{
 pub(crate) struct Registry {
     pub(super) volume: Arc<Volume>,
     pub(super) maintenance: Maintenance,
-    /// Whether files are removed and punched here: a member leaves that to the store.
-    pub(super) removes: bool,
     /// Whether the disk was found to punch no holes.
     pub(super) cannot_punch: AtomicBool,
     pub(super) accounts: Mutex<Accounts>,
@@ -63,14 +61,12 @@ impl Registry {
         let accounts = Mutex::new(Accounts::new(policy, generation, (id_floor, rolled_back)));
         let cannot_punch = AtomicBool::new(!policy.punch);
         let (linking, pins) = (Mutex::default(), Mutex::default());
-        let (gathered, removes) = (AtomicU64::new(0), true);
-        Self { volume, maintenance, removes, cannot_punch, accounts, gathered, linking, pins }
+        Self { volume, maintenance, cannot_punch, accounts, gathered: AtomicU64::new(0), linking, pins }
     }
 
-    /// That of a member: it knows of no checkpoints, and removes nothing.
+    /// That of a member: it knows of no checkpoints, and removes only files of which no part has a state.
     pub(crate) fn of_member(volume: Arc<Volume>, generation: u64, policy: SpacePolicy) -> Self {
-        let of_no_checkpoint = (0, RolledBack::default());
-        Self { removes: false, ..Self::new(volume, generation, of_no_checkpoint, (policy, Maintenance::Inline)) }
+        Self::new(volume, generation, (0, RolledBack::default()), (policy, Maintenance::Inline))
     }
 
     /// Whether this process is a child of the one that opened the store. Destructors do nothing there: a thread that the

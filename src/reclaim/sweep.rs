@@ -81,11 +81,6 @@ impl Registry {
     /// Removes dead files. One that resists stays dead, for the next sweep.
     pub(crate) fn sweep(&self, budget: u64, done: &mut Maintained) -> Vec<FileId> {
         let mut removed = Vec::new();
-        if !self.removes {
-            // The store knows of them, or will find out.
-            self.accounts.lock().files.forget_dead();
-            return removed;
-        }
         let dead = self.look(|accounts, may| accounts.files.exhume(may, budget));
         let Some((dead, more)) = dead else { return removed };
         done.more |= more;
@@ -107,8 +102,7 @@ impl Registry {
 
     /// Punches holes into one file after another until about as many bytes as the budget says came back.
     fn punch(&self, budget: u64, done: &mut Maintained) {
-        while self.removes
-            && !self.cannot_punch.load(Ordering::Relaxed)
+        while !self.cannot_punch.load(Ordering::Relaxed)
             && let Some(Some(holes)) = self.look(|accounts, may| accounts.files.holes(may))
         {
             if done.punched_bytes >= budget {

@@ -2,9 +2,10 @@
 //!
 //! # Who owns what
 //!
-//! The opener holds the lock of `piton.lock` from step 2 on, so that no other process changes anything; the volume keeps it.
-//! No data file and no log is deleted before step 8: what seems an orphan before the generation is raised may be what a writer that lost its
-//! lock is about to publish. On a full disk the room that is kept is given up instead (`disk/spare.rs`).
+//! The opener holds the lock of `piton.lock` from step 2 on, so that no other process changes anything; the volume
+//! keeps it. No data file and no log is deleted before step 8: what seems an orphan before the generation is raised may
+//! be what a writer that lost its lock is about to publish. On a full disk the room that is kept is given up instead
+//! (`disk/spare.rs`).
 //!
 //! # Opening, step by step
 //!
@@ -23,12 +24,13 @@
 //!    forgotten. A store that was to be taken over by another one (`transfer`) is taken back, durably, since it goes on;
 //! 5. the last record is made sure of, and the first log of the generation is begun: from here on nothing counts that a
 //!    stalled writer appends. Then a new store gets its identity. A crash up to here changes nothing that can be seen;
-//! 6. [`clean`]: temporary names, and the files that stand for members that have ended. [`unsynced`]: what was committed without syncs is made durable, unless this store syncs
-//!    nothing either. A crash leaves that to the next open. [`redo`]: records have states whose segments were not synced. Those that a checkpoint names
-//!    are written again and synced, whatever the segments have. A crash leaves them to the next open. A checkpoint cannot
-//!    be opened if a state of it could not be written, and the log stays then;
-//! 7. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each checkpoint,
-//!    damaged ones included. States are verified on first use, not here;
+//! 6. [`clean`]: temporary names, and the files that stand for members that have ended. [`unsynced`]: what was
+//!    committed without syncs is made durable, unless this store syncs nothing either. A crash leaves that to the next
+//!    open. [`redo`]: records have states whose segments were not synced. Those that a checkpoint names are written
+//!    again and synced, whatever the segments have. A crash leaves them to the next open. A checkpoint cannot be opened
+//!    if a state of it could not be written, and the log stays then;
+//! 7. [`validate`]: every file that a checkpoint names must be there and long enough; the registry learns of each
+//!    checkpoint, damaged ones included. States are verified on first use, not here;
 //! 8. [`clean`]: logs that do not count, and data files that no checkpoint names. While a record is lost, no data file is
 //!    removed: the record may have named it. A crash leaves some of them to the next open. A base is
 //!    written if one is due. Then room is kept for when the disk is full;

@@ -41,12 +41,10 @@ impl Orphans {
 
 /// Closes the files of a member that was dismissed, and deletes those that nothing refers to.
 pub(crate) fn clean_up_after(volume: &Volume, registry: &Registry, membership: &Membership) -> Result<Orphans> {
-    let mut orphans = Orphans { skipped: registry.unknown(), removed: true, ..Orphans::default() };
-    let is_theirs =
-        |file: &FileId| file.generation == membership.generation() && file.member() == u64::from(membership.member());
+    let mut orphans = Orphans { removed: true, ..Orphans::default() };
     for scope in [Scope::Shared, Scope::Exclusive] {
         for entry in volume.list(layout::scope_dir(scope))? {
-            if let Some(file) = layout::parse_segment(scope, &entry.name).filter(is_theirs) {
+            if let Some(file) = layout::parse_segment(scope, &entry.name).filter(|file| membership.has_written(*file)) {
                 if !registry.knows(file) {
                     orphans.add(layout::segment(file), entry.metadata.len);
                 }

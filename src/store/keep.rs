@@ -20,8 +20,8 @@ use crate::{
 
 impl Store {
     /// Forgets a checkpoint, durably: it is gone when this returns, and so is the data that nothing else refers to.
-    /// What an open [`Checkpoint`](crate::Checkpoint) refers to goes when that is dropped. What a checkpoint referred to that
-    /// could not be read goes as well, once there is no other such checkpoint.
+    /// What an open [`Checkpoint`](crate::Checkpoint) refers to goes when that is dropped. What a checkpoint referred
+    /// to that could not be read goes as well, once there is no other such checkpoint.
     ///
     /// # Errors
     ///
@@ -87,7 +87,8 @@ impl Store {
     /// # Errors
     ///
     /// `is_poisoned`, `is_fenced`; errors of the file system while making the removal durable. What merely could not be
-    /// removed is in the report, and the next open removes it; so is it that the ids of aborted attempts may be given out again.
+    /// removed is in the report, and the next open removes it; so is it that the ids of aborted attempts may be given
+    /// out again.
     ///
     /// # Examples
     ///
@@ -233,8 +234,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_poisoned`, `is_fenced`; errors of the file system.
-    /// Nothing has changed then, unless the error `is_indeterminate`.
+    /// Those of [`checkpoint`](Self::checkpoint) if it cannot be used; `is_poisoned`, `is_fenced`; errors of the file
+    /// system. Nothing has changed then, unless the error `is_indeterminate`.
     ///
     /// # Examples
     ///
@@ -299,9 +300,11 @@ impl Store {
     /// Finds files that only this store can have made and that nobody refers to, and removes them unless it is only to
     /// tell: data files that no checkpoint, pending checkpoint or reader refers to, leftovers of crashed processes.
     ///
-    /// Opening a store does the same, so there is something only after a removal failed, or after a checkpoint was pruned
-    /// that could not be read. Files that are being written are left alone, and so is every name that is not ours. While a
-    /// record is lost no data file is looked at: it may have named any of them.
+    /// Opening a store does the same, so there is something only after a removal failed, after a checkpoint was pruned
+    /// that could not be read, or after the part of a [member](crate::Member) came to nothing. A file of a member is
+    /// deleted once the store has accepted a later part of that member. Files that are being written are left alone,
+    /// and so is every name that is not ours. While a record is lost no data file is looked at: it may have named any
+    /// of them.
     ///
     /// # Errors
     ///

@@ -344,12 +344,12 @@ impl Batch {
         if kind == Kind::Kept { Ok(()) } else { self.check_open() }
     }
 
-    /// Nobody but the commit can write any more. Refuses while a writer is open.
-    pub(crate) fn close_to_writers(&self) -> Result<()> {
+    /// From here on only the commit can write, or whatever `what` says for errors. Refuses while a writer is open.
+    pub(crate) fn close_to_writers(&self, what: &str) -> Result<()> {
         let state = self.state.lock();
         if state.writers > 0 {
             let why = format!("{} of its writers are still open: finish or drop them first", state.writers);
-            return Err(Error::invalid(format!("commit checkpoint {}", self.id), why));
+            return Err(Error::invalid(format!("{what} checkpoint {}", self.id), why));
         }
         self.closed.store(true, Ordering::Release);
         Ok(())

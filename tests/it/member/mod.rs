@@ -6,6 +6,7 @@ mod crash;
 mod engine;
 mod orders;
 mod rules;
+mod sharing;
 mod traps;
 
 use std::path::Path;

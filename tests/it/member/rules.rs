@@ -3,7 +3,7 @@
 use piton::{
     Error, Manifest, ManifestChanges, Options, PartFault, PartitionState, Scope,
     disk::MemoryDisk,
-    testing::{Call, SimDisk},
+    testing::{Call, Fault, SimDisk},
 };
 
 use super::{id, join, member_of, names, options, part};
@@ -300,6 +300,43 @@ fn part_with_states_that_cannot_be_there_is_refused_and_takes_nothing() {
         assert_eq!(store.usage().logical_files, 0);
     }
     pending.accept(&good).unwrap();
+    pending.commit(Manifest::builder()).unwrap().verify().unwrap();
+}
+
+#[test]
+fn state_that_overlaps_another_one_is_refused_whichever_of_them_is_known() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).unwrap();
+    let member = member_of(&store, &disk);
+    let pending = store.begin_next().unwrap();
+    pending.accept(&part(member.begin(pending.id(), None).unwrap(), "a", &bytes(1, 3000))).unwrap();
+    let good = part(member.begin(pending.id(), None).unwrap(), "b", &bytes(2, 3000));
+    let text = serde_json::to_string(&good).unwrap();
+    let (before, after) = text.split_once('@').unwrap();
+    let (_, after) = after.split_once('+').unwrap();
+    for offset in [64, 128, 3008, 3072] {
+        let forged = serde_json::from_str(&format!("{before}@{offset}+{after}")).unwrap();
+        let error = pending.accept(&forged).unwrap_err();
+        assert!(error.is_invalid(), "at {offset}: {error}");
+        assert_eq!(store.usage().logical_files, 1);
+    }
+    pending.accept(&good).unwrap();
+    pending.commit(Manifest::builder()).unwrap().verify().unwrap();
+}
+
+#[test]
+fn member_is_dismissed_although_its_files_cannot_be_listed() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let member = member_of(&store, &disk);
+    let pending = store.begin_next().unwrap();
+    pending.accept(&part(member.begin(pending.id(), None).unwrap(), "a", &bytes(1, 3000))).unwrap();
+    assert_eq!(store.usage().open_files, 1);
+    disk.fail_nth(Call::List, 1, Fault::Error(5));
+    assert!(store.dismiss(member.membership()).is_err());
+    assert_eq!(store.usage().open_files, 0, "nothing is appended to its files any more");
+    assert!(member.begin(pending.id(), None).unwrap_err().is_fenced());
+    assert!(store.dismiss(member.membership()).unwrap().failures.is_empty());
     pending.commit(Manifest::builder()).unwrap().verify().unwrap();
 }
 
