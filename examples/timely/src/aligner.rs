@@ -11,6 +11,7 @@ use std::{
         Arc,
         mpsc::{Receiver, Sender},
     },
+    time::Instant,
 };
 
 use piton::{ConnectorOffset, ManifestChanges, Member, PartitionState, PendingPart, Scope, Worn};
@@ -124,6 +125,7 @@ impl Aligner {
     }
 
     fn take(&mut self, epoch: u64, ticket: Ticket, share: Share) -> Result<(), Failure> {
+        let begun = Instant::now();
         let mut making = match self.making.remove(&epoch) {
             Some(making) => making,
             None => Making::begin(&self.member, ticket)?,
@@ -137,8 +139,9 @@ impl Aligner {
         let part = making.pending.prepare(making.changes)?;
         trap::pass(Point::Prepared);
         self.last_bytes = making.bytes;
+        let micros = u64::try_from(begun.elapsed().as_micros())?;
         let Making { bytes, read, exhausted, .. } = making;
-        self.reporter.send(&Report::Prepared(Box::new(Prepared { epoch, part, bytes, read, exhausted })))?;
+        self.reporter.send(&Report::Prepared(Box::new(Prepared { epoch, part, micros, bytes, read, exhausted })))?;
         trap::pass(Point::Sent);
         self.clock.set_durable(epoch);
         Ok(())

@@ -62,7 +62,7 @@ impl Life {
         let pending = coordinator.store.begin_next()?;
         let ticket = Ticket { id: pending.id(), since: self.since };
         self.since = Some(pending.id());
-        let done = Published { micros: 0, parts_micros: 0, bytes: 0, read: 0 };
+        let done = Published { micros: 0, store_micros: 0, bytes: 0, read: 0 };
         self.in_flight.insert(self.epoch, InFlight { pending, begun, parts: 0, done, exhausted: true });
         trap::pass(Point::Begun);
         Ok(ticket)
@@ -75,6 +75,7 @@ impl Life {
         in_flight.parts += 1;
         in_flight.done.bytes += prepared.bytes;
         in_flight.done.read += prepared.read;
+        in_flight.done.store_micros = in_flight.done.store_micros.max(prepared.micros);
         in_flight.exhausted &= prepared.exhausted;
         if in_flight.parts < self.processes.len() {
             trap::pass(Point::Accepted);
@@ -87,18 +88,19 @@ impl Life {
     }
 
     fn publish(&mut self, coordinator: &mut Coordinator, epoch: u64, complete: InFlight) -> Result<(), Failure> {
-        let parts_micros = u64::try_from(complete.begun.elapsed().as_micros())?;
+        let complete_at = Instant::now();
         let manifest = match &self.newest {
             Some(newest) => repartition::based_on(newest.manifest(), coordinator.settings.operator, self.workers)?,
             None => Manifest::builder(),
         };
         self.newest = Some(complete.pending.commit(manifest.epoch(epoch))?);
         let micros = u64::try_from(complete.begun.elapsed().as_micros())?;
+        let store_micros = complete.done.store_micros + u64::try_from(complete_at.elapsed().as_micros())?;
         trap::pass(Point::Committed);
         self.order_all(&Order::Published(coordinator.store.worn()));
         coordinator.read += complete.done.read;
         self.is_finished = complete.exhausted;
-        coordinator::tell(&Event::Published(Published { micros, parts_micros, ..complete.done }))
+        coordinator::tell(&Event::Published(Published { micros, store_micros, ..complete.done }))
     }
 
     /// A process has its blob. When all have theirs, the coordinator writes what a publication writes at least.

@@ -89,6 +89,8 @@ pub struct Prepared {
     pub epoch: u64,
     /// The part.
     pub part: Part,
+    /// How many microseconds it took from the last share to the part.
+    pub micros: u64,
     /// How many bytes of states are new.
     pub bytes: u64,
     /// How many units of input the sources of the process had read.

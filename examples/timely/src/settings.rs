@@ -74,8 +74,9 @@ pub enum Event {
 pub struct Published {
     /// How many microseconds passed since the coordinator closed the epoch.
     pub micros: u64,
-    /// How many of them until the last part was there.
-    pub parts_micros: u64,
+    /// How many of them the store took: in the slowest process, from the last share of an operator to the part; and from
+    /// the last part on.
+    pub store_micros: u64,
     /// How many bytes of states are new.
     pub bytes: u64,
     /// How many units of input were read since the checkpoint before.

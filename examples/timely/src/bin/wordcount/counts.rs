@@ -1,10 +1,8 @@
 //! The counts of one worker: of its key groups, by window and word. A window that is complete leaves as a result.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range};
 
+use indexmap::IndexMap;
 use timely_piton::{
     Failure,
     groups::{self, Pieces},
@@ -27,8 +25,9 @@ struct Count {
 /// One key group.
 #[derive(Debug, Default)]
 struct Group {
-    windows: BTreeMap<u32, HashMap<Box<str>, Count>>,
-    changed: Vec<(u32, Box<str>)>,
+    windows: BTreeMap<u32, IndexMap<Box<str>, Count>>,
+    /// By window, places in its map.
+    changed: Vec<(u32, usize)>,
 }
 
 /// All key groups of a worker.
@@ -72,25 +71,22 @@ impl Counts {
 
 impl Group {
     fn add(&mut self, window: u32, word: String, times: u32) {
-        let counts = self.windows.entry(window).or_default();
-        let word = word.into_boxed_str();
-        let count = match counts.get_mut(&word) {
-            Some(count) => count,
-            None => counts.entry(word.clone()).or_default(),
-        };
+        let entry = self.windows.entry(window).or_default().entry(word.into_boxed_str());
+        let place = entry.index();
+        let count = entry.or_default();
         count.times += u64::from(times);
         if !std::mem::replace(&mut count.is_changed, true) {
-            self.changed.push((window, word));
+            self.changed.push((window, place));
         }
     }
 
     /// The counts that changed, unless their window is gone.
     fn take_changes(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        for (window, word) in std::mem::take(&mut self.changed) {
-            if let Some(count) = self.windows.get_mut(&window).and_then(|counts| counts.get_mut(&word)) {
+        for (window, place) in self.changed.drain(..) {
+            if let Some((word, count)) = self.windows.get_mut(&window).and_then(|counts| counts.get_index_mut(place)) {
                 count.is_changed = false;
-                encode(window, &word, count.times, &mut bytes);
+                encode(window, word, count.times, &mut bytes);
             }
         }
         (!bytes.is_empty()).then_some(bytes)

@@ -27,12 +27,12 @@ fn latency(arguments: &Arguments) -> Result<(), Failure> {
     let files = input(&paced, dir.path())?;
     let (mut seen, _) = run(&paced, dir.path(), &files, &dir.path().join("expected"))?;
     let mut micros: Vec<_> = seen.published.iter().map(|published| published.micros).collect();
-    let mut parts: Vec<_> = seen.published.iter().map(|published| published.parts_micros).collect();
+    let mut store: Vec<_> = seen.published.iter().map(|published| published.store_micros).collect();
     let mut bytes: Vec<_> = seen.published.iter().map(|published| published.bytes).collect();
     bytes.sort_unstable();
     println!("checkpoints: {}, median of {} kB new", micros.len(), bytes[bytes.len() / 2] / 1000);
     println!("trigger to published: {}", percentiles(&mut micros));
-    println!("trigger to last part: {}", percentiles(&mut parts));
+    println!("of that, the store:   {}", percentiles(&mut store));
     println!("floor, as many bytes: {}", percentiles(&mut seen.floor));
     for life in seen.restored.iter().filter(|life| life.iter().any(|worker| worker.read > 0)) {
         for Restored { worker, read, own, all } in life {
