@@ -3,7 +3,7 @@
 use piton::{
     Error, Manifest, ManifestChanges, Options, PartFault, PartitionState, Scope,
     disk::MemoryDisk,
-    testing::{Call, Fault, SimDisk},
+    testing::{Call, Fault, SimDisk, Survival},
 };
 
 use super::{id, join, member_of, names, options, part};
@@ -64,6 +64,27 @@ fn a_checkpoint_of_small_parts_costs_one_sync_for_each_member_and_one_of_the_sto
         newest = pending.commit(Manifest::based_on(newest.manifest())).unwrap();
         assert!(round == 0 || syncs() - before == 3, "{} syncs", syncs() - before);
     }
+}
+
+#[test]
+fn part_whose_states_travel_in_their_handles_costs_no_sync_of_its_own() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let member = options(&disk).inline_threshold(4096).join(ROOT, &store.admit().unwrap()).unwrap();
+    // The first one makes a log ahead.
+    store.begin_next().unwrap().commit(Manifest::builder()).unwrap();
+    let syncs = || disk.count(Call::SyncData) + disk.count(Call::SyncDir);
+    let before = syncs();
+    let pending = store.begin_next().unwrap();
+    let one = part(member.begin(pending.id(), None).unwrap(), "a", &bytes(1, 3000));
+    assert_eq!(syncs(), before);
+    pending.accept(&one).unwrap();
+    pending.commit(Manifest::builder()).unwrap();
+    assert_eq!(syncs() - before, 1);
+    drop((member, store));
+    let disk = disk.cut_power(Survival::Nothing);
+    let newest = open(&disk).unwrap().latest().unwrap().unwrap();
+    assert!(*newest.get("a").unwrap() == bytes(1, 3000));
 }
 
 fn fault(result: Result<impl Sized, Error>) -> PartFault {

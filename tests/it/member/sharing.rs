@@ -6,8 +6,8 @@ use std::{
 };
 
 use piton::{
-    Checkpoint, Manifest, ManifestChanges, Member, Options, Part, Scope, StateHandle, Store, Way, disk::MemoryDisk,
-    testing::SimDisk,
+    Checkpoint, CheckpointId, CheckpointKind, Manifest, ManifestChanges, Member, Options, Part, Scope, StateHandle,
+    Store, Way, disk::MemoryDisk, testing::SimDisk,
 };
 
 use super::{id, member_of, names, options, part};
@@ -123,6 +123,60 @@ fn cleaning_up_while_parts_are_accepted_deletes_no_file_of_theirs() {
             pending.commit(Manifest::builder()).unwrap().verify().unwrap();
         }
     });
+}
+
+/// What a member writes for a checkpoint.
+fn of(checkpoint: CheckpointId, slot: u64) -> Vec<u8> {
+    bytes(checkpoint.get() * 2 + slot, 5000)
+}
+
+#[test]
+fn readers_and_savepoints_while_members_write_have_whole_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().segment_size(40_000).retain(1).open(dir.path()).unwrap();
+    let members = [(); 2].map(|()| Options::new().join(dir.path(), &store.admit().unwrap()).unwrap());
+    let check = |checkpoint: &Checkpoint| {
+        for slot in 0..2 {
+            assert!(*checkpoint.get(&slot.to_string()).unwrap() == of(checkpoint.id(), slot), "{}", checkpoint.id());
+        }
+    };
+    let (seen, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let reader = Options::new().open_read_only(dir.path()).unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                if let Some(newest) = reader.latest().unwrap() {
+                    check(&newest);
+                    seen.fetch_max(newest.id().get(), Ordering::Relaxed);
+                }
+            }
+        });
+        let _over = Over(&is_over);
+        for round in 1..=60_u64 {
+            let pending = store.begin_next().unwrap();
+            let (id, slots) = (pending.id(), members.iter().zip(0..));
+            let parts = slots.map(|(member, slot)| {
+                scope.spawn(move || part(member.begin(id, None).unwrap(), &slot.to_string(), &of(id, slot)))
+            });
+            for part in parts.collect::<Vec<_>>() {
+                pending.accept(&part.join().unwrap()).unwrap();
+            }
+            let kind = if round % 10 == 5 { CheckpointKind::Savepoint } else { CheckpointKind::Checkpoint };
+            pending.commit(Manifest::builder().kind(kind)).unwrap();
+            if round % 20 == 0 {
+                while seen.load(Ordering::Relaxed) < id.get() {
+                    thread::yield_now();
+                }
+            }
+        }
+    });
+    // One that was just being read may have stayed.
+    let _ = store.prune(1).unwrap();
+    let ids = store.checkpoint_ids();
+    assert_eq!(ids.iter().map(|id| id.get()).collect::<Vec<_>>(), [5, 15, 25, 35, 45, 55, 60]);
+    for id in ids {
+        check(&store.checkpoint(id).unwrap());
+    }
 }
 
 #[test]
