@@ -22,7 +22,9 @@ pub enum PointerFault {
 
 /// Why a store refuses the [part](crate::Part) of a member: see [`Error::part_fault`](crate::Error::part_fault).
 ///
-/// The part is lost for its checkpoint in every case. The coordinator aborts the checkpoint, or goes on without that member.
+/// A part that is refused is lost, and the coordinator aborts the checkpoint, but in two cases: after
+/// [`OtherBase`](Self::OtherBase) it commits again with a manifest of the right base, and a part of
+/// [another checkpoint](Self::OtherCheckpoint) is good for that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartFault {

@@ -206,10 +206,12 @@ impl Accounts {
             if !may_be_new {
                 return Err(Refused::Gone(*extent));
             }
+            // An earlier part had a state there that came to nothing.
+            let Some(file) = files.get(&extent.file).filter(|file| file.end > 0) else {
+                return Err(Refused::Gone(*extent));
+            };
             let end = extent.offset.checked_add(extent.len).map(|_| entry_end(extent.offset, extent.len));
-            if extent.offset < HEADER_LEN
-                || end.is_none_or(|end| files.get(&extent.file).is_none_or(|file| end > file.end))
-            {
+            if extent.offset < HEADER_LEN || end.is_none_or(|end| end > file.end) {
                 return refuse("it lies outside of what the part says is there");
             }
             let last = new.last().filter(|last| last.file == extent.file);

@@ -21,14 +21,22 @@ use crate::{
     fault::PartFault,
     handle::StateHandle,
     id::{CheckpointId, FileId},
-    manifest::ManifestBuilder,
+    manifest::{Changed, ManifestBuilder},
     part::Part,
     write::batch::Batch,
 };
 
-/// The parts of a pending checkpoint, in the order in which they were accepted.
+/// The parts of a pending checkpoint.
 #[derive(Debug, Default)]
-pub(super) struct Parts(Mutex<Vec<Part>>);
+pub(super) struct Parts(Mutex<Accepted>);
+
+#[derive(Debug, Default)]
+struct Accepted {
+    /// In the order in which they were accepted.
+    parts: Vec<Part>,
+    /// What they change, each with the place of its part.
+    changed: Changed,
+}
 
 impl PendingCheckpoint {
     /// Accepts the part of a member: the commit makes its changes, on top of what the manifest says. Once this returns,
@@ -40,10 +48,12 @@ impl PendingCheckpoint {
     ///
     /// # Errors
     ///
-    /// [`part_fault`](Error::part_fault) says why a part was refused that is late, or comes from a member that was
-    /// dismissed, or that another store, or an older generation of this one, admitted. `is_invalid` as well if two
-    /// parts change the same name, or if the pending checkpoint has ended; `is_not_found` if a state or its file is
-    /// gone; `is_corrupt` if the file is too short. Errors of the file system. Nothing of the part was taken then.
+    /// [`part_fault`](Error::part_fault) says why a part was refused that is late, belongs to another checkpoint, or
+    /// comes from a member that was dismissed, or that another store, or an older generation of this one, admitted.
+    /// `is_not_found` if a state or its file is gone: an earlier part had it, and no checkpoint refers to it any more.
+    /// `is_invalid` if two parts change the same name, if the part names a state where none can be, or if the pending
+    /// checkpoint has ended. `is_corrupt` if a file is too short. Errors of the file system. Nothing of the part was
+    /// taken then.
     pub fn accept(&self, part: &Part) -> Result<()> {
         self.streams.publisher.volume.check_writable("accept a part in")?;
         self.parts.accept(&self.streams.publisher, self.batch(), part)
@@ -51,7 +61,18 @@ impl PendingCheckpoint {
 
     /// Whether it has accepted this part.
     pub(crate) fn has_accepted(&self, part: &Part) -> bool {
-        self.parts.0.lock().contains(part)
+        self.parts.0.lock().parts.contains(part)
+    }
+
+    /// Whether a part that it has accepted sets or removes this state.
+    pub(crate) fn is_changed_by_part(&self, state: &str) -> bool {
+        self.parts.0.lock().changed.has_state(state)
+    }
+
+    /// A state that both the manifest and a part put there.
+    pub(crate) fn named_twice(&self, manifest: &ManifestBuilder) -> Option<String> {
+        let accepted = self.parts.0.lock();
+        accepted.changed.states().find(|state| manifest.has_named(state)).map(str::to_owned)
     }
 
     /// Refuses unless the changes of all parts are relative to the checkpoint that the manifest is based on.
@@ -83,8 +104,8 @@ impl Parts {
             return refuse(PartFault::OtherCheckpoint(part.checkpoint()));
         }
         {
-            let parts = self.0.lock();
-            if parts.contains(part) {
+            let accepted = self.0.lock();
+            if accepted.parts.contains(part) {
                 return Ok(());
             }
             // Files that were given up may be gone: then this is why. No thread accepts a part of this checkpoint
@@ -95,29 +116,30 @@ impl Parts {
             handle.check_store(publisher.journal.store(), &operation(part, batch.id()))?;
         }
         let files = publisher.look_at(part)?;
-        let mut parts = self.0.lock();
-        if parts.contains(part) {
+        let mut accepted = self.0.lock();
+        if accepted.parts.contains(part) {
             return Ok(());
         }
-        if let Some((other, name)) =
-            parts.iter().find_map(|other| Some((other, other.changes.conflict(&part.changes)?)))
-        {
-            let why = format!("{name} is changed by the part of {} as well", other.membership());
+        if let Some((name, other)) = accepted.changed.conflict(&part.changes) {
+            let by = accepted.parts.get(other).map_or_else(String::new, |other| other.membership().to_string());
+            let why = format!("{name} is changed by the part of {by} as well");
             return Err(Error::invalid(operation(part, batch.id()), why));
         }
         batch.accept_part(part, &files)?;
-        parts.push(part.clone());
+        let place = accepted.parts.len();
+        accepted.changed.add(&part.changes, place);
+        accepted.parts.push(part.clone());
         Ok(())
     }
 
     fn apply(&self, id: CheckpointId, manifest: ManifestBuilder) -> Result<ManifestBuilder> {
         self.check_base(id, manifest.base_id)?;
-        Ok(self.0.lock().iter().fold(manifest, |manifest, part| manifest.apply(&part.changes)))
+        Ok(self.0.lock().parts.iter().fold(manifest, |manifest, part| manifest.apply(&part.changes)))
     }
 
     fn check_base(&self, id: CheckpointId, base: Option<CheckpointId>) -> Result<()> {
-        let parts = self.0.lock();
-        let Some(part) = parts.iter().find(|part| part.since != base) else { return Ok(()) };
+        let accepted = self.0.lock();
+        let Some(part) = accepted.parts.iter().find(|part| part.since != base) else { return Ok(()) };
         let fault = PartFault::OtherBase { since: part.since, base };
         Err(Error::new(operation(part, id), Cause::Part(fault)))
     }
@@ -125,6 +147,8 @@ impl Parts {
 
 impl Publisher {
     /// Whether a member may still append to this file: one of this generation, or one of an older generation that lives on.
+    /// A member that was dismissed and lives on is not known any more once the store was opened anew. It may append behind
+    /// all states that were accepted; a link of the file gets these bytes as well, and no state of it changes.
     pub(crate) fn may_be_appended_to(&self, file: FileId) -> Result<bool> {
         let Some(number) = u32::try_from(file.member()).ok().filter(|number| *number > 0) else { return Ok(false) };
         if file.generation == self.journal.generation() {

@@ -82,7 +82,15 @@ pub(crate) fn check_admitted(volume: &Volume, generation: u64, member: u32, oper
 /// Whether a process is still that member. It may be one that was not dismissed, of an older generation.
 pub(crate) fn is_alive(volume: &Volume, generation: u64, member: u32) -> Result<bool> {
     let name = layout::member(generation, member);
-    Ok(volume.metadata(&name)?.is_some() && volume.lock_member(&name)?.is_none())
+    if volume.metadata(&name)?.is_none() {
+        return Ok(false);
+    }
+    let Some(_guard) = volume.lock_member(&name)? else { return Ok(true) };
+    // To lock a file that was just deleted makes it anew.
+    if volume.read_if_there(&name)?.is_some_and(|said| said.is_empty()) {
+        volume.remove(&name)?;
+    }
+    Ok(false)
 }
 
 /// Whether no process is a member of this store, as far as the files of the members say. Nothing is locked.

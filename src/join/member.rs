@@ -32,8 +32,9 @@ use crate::{
 /// clones share it, in any threads.
 ///
 /// A member writes its states into data files of its own, and hands over [parts](crate::Part), which are durable. The
-/// coordinator accepts the parts of all members into one checkpoint, and publishes that. A member needs no lock of the store,
-/// reads with a [`ReadOnlyStore`](crate::ReadOnlyStore), and deletes nothing.
+/// coordinator accepts the parts of all members into one checkpoint, and publishes that. A member needs no lock of the
+/// store, reads with a [`ReadOnlyStore`](crate::ReadOnlyStore), and deletes only data files of its own that no part has
+/// a state in.
 ///
 /// It stays a member until the last clone and the last pending part are dropped. After that its membership is used up.
 ///
@@ -79,12 +80,12 @@ pub(super) struct Joined {
 }
 
 impl Options {
-    /// Joins a store that another process has open, with a membership that [`Store::admit`](crate::Store::admit) gave there.
-    /// `root` is the directory of the store as this process sees it.
+    /// Joins a store that another process has open, with a membership that [`Store::admit`](crate::Store::admit) gave
+    /// there. `root` is the directory of the store as this process sees it.
     ///
-    /// The membership says how durable states are, how long segments, and how states are aligned; these options count for all
-    /// else that writing needs: the disk, lanes, buffers, thresholds. What they say of retention, space and the log means
-    /// nothing to a member.
+    /// The membership says how durable states are, how long segments, and how states are aligned; these options count
+    /// for all else that writing needs: the disk, lanes, buffers, thresholds. What they say of retention, space and the
+    /// log means nothing to a member.
     ///
     /// # Errors
     ///
@@ -123,8 +124,8 @@ impl Member {
         &self.0.membership
     }
 
-    /// Begins the member's part of a checkpoint that the coordinator began, or is going to begin. Several may be in the making
-    /// at the same time.
+    /// Begins the member's part of a checkpoint that the coordinator began, or is going to begin. Several may be in the
+    /// making at the same time.
     ///
     /// `since` is the checkpoint that the changes of the part are relative to, and that the coordinator's manifest will be
     /// [based on](crate::Manifest::based_on); `None` if the part will name all that the member has.
@@ -137,6 +138,8 @@ impl Member {
         let operation = format!("begin a part of checkpoint {id} in");
         self.0.volume.check_writable(&operation)?;
         self.0.check_member(&operation)?;
+        // What still resists is tried again.
+        drop(self.0.volume.retry_leftovers());
         let batch = Batch::new(id, Arc::clone(&self.0.write), self.0.registry.begin_part());
         Ok(PendingPart::new(batch, Arc::clone(&self.0), since))
     }
@@ -145,6 +148,9 @@ impl Member {
     /// can be moved out of them once the next part was accepted. Files of other members are passed over.
     pub fn shed(&self, worn: &Worn) {
         let is_ours = |file: &&FileId| self.0.membership.has_written(**file);
+        if self.0.volume.opener().is_another() {
+            return;
+        }
         let files: BTreeSet<_> = worn.files.iter().filter(is_ours).copied().collect();
         if !files.is_empty() {
             self.0.registry.shed(&files);

@@ -3,10 +3,10 @@
 //! # Who owns what
 //!
 //! The *coordinator* is the process that has the store open. It admits members, accepts their parts into its pending
-//! checkpoints, publishes, and is the only one that deletes, punches, and moves published states. A *member* is another process, on this
-//! machine or another one with the same file system. A [`Member`] owns the data files of its number: no other process
-//! makes or appends to them. Its [parts](crate::Part) travel over a channel of the engine. [`member`] joins and leaves,
-//! [`pending`] prepares parts.
+//! checkpoints, publishes, and is the only one that deletes, punches, and moves published states. A *member* is another
+//! process, on this machine or another one with the same file system. A [`Member`] owns the data files of its number:
+//! no other process makes or appends to them. Its [parts](crate::Part) travel over a channel of the engine. [`member`]
+//! joins and leaves, [`pending`] prepares parts.
 //!
 //! A member counts its states as a store does (`accounts`), but only to know which of its files are still in use. It has no
 //! log, no checkpoints, and no copies for a record. It deletes only data files of which no part that it handed over has a
@@ -27,13 +27,14 @@
 //! | 9 | the coordinator commits, with the changes of all parts: one record, one sync | the checkpoint, or not |
 //!
 //! Who cleans up: [`Store::dismiss`](crate::Store::dismiss) what a dismissed member left, but for temporary names;
-//! [`Store::cleanup_orphans`](crate::Store::cleanup_orphans) what parts left that were not accepted; the next open all of it.
+//! [`Store::cleanup_orphans`](crate::Store::cleanup_orphans) what parts left that were not accepted; the next open all
+//! of it.
 //!
 //! # Why nothing is lost
 //!
 //! - A part is durable before it is accepted, and only what was accepted can be named.
-//! - The coordinator learns from parts alone when a file of a member is complete. Parts of two checkpoints may interleave in one
-//!   file: a state that lies between two known ones may belong to a part that is on its way.
+//! - The coordinator learns from parts alone when a file of a member is complete. Parts of two checkpoints may
+//!   interleave in one file: a state that lies between two known ones may belong to a part that is on its way.
 //! - Parts are accepted in the order of their numbers. Each says which files no later part has states in; so a part that
 //!   comes late is refused, because its files may have been sealed, and punched, meanwhile.
 //! - Whatever a member writes after it was dismissed, or after the store was opened anew, has a name of its own number and

@@ -181,6 +181,7 @@ impl ManifestBuilder {
     #[must_use]
     pub fn remove_operator(mut self, name: &str) -> Self {
         self.content.operators.remove(name);
+        self.extended.retain(|(operator, _)| operator != name);
         self
     }
 
@@ -190,6 +191,7 @@ impl ManifestBuilder {
         if let Some(operator) = self.content.operators.get_mut(operator) {
             Arc::make_mut(operator).partitions.remove(&number);
         }
+        self.extended.retain(|(name, partition)| (&**name, *partition) != (operator, number));
         self
     }
 

@@ -37,6 +37,7 @@ pub use operator::{Artifact, Digest, OperatorState, PartitionState};
 pub use origin::Lender;
 pub(crate) use origin::{DataFile, FileOrigin, Lent, Origins};
 pub use states::{StateName, StateRef};
+pub(crate) use update::Changed;
 pub use update::ManifestChanges;
 
 use crate::{

@@ -153,19 +153,60 @@ impl ManifestChanges {
         self.states.values().flatten().chain(partitions)
     }
 
-    /// The first name that two sets of changes have in common, for a message.
-    pub(crate) fn conflict(&self, other: &Self) -> Option<String> {
-        fn both<'a, K: Ord, V>(one: &'a BTreeMap<K, V>, other: &BTreeMap<K, V>) -> Option<&'a K> {
-            one.keys().find(|name| other.contains_key(name))
+    /// Whether these changes set or remove this state.
+    pub(crate) fn has_state(&self, name: &str) -> bool {
+        self.states.contains_key(name)
+    }
+}
+
+/// Everything that several sets of changes change, each with the number of the set that does.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    states: BTreeMap<Name, usize>,
+    partitions: BTreeMap<Name, BTreeMap<u32, usize>>,
+    source_offsets: BTreeMap<Name, usize>,
+    metadata: BTreeMap<Name, usize>,
+}
+
+impl Changed {
+    /// Adds a set of changes.
+    pub(crate) fn add(&mut self, changes: &ManifestChanges, number: usize) {
+        self.states.extend(changes.states.keys().map(|name| (name.clone(), number)));
+        for (operator, partitions) in &changes.partitions {
+            let known = self.partitions.entry(operator.clone()).or_default();
+            known.extend(partitions.keys().map(|partition| (*partition, number)));
         }
-        let state = both(&self.states, &other.states).map(|name| format!("state {:?}", &**name));
-        let partition = self.partitions.iter().find_map(|(name, numbers)| {
-            let number = both(numbers, other.partitions.get(name)?)?;
-            Some(format!("partition {number} of operator {:?}", &**name))
-        });
-        let source = both(&self.source_offsets, &other.source_offsets).map(|name| format!("source {:?}", &**name));
-        let metadata = both(&self.metadata, &other.metadata).map(|name| format!("metadata {:?}", &**name));
-        state.or(partition).or(source).or(metadata)
+        self.source_offsets.extend(changes.source_offsets.keys().map(|name| (name.clone(), number)));
+        self.metadata.extend(changes.metadata.keys().map(|name| (name.clone(), number)));
+    }
+
+    /// The first thing that these changes change as well, in words, and the number of the set that does.
+    pub(crate) fn conflict(&self, changes: &ManifestChanges) -> Option<(String, usize)> {
+        fn both<'a, K: Ord, V>(known: &BTreeMap<K, usize>, new: &'a BTreeMap<K, V>) -> Option<(&'a K, usize)> {
+            new.keys().find_map(|name| Some((name, *known.get(name)?)))
+        }
+        let named = |what: &str, found: Option<(&Name, usize)>| {
+            found.map(|(name, number)| (format!("{what} {:?}", &**name), number))
+        };
+        let partition = || {
+            changes.partitions.iter().find_map(|(operator, partitions)| {
+                let (partition, number) = both(self.partitions.get(operator)?, partitions)?;
+                Some((format!("partition {partition} of operator {:?}", &**operator), number))
+            })
+        };
+        named("state", both(&self.states, &changes.states))
+            .or_else(partition)
+            .or_else(|| named("source", both(&self.source_offsets, &changes.source_offsets)))
+            .or_else(|| named("metadata", both(&self.metadata, &changes.metadata)))
+    }
+
+    /// The states that are changed.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &str> {
+        self.states.keys().map(|name| &**name)
+    }
+
+    pub(crate) fn has_state(&self, name: &str) -> bool {
+        self.states.contains_key(name)
     }
 }
 

@@ -167,8 +167,8 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    /// When the next tick has something to do, if nothing happens before; zero if it has something to do now, `None` if only
-    /// what happens makes a difference. Every other call on the coordinator may change it.
+    /// When the next tick has something to do, if nothing happens before; zero if it has something to do now, `None` if
+    /// only what happens makes a difference. Every other call on the coordinator may change it.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Duration> {
         let is_choosable = self.decider.peek(&self.situation(Duration::ZERO)) != Choice::Wait;
@@ -208,7 +208,8 @@ impl Coordinator {
         };
         let mut named = BTreeMap::new();
         for (name, handle) in states {
-            if attempt.states.contains_key(&name) || named.insert(name.clone(), handle).is_some() {
+            let is_there = attempt.states.contains_key(&name) || attempt.pending.is_changed_by_part(&name);
+            if is_there || named.insert(name.clone(), handle).is_some() {
                 return Err(Error::invalid(operation(), format!("a state named {name:?} is there already")));
             }
         }
@@ -216,19 +217,24 @@ impl Coordinator {
         Ok(attempt.acknowledged(subtask))
     }
 
-    /// A subtask in another process has prepared its part, as a [member](crate::Member) of the store: the checkpoint accepts
-    /// it. A manifest of a checkpoint with parts must be based on the checkpoint that their changes are relative to.
+    /// A subtask in another process has prepared its part, as a [member](crate::Member) of the store: the checkpoint
+    /// accepts it. A manifest of a checkpoint with parts must be based on the checkpoint that their changes are
+    /// relative to.
     ///
     /// # Errors
     ///
-    /// `is_invalid` if there is no such subtask, and those of [`PendingCheckpoint::accept`]. Nothing of the part was taken
+    /// `is_invalid` if there is no such subtask, or if another one has named a state that the part changes; and those of
+    /// [`PendingCheckpoint::accept`]. Nothing of the part was taken
     /// then, and the subtask is still missing: [`decline`](Self::decline) gives the checkpoint up.
     pub fn acknowledge_part(&mut self, id: CheckpointId, subtask: usize, part: &Part) -> Result<Acknowledged> {
         match self.awaited(id, subtask)? {
             Ok(attempt) if attempt.pending.has_accepted(part) => {
                 Err(Error::invalid(operation(id, subtask), "another subtask has handed this part over"))
             }
-            Ok(attempt) => attempt.pending.accept(part).map(|()| attempt.acknowledged(subtask)),
+            Ok(attempt) => attempt
+                .check_apart(id, subtask, part)
+                .and_then(|()| attempt.pending.accept(part))
+                .map(|()| attempt.acknowledged(subtask)),
             Err(acknowledged) => Ok(acknowledged),
         }
     }
@@ -262,10 +268,11 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// `is_not_found` if no such checkpoint is under way; `is_invalid` if parts are missing, if somebody still writes one, or
-    /// if the manifest names a state as a subtask does, or is based on another checkpoint than a part: it is still under way then. Those of [`PendingCheckpoint::commit`]: it
-    /// is over, as [`pending`](Self::pending) tells, and counts as failed. If the error
-    /// [needs a reopen](Error::needs_reopen), so does everything from now on, and the job fails; if it
+    /// `is_not_found` if no such checkpoint is under way. `is_invalid` if parts are missing, if a writer is still open,
+    /// or if the manifest names a state as a subtask does; [`part_fault`](Error::part_fault) if it is based on another
+    /// checkpoint than a part: the checkpoint is still under way then. Those of [`PendingCheckpoint::commit`]: it is
+    /// over, as [`pending`](Self::pending) tells, and counts as failed. If the error [needs a
+    /// reopen](Error::needs_reopen), so does everything from now on, and the job fails; if it
     /// [`is_indeterminate`](Error::is_indeterminate), the checkpoint may be there all the same.
     pub fn complete(&mut self, id: CheckpointId, manifest: ManifestBuilder, now: Duration) -> Result<Checkpoint> {
         let attempt = self.attempts.get(&id).ok_or_else(|| not_pending(id))?;
@@ -418,13 +425,21 @@ impl Attempt {
         }
     }
 
+    /// Refuses a part that changes a state which a subtask of this process has named.
+    fn check_apart(&self, id: CheckpointId, subtask: usize, part: &Part) -> Result<()> {
+        let twice = self.states.keys().find(|name| part.changes().has_state(name));
+        let why = twice.map(|name| format!("a state named {name:?} is there already"));
+        why.map_or(Ok(()), |why| Err(Error::invalid(operation(id, subtask), why)))
+    }
+
     /// Whether every part is there, and fits to the manifest.
     fn check_complete(&self, id: CheckpointId, manifest: &ManifestBuilder) -> Result<()> {
         if let Some(missing) = self.missing.first() {
             let why = format!("{} parts are missing, the first is that of subtask {missing}", self.missing.len());
             return Err(Error::invalid(complete(id), why));
         }
-        if let Some(name) = self.states.keys().find(|name| manifest.has_named(name)) {
+        let named = self.states.keys().find(|name| manifest.has_named(name)).cloned();
+        if let Some(name) = named.or_else(|| self.pending.named_twice(manifest)) {
             let why = format!("a subtask and the manifest both have a state named {name:?}");
             return Err(Error::invalid(complete(id), why));
         }

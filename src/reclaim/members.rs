@@ -56,9 +56,6 @@ impl Registry {
 
     /// In a member: nothing more should be appended to these.
     pub(crate) fn shed(&self, files: &BTreeSet<FileId>) {
-        if self.is_in_child() {
-            return;
-        }
         let mut accounts = self.accounts.lock();
         for file in files {
             accounts.shed(*file);

@@ -183,7 +183,9 @@ impl Store {
         let source = self.elsewhere().open(reader.root())?;
         let checkpoint = source.checkpoint(newest(reader)?.id())?;
         let mut noted = None;
-        let imported = self.take(&checkpoint, Take::Own { may_link: true }, progress, |id| {
+        // A member that lives on finds out only with its next part, and appends until then.
+        let may_link = member::are_all_ended(&source.0.volume).unwrap_or(false);
+        let imported = self.take(&checkpoint, Take::Own { may_link }, progress, |id| {
             let (ours, theirs) = ((self.id(), id), (source.id(), checkpoint.id()));
             let agreed = Source { ours, generation: self.generation(), theirs, root: reader.root().to_owned() };
             // Who has taken the source over goes on with it.

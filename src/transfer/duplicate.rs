@@ -39,6 +39,9 @@ impl PendingCheckpoint {
     /// many states there are and however long they are. Where there are no hard links it is reflinked, else the states are
     /// copied, and their checksums compared. A state that travels inside its handle is returned as it is.
     ///
+    /// A file that a [member](crate::Member) may still append to is never linked. It is reflinked, else the states are
+    /// copied, once for each call: pass all of its states in one.
+    ///
     /// The new states live and die apart from the old ones. Durable with the checkpoint, or on return with
     /// `Durability::PerState`.
     ///
@@ -99,8 +102,8 @@ impl CheckpointStreams {
         Ok(handles.iter().map(|handle| moved(handle, &copies)).collect())
     }
 
-    /// What nobody refers to any more may have gone meanwhile: that says nothing about it. Nor does anybody need a name that
-    /// was made.
+    /// What nobody refers to any more may have gone meanwhile: that says nothing about it. Nor does anybody need a name
+    /// that was made.
     fn unless_ended(&self, error: Error) -> Result<FileId> {
         let ended = self.batch().check_open();
         if ended.is_err() {

@@ -325,6 +325,29 @@ fn part_with_states_that_cannot_be_there_is_refused_and_takes_nothing() {
 }
 
 #[test]
+fn state_of_a_part_that_came_to_nothing_is_gone_whatever_lane_the_next_part_writes_to() {
+    for scope in [Scope::Shared, Scope::Exclusive] {
+        let disk = MemoryDisk::new();
+        let store = open(&disk).unwrap();
+        let member = member_of(&store, &disk);
+        let pending = store.begin(id(1)).unwrap();
+        let begun = member.begin(id(1), None).unwrap();
+        let lost = begun.write(Scope::Shared, &bytes(1, 3000)).unwrap();
+        pending.accept(&begun.prepare(ManifestChanges::new().state("a", lost.clone())).unwrap()).unwrap();
+        drop(pending);
+        let begun = member.begin(id(2), None).unwrap();
+        let new = begun.write(scope, &bytes(2, 3000)).unwrap();
+        let next = begun.prepare(ManifestChanges::new().state("a", lost).state("b", new)).unwrap();
+        let pending = store.begin(id(2)).unwrap();
+        match pending.accept(&next) {
+            // Its file takes more states: it is as good as new.
+            Ok(()) => pending.commit(Manifest::builder()).unwrap().verify().unwrap(),
+            Err(error) => assert!(error.is_not_found(), "{error}"),
+        }
+    }
+}
+
+#[test]
 fn state_that_overlaps_another_one_is_refused_whichever_of_them_is_known() {
     let disk = MemoryDisk::new();
     let store = open(&disk).unwrap();

@@ -6,8 +6,8 @@ use std::{
 };
 
 use piton::{
-    Checkpoint, CheckpointId, CheckpointKind, Manifest, ManifestChanges, Member, Options, Part, Scope, StateHandle,
-    Store, Way, disk::MemoryDisk, testing::SimDisk,
+    Checkpoint, CheckpointId, CheckpointKind, Claim, Manifest, ManifestChanges, Member, Options, Part, Scope,
+    StateHandle, Store, Way, disk::MemoryDisk, testing::SimDisk,
 };
 
 use super::{id, member_of, names, options, part};
@@ -58,6 +58,18 @@ fn export_copies_a_file_that_a_member_appends_to_and_links_it_once_the_member_ha
     assert_eq!(store.usage().open_files, 0, "of a dismissed member no file is open");
     let exported = store.export(more.id(), dir.path().join("three")).unwrap();
     assert!(exported.files.iter().all(|file| file.way != Way::Linked), "it may not know yet: {:?}", exported.files);
+}
+
+#[test]
+fn move_copies_the_files_of_a_member_that_lives_on() {
+    let (dir, source, member) = on_disk();
+    drop(committed(&source, &written(&member, 1, 1).0));
+    let root = source.root().to_owned();
+    drop(source);
+    let store = Store::open(dir.path().join("ours")).unwrap();
+    let imported = store.import(&root, Claim::Move).unwrap();
+    assert!(!imported.files.is_empty() && imported.files.iter().all(|file| file.way != Way::Linked), "{imported:?}");
+    assert!(member.begin(id(2), None).unwrap_err().needs_reopen(), "it finds out");
 }
 
 #[test]

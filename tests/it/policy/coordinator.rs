@@ -446,6 +446,35 @@ fn end_of_the_job_applies_the_configuration_whatever_the_store_was_opened_with()
 }
 
 #[test]
+fn state_that_a_part_changes_is_refused_from_a_subtask_and_in_the_manifest() {
+    let (disk, mut coordinator) = coordinator(&periodic(|c| c));
+    let membership = coordinator.store().admit().unwrap();
+    let member = Options::new().disk(disk.clone()).join(ROOT, &membership).unwrap();
+    let handle = || StateHandle::inline(b"own");
+    for round in 1..=4_u64 {
+        tick(&mut coordinator, round * 100);
+        let changes = ManifestChanges::new().state("set", handle()).remove_state("removed");
+        let part = member.begin(id(round), None).unwrap().prepare(changes).unwrap();
+        let name = if round % 2 == 0 { "set" } else { "removed" };
+        if round < 3 {
+            let state = [(name.to_owned(), handle())];
+            coordinator.acknowledge(id(round), 0, state).unwrap();
+            let error = coordinator.acknowledge_part(id(round), 1, &part).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains(name), "{error}");
+        } else {
+            coordinator.acknowledge_part(id(round), 1, &part).unwrap();
+            let error = coordinator.acknowledge(id(round), 0, [(name.to_owned(), handle())]).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains(name), "{error}");
+            coordinator.acknowledge(id(round), 0, []).unwrap();
+            let manifest = Manifest::builder().state(name, handle());
+            let error = coordinator.complete(id(round), manifest, ms(round * 100)).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains(name), "{error}");
+        }
+        coordinator.decline(id(round), FailureReason::Declined);
+    }
+}
+
+#[test]
 fn parts_of_members_are_acknowledged_like_those_of_subtasks() {
     let (disk, mut coordinator) = coordinator(&periodic(|c| c));
     let join = |coordinator: &Coordinator| {

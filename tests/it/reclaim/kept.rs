@@ -104,6 +104,15 @@ fn partition_that_gets_a_delta_in_every_checkpoint_is_moved_as_well_but_not_the_
     let last = go_on(&store, |manifest| manifest.partition("window", 3, mine.clone()).delta("window", 3, tiny.clone()));
     let partition = &last.manifest().operator("window").unwrap().partitions[&3];
     assert_eq!(partition.snapshot, mine.snapshot, "it was named, as {named} was not");
+    let store = open();
+    let first = one_of_each_kind(&store);
+    let old = first.manifest().operator("window").unwrap().partitions[&3].snapshot.clone().unwrap();
+    drop(first);
+    let last = go_on(&store, |manifest| {
+        manifest.delta("window", 3, tiny.clone()).remove_partition("window", 3).delta("window", 3, old.clone())
+    });
+    let partition = &last.manifest().operator("window").unwrap().partitions[&3];
+    assert_eq!(partition.deltas, [old], "it was named, in a partition that is new");
 }
 
 /// Which state it was: they were written four apart, in the order of their offsets.
