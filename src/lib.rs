@@ -74,6 +74,7 @@ mod fault;
 mod format;
 mod handle;
 mod id;
+pub mod inspect;
 mod join;
 mod manifest;
 mod options;

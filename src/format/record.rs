@@ -312,16 +312,20 @@ impl Published<'_> {
         self.fixed.generation
     }
 
+    pub(crate) fn kind(&self) -> CheckpointKind {
+        if self.fixed.kind == 1 { CheckpointKind::Checkpoint } else { CheckpointKind::Savepoint }
+    }
+
     /// The content, given the one that the differences are from, and the origins of the files of the states that came.
     pub(crate) fn content(&self, store: StoreId, before: &ManifestContent) -> Parsed<(ManifestContent, Origins)> {
         let mut reader = Reader::new(self.changes);
         let (content, origins) = changes::take(&mut reader, store, before)?;
         reader.end()?;
-        let Fixed { epoch, timestamp_ms, kind, parent, vnode_count, .. } = self.fixed;
+        let Fixed { epoch, timestamp_ms, parent, vnode_count, .. } = self.fixed;
         let content = ManifestContent {
             epoch: Some(epoch),
             timestamp_ms,
-            kind: if kind == 1 { CheckpointKind::Checkpoint } else { CheckpointKind::Savepoint },
+            kind: self.kind(),
             parent: CheckpointId::new(parent),
             vnode_count: Some(vnode_count),
             ..content

@@ -157,15 +157,7 @@ impl Follower {
 
     /// Everything; or what is missing.
     fn read_all(&self, volume: &Volume) -> Result<std::result::Result<Seen, Error>> {
-        let mut survey = Survey::read(volume, self.store)?;
-        // What files are there must not change while they are read.
-        for _ in 0..MOST_LOOKS {
-            let names = find::names(volume)?;
-            if survey.has_logs(&names) {
-                break;
-            }
-            survey = Survey::read(volume, self.store)?;
-        }
+        let survey = Survey::read_steady(volume, self.store)?;
         let told = survey.tell(volume, true)?;
         if let Some(missing) = told.missing.into_iter().next() {
             return Ok(Err(missing));

@@ -1,6 +1,6 @@
 //! What is in the file of a log.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     disk::file::VolumeFile,
@@ -31,7 +31,8 @@ pub(super) struct Image {
 /// What was read of a half.
 #[derive(Clone, Debug, Default)]
 struct Half {
-    bytes: Vec<u8>,
+    /// The same for both halves where they are equal, as they mostly are.
+    bytes: Arc<Vec<u8>>,
     /// Blocks that the medium did not give. They count as zeros.
     unreadable: BTreeSet<u64>,
 }
@@ -52,10 +53,10 @@ impl Image {
     /// `is_newer_format` if the log has features that this version does not know; errors that say nothing of the file.
     pub(super) fn read(file: &VolumeFile) -> Result<Option<Self>> {
         let Some((header, header_twice)) = Self::read_headers(file)? else { return Ok(None) };
-        let halves = [0, 1].map(|which| read_half(file, &header, which));
-        let [first, second] = halves;
+        let first = read_half(file, &header, 0, &Arc::default())?;
+        let second = read_half(file, &header, 1, &first.bytes)?;
         let is_cut = header.filled && file.len()? < place(header.half, 2, 0);
-        Ok(Some(Self { header, tag: header.tag(), header_twice, is_cut, halves: [first?, second?] }))
+        Ok(Some(Self { header, tag: header.tag(), header_twice, is_cut, halves: [first, second] }))
     }
 
     /// Reads the header alone.
@@ -142,9 +143,42 @@ impl Image {
     }
 }
 
-/// Reads a half, and keeps what is in front of the zeros that it ends with.
-fn read_half(file: &VolumeFile, header: &Header, which: u64) -> Result<Half> {
-    let (mut bytes, mut zeros, mut unreadable) = (Vec::new(), 0, BTreeSet::new());
+/// Bytes that are kept only if they differ from others.
+struct Differing<'a> {
+    others: &'a Arc<Vec<u8>>,
+    len: usize,
+    /// All of them, once one differs.
+    own: Option<Vec<u8>>,
+}
+
+impl Differing<'_> {
+    fn extend(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if self.own.is_none() && self.others.get(self.len..end) != Some(bytes) {
+            self.own = self.others.get(..self.len).map(<[u8]>::to_vec);
+        }
+        if let Some(own) = &mut self.own {
+            own.extend_from_slice(bytes);
+        }
+        self.len = end;
+    }
+
+    fn finish(self) -> Arc<Vec<u8>> {
+        match self.own {
+            Some(mut own) => {
+                own.shrink_to_fit();
+                Arc::new(own)
+            }
+            None if self.len == self.others.len() => Arc::clone(self.others),
+            None => Arc::new(self.others.get(..self.len).unwrap_or_default().to_vec()),
+        }
+    }
+}
+
+/// Reads a half, and keeps what is in front of the zeros that it ends with, unless that is what the other half has.
+fn read_half(file: &VolumeFile, header: &Header, which: u64, others: &Arc<Vec<u8>>) -> Result<Half> {
+    let mut bytes = Differing { others, len: 0, own: None };
+    let (mut zeros, mut unreadable) = (0, BTreeSet::new());
     let mut piece = Vec::new();
     for at in (0..header.half).step_by(PIECE) {
         let len = (header.half - at).min(PIECE as u64);
@@ -159,12 +193,11 @@ fn read_half(file: &VolumeFile, header: &Header, which: u64) -> Result<Half> {
             zeros += piece.len();
             continue;
         };
-        bytes.resize(bytes.len() + zeros, 0);
+        bytes.extend(&vec![0; zeros]);
         zeros = piece.len() - used;
-        bytes.extend_from_slice(piece.get(..used).unwrap_or_default());
+        bytes.extend(piece.get(..used).unwrap_or_default());
     }
-    bytes.shrink_to_fit();
-    Ok(Half { bytes, unreadable })
+    Ok(Half { bytes: bytes.finish(), unreadable })
 }
 
 /// Reads what there is of a range, block by block if the medium does not give it as a whole. A block that it does not give is
@@ -264,7 +297,7 @@ pub(super) mod tests {
 
         pub(crate) fn image(self) -> Image {
             let Self { header, halves, .. } = self;
-            let halves = halves.map(|bytes| Half { bytes, ..Half::default() });
+            let halves = halves.map(|bytes| Half { bytes: Arc::new(bytes), ..Half::default() });
             Image { header, tag: header.tag(), header_twice: true, is_cut: false, halves }
         }
     }

@@ -47,6 +47,7 @@
 //! | `redone` | states that the records have because their segments were not synced |
 //! | `find` | reading the files |
 //! | `survey` | all of these taken together: what the files say |
+//! | `raw` | the records as bytes, for tools |
 //! | `adopt` | making sure of the last record |
 //! | `base` | all that is known at one place of the log, in two files |
 //! | `blank` | making a log, and writing a record to it |
@@ -68,14 +69,16 @@ pub(crate) mod identity;
 mod image;
 mod journal;
 mod log;
+mod raw;
 mod redone;
 mod replay;
 mod survey;
 
 pub(crate) use base::write_export;
 pub(crate) use follow::Follower;
-pub(crate) use history::History;
+pub(crate) use history::{History, Kept};
 pub(crate) use identity::IdentityFile;
 pub(crate) use journal::{Journal, unreadable};
+pub(crate) use raw::{InLogFile, RawRecord};
 pub(crate) use redone::{InLog, live};
 pub(crate) use survey::Survey;

@@ -7,6 +7,7 @@ use super::{
     chain::{self, Chain, Logs},
     find,
     history::History,
+    image::Image,
     redone::Redone,
     replay::{Last, Replayed, replay},
 };
@@ -18,6 +19,8 @@ use crate::{
 };
 
 const OPERATION: &str = "read the manifest log";
+/// How often the logs are read anew, at most, because there were others afterwards.
+const MOST_READS: u32 = 100;
 
 /// The files, read.
 #[derive(Debug)]
@@ -88,6 +91,31 @@ impl Survey {
         let (bases, bad_bases) = base::find(volume, store)?;
         let chain = chain::chain(&logs);
         Ok(Self { store, logs, chain, bases, bad_bases })
+    }
+
+    /// Reads everything, again while the set of logs changes meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    pub(crate) fn read_steady(volume: &Volume, store: StoreId) -> Result<Self> {
+        let mut survey = Self::read(volume, store)?;
+        for _ in 0..MOST_READS {
+            if survey.has_logs(&find::names(volume)?) {
+                break;
+            }
+            survey = Self::read(volume, store)?;
+        }
+        Ok(survey)
+    }
+
+    /// The logs that count, oldest first.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &chain::Part> {
+        self.chain.parts.iter()
+    }
+
+    pub(super) fn image(&self, log: LogId) -> Option<&Image> {
+        self.logs.get(&log)?.as_ref()
     }
 
     /// Whether there is nothing at all.
@@ -176,7 +204,7 @@ impl Survey {
     }
 
     /// Whether these are the logs that were read.
-    pub(super) fn has_logs(&self, names: &[(LogId, bool)]) -> bool {
+    fn has_logs(&self, names: &[(LogId, bool)]) -> bool {
         names.len() == self.logs.len() && names.iter().all(|(log, _)| self.logs.contains_key(log))
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 28] = [
+const ARROWS: [(&str, &[&str]); 29] = [
     ("id", &[]),
     ("ordered", &[]),
     ("fault", &["id"]),
@@ -75,6 +75,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
         ],
     ),
     ("read_only", &["check", "disk", "error", "format", "id", "options", "read", "reclaim", "records"]),
+    ("inspect", &["disk", "error", "format", "id", "handle", "manifest", "options", "records"]),
     (
         "contract",
         &[
