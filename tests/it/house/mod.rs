@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 29] = [
+const ARROWS: [(&str, &[&str]); 30] = [
     ("id", &[]),
     ("ordered", &[]),
     ("fault", &["id"]),
@@ -76,6 +76,8 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ),
     ("read_only", &["check", "disk", "error", "format", "id", "options", "read", "reclaim", "records"]),
     ("inspect", &["disk", "error", "format", "id", "handle", "manifest", "options", "records"]),
+    // The inspector has modules of its own, and knows the crate as any other program does.
+    ("bin", &["address", "arguments", "commands", "output", "progress", "units", "Outcome", "Verdict"]),
     (
         "contract",
         &[

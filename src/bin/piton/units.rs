@@ -1,0 +1,40 @@
+//! Numbers for people.
+
+use indicatif::{DecimalBytes, HumanCount};
+use jiff::Timestamp;
+use piton::CheckpointId;
+
+/// Bytes in decimal units.
+pub(crate) fn bytes(bytes: u64) -> String {
+    DecimalBytes(bytes).to_string()
+}
+
+/// A count with separators.
+pub(crate) fn count(count: u64) -> String {
+    HumanCount(count).to_string()
+}
+
+/// Milliseconds since 1970 as UTC; a dash for 0, which stands for no time.
+pub(crate) fn time(milliseconds: u64) -> String {
+    let time = i64::try_from(milliseconds)
+        .ok()
+        .filter(|time| *time > 0)
+        .and_then(|time| Timestamp::from_millisecond(time).ok());
+    time.map_or_else(|| "-".to_owned(), |time| time.strftime("%F %T").to_string())
+}
+
+/// Ids in ascending order, neighbours as a range.
+pub(crate) fn ids(ids: &[CheckpointId]) -> String {
+    let runs = ids.chunk_by(|one, other| one.get() + 1 == other.get());
+    let say = |run: &[CheckpointId]| match run {
+        [first, _, .., last] => format!("{first} to {last}"),
+        few => few.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    runs.map(say).collect::<Vec<_>>().join(", ")
+}
+
+/// A count and its noun.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
