@@ -77,6 +77,7 @@ mod id;
 pub mod inspect;
 mod join;
 mod manifest;
+pub mod observe;
 mod options;
 mod ordered;
 mod outcome;
@@ -87,6 +88,7 @@ mod read_only;
 mod reclaim;
 mod records;
 mod recover;
+mod report;
 pub mod snapshot;
 mod store;
 #[cfg(feature = "testing")]
@@ -94,7 +96,6 @@ pub mod testing;
 mod transfer;
 mod write;
 
-pub use accounts::gauges::Usage;
 pub use check::{Issue, RecoveryReport, Severity, Skipped, Validation, ValidationReport};
 pub use commit::{CheckpointStreams, CommitError, PendingCheckpoint};
 pub use disk::link::Way;
@@ -111,12 +112,13 @@ pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use ordered::{Iter as OrdMapIter, OrdMap};
 pub use outcome::{ExternalizedCheckpointCleanup, JobOutcome};
 pub use part::{Membership, Part, Worn};
-pub use read::{Checkpoint, KeyGroup, KeyGroups, StateReader, StateView, VerifyProgress, Views};
+pub use read::{Checkpoint, KeyGroup, KeyGroups, StateReader, StateView, Views};
 pub use read_only::ReadOnlyStore;
 pub use reclaim::{forget::Reclaimed, sweep::Maintained};
 pub use recover::{OpenReport, Orphans, SegmentEntry, list_segment};
+pub use report::Usage;
 pub use store::Store;
-pub use transfer::{Capabilities, Claim, Exported, Imported, TransferProgress, Transferred};
+pub use transfer::{Capabilities, Claim, Exported, Imported, Transferred};
 pub use write::{KeyGroupWriter, StateWriter};
 
 /// The code of the README runs.

@@ -8,6 +8,7 @@ use crate::{
     disk::{Disk, MemoryDisk, OsDisk},
     id::Scope,
     manifest::DEFAULT_VNODE_COUNT,
+    observe::{Event, Observer, Progress},
 };
 
 /// When states become durable.
@@ -113,6 +114,7 @@ pub struct Options {
     pub(crate) maintenance: Maintenance,
     pub(crate) log_size: Option<u64>,
     pub(crate) redo_size: u64,
+    pub(crate) observer: Observer,
 }
 
 impl Options {
@@ -147,6 +149,7 @@ impl Options {
             maintenance: Maintenance::default(),
             log_size: None,
             redo_size: 256 << 10,
+            observer: Observer::default(),
         }
     }
 
@@ -381,6 +384,68 @@ impl Options {
     #[must_use]
     pub fn redo_size(mut self, bytes: u64) -> Self {
         self.redo_size = bytes;
+        self
+    }
+
+    /// Calls back with each [`Event`], after it happened, on the thread that it happened on, before the method returns that it
+    /// happened in. No lock is held meanwhile: the observer may use the store. Events of what it does so are told after the ones
+    /// that wait. Nobody looks by default, which costs nothing. A second observer is told after the first.
+    ///
+    /// A panic of the observer goes through to the caller of the method, which has done its work.
+    ///
+    /// With the features `log`, `tracing` and `metrics` there are ready-made observers in [`observe`](crate::observe).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    /// use piton::{Manifest, Options, observe::{Event, Weight}};
+    ///
+    /// let committed = Arc::new(AtomicU64::new(0));
+    /// let counter = Arc::clone(&committed);
+    /// let store = Options::memory()
+    ///     .observer(move |event| match event {
+    ///         Event::Committed { .. } => drop(counter.fetch_add(1, Ordering::Relaxed)),
+    ///         event if event.weight() >= Weight::Warning => eprintln!("{event}"),
+    ///         _ => {}
+    ///     })
+    ///     .open("state")?;
+    /// store.begin_next()?.commit(Manifest::builder())?;
+    /// assert_eq!(committed.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), piton::Error>(())
+    /// ```
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observer.and_events_to(observer);
+        self
+    }
+
+    /// Calls back with how far long work is, while it is done, on the thread that does it: opening, verifying, exporting,
+    /// importing, pruning. It is called often, at most once for each checkpoint, file, or 4 MiB, and must be quick.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use piton::{Options, observe::Task};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Options::new()
+    ///     .progress(|progress| {
+    ///         if progress.task == Task::Export {
+    ///             println!("{} of {} bytes", progress.bytes, progress.all_bytes);
+    ///         }
+    ///     })
+    ///     .open(dir.path())?;
+    /// # let pending = store.begin_next()?;
+    /// # let weights = pending.write(piton::Scope::Shared, &[7; 5000])?;
+    /// # let id = pending.commit(piton::Manifest::builder().state("weights", weights))?.id();
+    /// # let savepoints = tempfile::tempdir()?;
+    /// store.export(id, savepoints.path().join("savepoint"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.observer.and_progress_to(progress);
         self
     }
 

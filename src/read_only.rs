@@ -79,7 +79,7 @@ impl Options {
     pub fn open_read_only(self, root: impl AsRef<Path>) -> Result<ReadOnlyStore> {
         let root = root::absolute(root::OPERATION, root.as_ref())?;
         // What is new in the log is made durable before it is given out.
-        let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, true));
+        let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, true).observed_by(&self.observer));
         volume.open_root()?;
         let records = Follower::new(read_identity(&volume)?);
         if !root::is_there(&volume, layout::MANIFESTS)? {

@@ -6,6 +6,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{complain, event::Event};
 
+/// Shows how far the store is when it opens, which takes a moment if there is much to look at.
+pub(crate) fn of_store() -> impl Fn(piton::observe::Progress) + Send + Sync + 'static {
+    let bar = ProgressBar::new(0);
+    move |progress| {
+        bar.set_length(progress.all_items);
+        bar.set_position(progress.items);
+        if progress.items == progress.all_items {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,

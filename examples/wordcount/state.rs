@@ -13,6 +13,7 @@ use crate::{
     arguments::Arguments,
     counts::{self, Counts, GROUPS, WordCounts},
     input::{self, InputFile},
+    progress,
     worker::Position,
 };
 
@@ -46,7 +47,11 @@ pub(crate) struct Record {
 impl State {
     /// Opens the store, or creates it, and finds out whether the call fits to what is in it.
     pub(crate) fn open(directory: &Path, arguments: &Arguments, files: &[InputFile]) -> Result<Self, Failure> {
-        let store = Options::new().retain(KEPT).open(directory)?;
+        let mut options = Options::new().retain(KEPT);
+        if !arguments.child {
+            options = options.progress(progress::of_store());
+        }
+        let store = options.open(directory)?;
         let latest = store.latest()?;
         let found = latest.as_ref().map(|latest| Record::read(latest.manifest())).transpose();
         let found = found.map_err(|error| input::at(directory, error))?;

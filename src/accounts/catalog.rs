@@ -130,11 +130,13 @@ impl Catalog {
         ids.iter().filter_map(|id| self.published.remove(id)?.number).collect()
     }
 
-    /// Remembers that the checkpoints at these places of the line are damaged.
-    pub(super) fn mark_numbers_damaged(&mut self, names: impl Fn(Number) -> bool, error: &Error) {
+    /// Remembers that the checkpoints at these places of the line are damaged. Returns those that were not known to be so
+    /// before.
+    pub(super) fn mark_numbers_damaged(&mut self, names: impl Fn(Number) -> bool, error: &Error) -> Vec<CheckpointId> {
         let of_them = self.published.iter().filter(|(_, published)| published.number.is_some_and(&names));
-        let damaged: Vec<_> = of_them.map(|(id, _)| (*id, error.clone())).collect();
-        self.damaged.extend(damaged);
+        let of_them: Vec<_> = of_them.map(|(id, _)| *id).collect();
+        let is_new = |id: &CheckpointId| self.damaged.insert(*id, error.clone()).is_none();
+        of_them.into_iter().filter(is_new).collect()
     }
 
     fn standing(&self, id: CheckpointId) -> Standing {
@@ -150,11 +152,10 @@ impl Catalog {
         self.published.contains_key(&id)
     }
 
-    /// Remembers that a checkpoint is damaged. One that was forgotten meanwhile is not.
-    pub(crate) fn mark_damaged(&mut self, id: CheckpointId, error: Error) {
-        if self.published.contains_key(&id) {
-            self.damaged.insert(id, error);
-        }
+    /// Remembers that a checkpoint is damaged, and says whether that was not known before. One that was forgotten meanwhile is
+    /// not.
+    pub(crate) fn mark_damaged(&mut self, id: CheckpointId, error: Error) -> bool {
+        self.published.contains_key(&id) && self.damaged.insert(id, error).is_none()
     }
 
     /// What is wrong with a checkpoint, as far as is known.

@@ -5,7 +5,13 @@ use super::{
     file::FileRecord,
     lives::{ExtentRecord, Number},
 };
-use crate::{error::Error, format::segment::entry_end, handle::Extent, id::FileId, manifest::FileOrigin};
+use crate::{
+    error::Error,
+    format::segment::entry_end,
+    handle::Extent,
+    id::{CheckpointId, FileId},
+    manifest::FileOrigin,
+};
 
 /// What is known of a file that was not written here just now.
 #[derive(Clone, Copy, Debug)]
@@ -142,14 +148,14 @@ impl Accounts {
         record.is(extent) && (held.checkpoints.iter().any(named) || held.extents.contains((extent.file, extent.offset)))
     }
 
-    /// Remembers that the bytes of an extent are damaged, and every checkpoint that names it.
-    pub(crate) fn mark_damaged(&mut self, extent: &Extent, error: &Error) {
-        if let Some(record) = self.files.record_mut(extent) {
-            record.bad = true;
-            let record = record.clone();
-            self.bad.insert((extent.file, extent.offset), error.clone());
-            self.catalog.mark_numbers_damaged(|number| record.is_named_by(number), error);
-        }
+    /// Remembers that the bytes of an extent are damaged, and every checkpoint that names it. Returns those that were not known
+    /// to be damaged before.
+    pub(crate) fn mark_damaged(&mut self, extent: &Extent, error: &Error) -> Vec<CheckpointId> {
+        let Some(record) = self.files.record_mut(extent) else { return Vec::new() };
+        record.bad = true;
+        let record = record.clone();
+        self.bad.insert((extent.file, extent.offset), error.clone());
+        self.catalog.mark_numbers_damaged(|number| record.is_named_by(number), error)
     }
 
     /// Whether some extent that anybody needs is known to be damaged.

@@ -78,6 +78,7 @@ use crate::{
     handle::{Extent, StateHandle},
     id::{CheckpointId, FileId},
     manifest::{Lender, ManifestContent, StateChange},
+    report::Usage,
 };
 
 /// So many extents that were found are sorted by their places at once.
@@ -330,9 +331,9 @@ impl Accounts {
     }
 
     /// What the store holds and takes.
-    pub(crate) fn usage(&self) -> gauges::Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let totals = self.files.totals();
-        gauges::Usage {
+        Usage {
             logical_files: totals.logical_files,
             logical_bytes: totals.logical_bytes,
             physical_files: totals.physical_files,

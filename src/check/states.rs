@@ -8,6 +8,7 @@ use crate::{
     handle::{Extent, Place},
     id::FileId,
     manifest::{Digest, DigestHasher, Manifest, StateRef},
+    observe::{Progress, Task},
     read::{OpenSegment, ReadSettings, check_digest},
 };
 
@@ -32,6 +33,7 @@ pub(crate) fn validate(
     (vnode_count, depth): (u16, Validation),
     mut note: impl FnMut(Option<&Extent>, &Error),
 ) -> Result<Vec<Issue>> {
+    let observer = settings.volume().observer();
     let mut issues = Issue::of_content(manifest, vnode_count);
     let mut in_files = Vec::new();
     for state in manifest.all_states() {
@@ -48,6 +50,8 @@ pub(crate) fn validate(
         }
     }
     in_files.sort_unstable_by_key(|(extent, _)| (extent.file, extent.offset));
+    let sizes = in_files.iter().map(|(extent, _)| extent.len);
+    let mut progress = Progress::new(Task::Verify, in_files.len(), sizes.fold(0, u64::saturating_add));
     for states in in_files.chunk_by(|(a, _), (b, _)| a.file == b.file) {
         let Some((first, _)) = states.first() else { continue };
         let mut check = Checked::open(settings, first.file, manifest, depth)?;
@@ -62,6 +66,12 @@ pub(crate) fn validate(
             for Wrong { bytes, state, error } in wrong {
                 note(bytes, &error);
                 issues.push(issue(state, error));
+            }
+            for (extent, _) in same {
+                progress.done(extent.len);
+            }
+            if depth == Validation::Full {
+                observer.progress(progress);
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::{
     handle::StateHandle,
     id::{CheckpointId, FileId},
     manifest::{Changed, ManifestBuilder},
+    observe::Event,
     part::Part,
     write::batch::Batch,
 };
@@ -55,6 +56,7 @@ impl PendingCheckpoint {
     /// checkpoint has ended. `is_corrupt` if a file is too short. Errors of the file system. Nothing of the part was
     /// taken then.
     pub fn accept(&self, part: &Part) -> Result<()> {
+        let _verb = self.verb();
         self.streams.publisher.volume.check_writable("accept a part in")?;
         self.parts.accept(&self.streams.publisher, self.batch(), part)
     }
@@ -129,6 +131,8 @@ impl Parts {
         let place = accepted.parts.len();
         accepted.changed.add(&part.changes, place);
         accepted.parts.push(part.clone());
+        let (checkpoint, member) = (batch.id(), membership.member());
+        publisher.volume.observer().note(|| Event::Accepted { checkpoint, member });
         Ok(())
     }
 

@@ -47,6 +47,7 @@
 mod accept;
 mod error;
 pub(crate) mod kept;
+mod meter;
 mod pending;
 mod relocate;
 mod reuse;

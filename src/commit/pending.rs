@@ -12,6 +12,7 @@ use crate::{
     handle::StateHandle,
     id::{CheckpointId, Scope},
     manifest::ManifestBuilder,
+    observe::{Event, Verb, span},
     read::Checkpoint,
     write::{StateWriter, batch::Batch},
 };
@@ -44,11 +45,12 @@ use crate::{
 pub struct PendingCheckpoint {
     pub(crate) streams: CheckpointStreams,
     pub(super) parts: Parts,
+    is_committed: bool,
 }
 
 impl PendingCheckpoint {
     pub(crate) fn new(batch: Batch, publisher: Arc<Publisher>) -> Self {
-        Self { streams: CheckpointStreams::new(batch, publisher), parts: Parts::default() }
+        Self { streams: CheckpointStreams::new(batch, publisher), parts: Parts::default(), is_committed: false }
     }
 
     pub(crate) fn batch(&self) -> &Batch {
@@ -57,6 +59,10 @@ impl PendingCheckpoint {
 
     pub(crate) fn publisher(&self) -> &Publisher {
         self.streams.publisher()
+    }
+
+    pub(super) fn verb(&self) -> Verb {
+        self.publisher().volume.observer().verb()
     }
 
     /// The id it will have.
@@ -178,10 +184,16 @@ impl PendingCheckpoint {
     /// - `is_indeterminate`: the checkpoint may or may not be there, and the store refuses to write until it is
     ///   reopened, which tells.
     /// - `is_poisoned`, `is_fenced`: the store must be reopened. Nothing was published.
-    pub fn commit(self, manifest: ManifestBuilder) -> std::result::Result<Checkpoint, CommitError> {
+    pub fn commit(mut self, manifest: ManifestBuilder) -> std::result::Result<Checkpoint, CommitError> {
+        let _span = span!("commit", checkpoint = self.id().get());
+        let _verb = self.verb();
         let prepared = self.with_parts(manifest);
         match prepared.and_then(|manifest| sequence::prepare(self.publisher(), &self.streams.batch, manifest)) {
-            Ok(prepared) => sequence::commit(self.publisher(), self.batch(), prepared).map_err(CommitError::from),
+            Ok(prepared) => {
+                let committed = sequence::commit(self.publisher(), self.batch(), prepared);
+                self.is_committed = committed.is_ok();
+                committed.map_err(CommitError::from)
+            }
             Err(error) => Err(CommitError { error, pending: Some(Box::new(self)) }),
         }
     }
@@ -190,6 +202,10 @@ impl PendingCheckpoint {
 impl Drop for PendingCheckpoint {
     /// Writers that are still open keep the batch, but can add nothing any more.
     fn drop(&mut self) {
+        let _verb = self.verb();
         self.batch().close();
+        if !self.is_committed {
+            self.publisher().volume.observer().note(|| Event::Aborted { checkpoint: self.id() });
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use parking_lot::Mutex;
 
-use super::{PendingCheckpoint, kept};
+use super::{PendingCheckpoint, kept, meter::Meter};
 use crate::{
     accounts::{
         retention::{Facts, Retention},
@@ -15,6 +15,7 @@ use crate::{
     handle::StateHandle,
     id::CheckpointId,
     manifest::{CheckpointKind, Manifest, ManifestBuilder, ManifestContent},
+    observe::Event,
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{
         forget::{self, Reclaimed, Unread},
@@ -57,24 +58,29 @@ pub(super) struct Prepared {
     /// With the newest checkpoint.
     compared: Compared,
     unsynced: Unsynced,
+    meter: Meter,
 }
 
 /// Steps 1 and 2. Nothing was tried before they succeed: if one fails the pending checkpoint is as it was.
 pub(super) fn prepare(publisher: &Publisher, batch: &Arc<Batch>, mut manifest: ManifestBuilder) -> Result<Prepared> {
-    let id = batch.id();
+    let (id, mut meter) = (batch.id(), Meter::start(publisher.volume.observer()));
     publisher.admit(id, manifest.content.kind)?;
     batch.close_to_writers("commit")?;
     kept::relocate_kept(publisher, batch, &mut manifest)
         .and_then(|()| compare(publisher, batch, manifest))
         .and_then(|(content, compared)| Ok((publisher.name(id, content)?, compared)))
-        .map(|(manifest, compared)| Prepared { manifest, compared, unsynced: batch.seal() })
+        .map(|(manifest, compared)| {
+            meter.times.prepare = meter.lap();
+            Prepared { manifest, compared, unsynced: batch.seal(), meter }
+        })
         .inspect_err(|_| batch.reopen())
 }
 
 /// Steps 3 to 7.
 pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -> Result<Checkpoint> {
-    let Prepared { manifest, compared, unsynced } = prepared;
-    let id = batch.id();
+    let Prepared { manifest, compared, unsynced, mut meter } = prepared;
+    let (id, kind) = (batch.id(), manifest.kind());
+    meter.count(compared.changes.added_extents());
     // What the newest checkpoint names is durable, or in the log.
     let waiting = &publisher.write.waiting;
     let written = unsynced.named_by(compared.changes.added_extents(), waiting);
@@ -82,9 +88,10 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -
     let written = written.inspect_err(|error| batch.note_failed(error))?;
     sync_dirs(&publisher.volume, &written)?;
     let copies = written.into_copies();
+    meter.times.sync = meter.lap();
     let (checkpoint, report) = {
         let mut turn = publisher.journal.turn();
-        publisher.admit(id, manifest.kind())?;
+        publisher.admit(id, kind)?;
         if publisher.registry.borrows() {
             // What is lent may be referred to only as long as the newest checkpoint does, which may be another one now.
             refer_to_all(publisher, batch, &manifest.content)?;
@@ -98,10 +105,13 @@ pub(super) fn commit(publisher: &Publisher, batch: &Batch, prepared: Prepared) -
         drop(turn.drop_forgotten(&unread.ids));
         (checkpoint, report)
     };
+    meter.times.publish = meter.lap();
     batch.note_committed();
     // Retention may have given up the checkpoint that this one was compared with.
     batch.hold().let_go();
     publisher.tidy(report, batch.written());
+    meter.times.tidy = meter.lap();
+    meter.tell(publisher, batch, kind);
     Ok(checkpoint)
 }
 
@@ -111,6 +121,7 @@ impl Publisher {
         self.volume.check_writable("begin a checkpoint in")?;
         let (id, hold) = self.registry.begin(id)?;
         let batch = Batch::new(id, Arc::clone(&self.write), hold);
+        self.volume.observer().note(|| Event::Begun { checkpoint: id });
         Ok(PendingCheckpoint::new(batch, Arc::clone(self)))
     }
 
@@ -175,9 +186,14 @@ impl Publisher {
         }
         forget::sweep(&self.registry, written.max(LEAST_PUNCHED), &mut report);
         if self.tends && self.journal.needs_tending() {
-            report.failures.extend(self.tend().err());
+            let failed = self.tend().inspect_err(|error| self.volume.note_left_over(error));
+            report.failures.extend(failed.err());
         }
         self.close_removed();
+        if !report.checkpoints.is_empty() || !report.in_use.is_empty() {
+            let (forgotten, in_use) = (report.checkpoints.clone(), report.in_use.clone());
+            self.volume.observer().note(|| Event::Retained { forgotten, in_use });
+        }
         *self.last_retention.lock() = report;
     }
 }

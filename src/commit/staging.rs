@@ -18,6 +18,7 @@ use crate::{
     handle::StateHandle,
     id::{CheckpointId, Scope},
     manifest::{Artifact, Digest, Manifest, ManifestBuilder, ManifestContent, OperatorState, PartitionState},
+    observe::Verb,
     read::Checkpoint,
 };
 
@@ -78,6 +79,7 @@ impl Staging {
     /// Commits a checkpoint with what was saved for it so far. If there is one of this id already, the same content is a
     /// success, whoever committed it, and any other a conflict.
     pub(crate) fn save(&self, manifest: &Manifest, sidecar: Option<&[&[u8]]>) -> Result<()> {
+        let _verb = self.verb();
         let id = manifest.id;
         let saved = self.with_attempt(id, |attempt| {
             let mut draft = attempt.write();
@@ -153,19 +155,26 @@ impl Staging {
 
     /// Aborts a checkpoint in the making; false if there is none.
     pub(crate) fn abort(&self, id: CheckpointId) -> bool {
+        let _verb = self.verb();
         let Some(attempt) = self.open.lock().remove(&id) else { return false };
         attempt.write().take().is_some()
     }
 
     /// Aborts them all.
     pub(crate) fn clear(&self) {
+        let _verb = self.verb();
         let open = std::mem::take(&mut *self.open.lock());
         for attempt in open.values() {
             drop(attempt.write().take());
         }
     }
 
+    fn verb(&self) -> Verb {
+        self.publisher.volume.observer().verb()
+    }
+
     fn with_draft<T>(&self, id: CheckpointId, act: impl Fn(&Draft) -> Result<T>) -> Result<T> {
+        let _verb = self.verb();
         self.with_attempt(id, |attempt| attempt.read().as_ref().map(&act))
     }
 
@@ -204,6 +213,7 @@ impl Staging {
     }
 
     fn drop_below(&self, id: CheckpointId) {
+        let _verb = self.verb();
         let mut open = self.open.lock();
         let above = open.split_off(&id);
         let below = std::mem::replace(&mut *open, above);

@@ -55,6 +55,7 @@ impl CheckpointStreams {
     }
 
     pub(crate) fn reuse(&self, handles: &[StateHandle]) -> Result<Vec<StateHandle>> {
+        let _verb = self.publisher.volume.observer().verb();
         reuse::reuse(&self.publisher, &self.batch, handles)
     }
 

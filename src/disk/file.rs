@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{At, DiskFile, Mapping, anchor::Opener};
-use crate::error::{Error, Malformed, Result};
+use crate::{
+    error::{Error, Malformed, Result},
+    observe,
+};
 
 /// How much is read at a time, where a file is read piece by piece.
 const PIECE: u64 = 256 * 1024;
@@ -160,6 +163,7 @@ impl VolumeFile {
         if !self.syncs {
             return Ok(());
         }
+        observe::note_sync();
         self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }
 

@@ -8,7 +8,10 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -19,7 +22,10 @@ use super::{
     file::VolumeFile,
     layout,
 };
-use crate::error::{Cause, Error, Malformed, Result};
+use crate::{
+    error::{Cause, Error, Malformed, Result},
+    observe::{self, Event, Observer},
+};
 
 #[derive(Debug)]
 pub(crate) struct Volume {
@@ -29,6 +35,9 @@ pub(crate) struct Volume {
     /// Off for `Durability::None`.
     syncs: bool,
     poison: OnceLock<Error>,
+    /// Whether it was told that somebody else has the store.
+    fenced: AtomicBool,
+    observer: Observer,
     /// Held during a directory sync: if it fails, nobody else's sync of the same names may seem to succeed after it.
     dir_sync: Mutex<()>,
     /// Files that could not be removed; the next sweep tries again.
@@ -71,7 +80,17 @@ impl Volume {
     pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, syncs: bool) -> Self {
         let (dir_sync, leftovers, readers) = Default::default();
         let (anchor, opener, poison) = (Anchor::new(root), Opener::this(), OnceLock::new());
-        Self { disk, anchor, opener, syncs, poison, dir_sync, leftovers, readers }
+        let (fenced, observer) = Default::default();
+        Self { disk, anchor, opener, syncs, poison, fenced, observer, dir_sync, leftovers, readers }
+    }
+
+    /// Tells this observer what happens.
+    pub(crate) fn observed_by(self, observer: &Observer) -> Self {
+        Self { observer: observer.clone(), ..self }
+    }
+
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     /// Opens the root. What is done from then on is done in that directory, whatever becomes of its name.
@@ -146,7 +165,16 @@ impl Volume {
     /// Latches the first failure after which the durable state is unknown.
     pub(crate) fn poison(&self, cause: &Error) {
         // A later failure adds nothing: the first one stays.
-        let _ = self.poison.set(cause.clone());
+        if self.poison.set(cause.clone()).is_ok() {
+            self.observer.note(|| Event::Poisoned { error: cause.clone() });
+        }
+    }
+
+    /// Tells, once, that another process has opened the store for writing since.
+    pub(crate) fn note_fenced(&self, error: &Error) {
+        if !self.fenced.swap(true, Ordering::Relaxed) {
+            self.observer.note(|| Event::Fenced { error: error.clone() });
+        }
     }
 
     /// Creates a directory if it is missing; a file or a link under its name is an error.
@@ -274,7 +302,15 @@ impl Volume {
 
     /// Removes a file that nobody needs. On failure it is remembered: [`Volume::retry_leftovers`] tries again.
     pub(crate) fn discard(&self, name: &Path) -> Result<()> {
-        self.remove(name).inspect_err(|_| self.leftovers.lock().push(name.to_owned()))
+        self.remove(name).inspect_err(|error| {
+            self.leftovers.lock().push(name.to_owned());
+            self.note_left_over(error);
+        })
+    }
+
+    /// Tells that something could not be done that is tried again.
+    pub(crate) fn note_left_over(&self, error: &Error) {
+        self.observer.note(|| Event::LeftOver { error: error.clone() });
     }
 
     /// What could not be removed before.
@@ -340,6 +376,7 @@ impl Volume {
         self.opener.check("sync directory", &path)?;
         let _alone = self.dir_sync.lock();
         self.check_writable("sync directory")?;
+        observe::note_sync();
         self.disk
             .sync_dir(self.in_dir(&path, name.as_ref()))
             .map_err(|e| Error::io("sync directory", &path, e))

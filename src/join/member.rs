@@ -103,7 +103,7 @@ impl Options {
         WriteSettings::check(&options)?;
         let policy = SpacePolicy::of(&options)?;
         let syncs = options.durability != Durability::None;
-        let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, syncs));
+        let volume = Arc::new(Volume::new(Arc::clone(&options.disk), root, syncs).observed_by(&options.observer));
         volume.open_root()?;
         let identity = IdentityFile::join(&volume, Identity { store, generation }, JOIN)?;
         let lock = member::join(&volume, generation, member)?;

@@ -58,6 +58,6 @@ pub(crate) use files::{OpenSegment, ReadSettings};
 pub use key_groups::{KeyGroup, KeyGroups};
 pub(crate) use pin::Pin;
 pub use reader::StateReader;
-pub use scan::{VerifyProgress, Views};
+pub use scan::Views;
 pub(crate) use verify::check_digest;
 pub use view::StateView;

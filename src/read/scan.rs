@@ -6,27 +6,18 @@ use super::{
     Checkpoint, StateView,
     checkpoint::{Inner, Named},
 };
-use crate::{error::Result, handle::StateHandle, manifest::StateRef};
+use crate::{
+    error::Result,
+    handle::StateHandle,
+    manifest::StateRef,
+    observe::{Progress, Task},
+};
 
 /// Progress is told whenever so many bytes more are done.
 const TOLD_EVERY: u64 = 4 << 20;
 
 /// The cost of reading a state beside its bytes, as a number of bytes: it balances parts with many small states.
 const EACH: u64 = 256;
-
-/// How far a [verification](Checkpoint::verify_with) is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VerifyProgress {
-    /// How many states are done.
-    pub states: usize,
-    /// Of how many.
-    pub all_states: usize,
-    /// How many bytes those have that are done.
-    pub bytes: u64,
-    /// Of how many.
-    pub all_bytes: u64,
-}
 
 /// Every state of a checkpoint, in the order in which they lie in their files: from [`Checkpoint::views`].
 #[derive(Debug)]
@@ -129,44 +120,22 @@ impl Checkpoint {
     ///
     /// Those of [`read`](Self::read), of the first state that fails.
     pub fn verify(&self) -> Result<()> {
-        self.verify_with(|_| ())
-    }
-
-    /// The same, and tells now and then how far it is: after every 4 MiB, between two states, and at the end.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`verify`](Self::verify).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use piton::{Manifest, Options, Scope};
-    /// # let store = Options::memory().open("state")?;
-    /// # let pending = store.begin_next()?;
-    /// # let handle = pending.write(Scope::Shared, &[7; 5000])?;
-    /// # pending.commit(Manifest::builder().state("weights", handle))?;
-    /// let checkpoint = store.latest()?.expect("one was committed");
-    /// checkpoint.verify_with(|progress| println!("{} of {} bytes", progress.bytes, progress.all_bytes))?;
-    /// # Ok::<(), piton::Error>(())
-    /// ```
-    pub fn verify_with(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<()> {
         let states = self.in_order();
         let all_bytes = states.iter().fold(0, |sum: u64, state| sum.saturating_add(state.handle.len()));
-        let mut done = VerifyProgress { all_states: states.len(), all_bytes, ..VerifyProgress::default() };
+        let observer = self.reading().volume().observer();
+        let mut done = Progress::new(Task::Verify, states.len(), all_bytes);
         let (mut told, mut last) = (0, None);
         for state in &states {
             let file = state.handle.extent().map(|extent| extent.file);
             self.verify_state(state, last != file)?;
             last = file;
-            done.states += 1;
-            done.bytes = done.bytes.saturating_add(state.handle.len());
-            if done.bytes - told >= TOLD_EVERY && done.states < states.len() {
+            done.done(state.handle.len());
+            if done.bytes - told >= TOLD_EVERY && done.items < done.all_items {
                 told = done.bytes;
-                progress(done);
+                observer.progress(done);
             }
         }
-        progress(done);
+        observer.progress(done);
         Ok(())
     }
 

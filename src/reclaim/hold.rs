@@ -85,7 +85,8 @@ impl Hold {
 
     /// Remembers that a state was found to be damaged while it was read: for every checkpoint that refers to it.
     pub(crate) fn mark_damaged(&self, extent: &Extent, error: &Error) {
-        self.registry.accounts.lock().mark_damaged(extent, error);
+        let damaged = self.registry.accounts.lock().mark_damaged(extent, error);
+        self.registry.note_damaged(&damaged, error);
     }
 
     /// Whether exactly this extent is held.
@@ -117,6 +118,7 @@ impl Hold {
         if self.registry.is_in_child() {
             return;
         }
+        let _verb = self.registry.volume().observer().verb();
         self.let_go();
         // What cannot be removed is remembered and tried again at the next sweep.
         let _ = self.registry.tidy(LEAST_PUNCHED);

@@ -12,6 +12,7 @@ use crate::{
     format::record::RolledBack,
     id::CheckpointId,
     manifest::CheckpointKind,
+    observe::Event,
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
 };
 
@@ -104,8 +105,17 @@ impl Registry {
     }
 
     /// Remembers that a checkpoint is damaged. One that was forgotten meanwhile is not.
-    pub(crate) fn mark_damaged(&self, id: CheckpointId, error: Error) {
-        self.catalog(|catalog| catalog.mark_damaged(id, error));
+    pub(crate) fn mark_damaged(&self, id: CheckpointId, error: &Error) {
+        if self.catalog(|catalog| catalog.mark_damaged(id, error.clone())) {
+            self.note_damaged(&[id], error);
+        }
+    }
+
+    /// Tells that these were found to be damaged.
+    pub(super) fn note_damaged(&self, ids: &[CheckpointId], error: &Error) {
+        for id in ids {
+            self.volume.observer().note(|| Event::Damaged { checkpoint: *id, error: error.clone() });
+        }
     }
 
     /// Why data that nobody refers to is not looked for, if it is not: nobody knows what this checkpoint refers to.

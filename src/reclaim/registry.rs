@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::hold::Hold;
 use crate::{
-    accounts::{Accounts, Base, Changes, FileRecord, Found, gauges::Usage, retention::Facts, space::SpacePolicy},
+    accounts::{Accounts, Base, Changes, FileRecord, Found, retention::Facts, space::SpacePolicy},
     disk::{Metadata, SharedGuard, layout, volume::Volume},
     error::{Error, Malformed, Result},
     format::record::RolledBack,
@@ -20,6 +20,7 @@ use crate::{
     id::{CheckpointId, FileId, StoreId},
     manifest::{DataFile, Lender, Manifest, ManifestContent, Origins},
     options::Maintenance,
+    report::Usage,
 };
 
 #[derive(Debug)]

@@ -9,8 +9,12 @@ use crate::{
     disk::{FileKind, layout},
     error::{Error, Result},
     id::FileId,
+    observe::{Event, Progress, Task},
     options::Maintenance,
 };
+
+/// To remove fewer files takes no time worth mentioning.
+const WORTH_TELLING: u64 = 100;
 
 /// What [`Store::maintain`](crate::Store::maintain) did.
 #[must_use = "it says what could not be done"]
@@ -84,6 +88,8 @@ impl Registry {
         let dead = self.look(|accounts, may| accounts.files.exhume(may, budget));
         let Some((dead, more)) = dead else { return removed };
         done.more |= more;
+        let (observer, before) = (self.volume.observer(), (done.files, done.bytes));
+        let mut progress = Progress::new(Task::RemoveFiles, dead.len(), 0);
         for (file, len) in dead {
             match self.volume.remove(&layout::segment(file)) {
                 Ok(()) => {
@@ -92,10 +98,18 @@ impl Registry {
                     removed.push(file);
                 }
                 Err(error) => {
+                    self.volume.note_left_over(&error);
                     done.failures.push(error);
                     self.bury(file, len);
                 }
             }
+            progress.done(0);
+            if progress.all_items >= WORTH_TELLING {
+                observer.progress(progress);
+            }
+        }
+        if done.files > before.0 {
+            observer.note(|| Event::Removed { files: done.files - before.0, bytes: done.bytes - before.1 });
         }
         removed
     }
@@ -112,12 +126,18 @@ impl Registry {
             match self.punch_into(&holes) {
                 Ok(None) => self.accounts.lock().files.change(holes.file, |file| file.linked = true),
                 Ok(Some(allocated)) => {
-                    done.punched_bytes += holes.allocated.saturating_sub(allocated);
+                    let bytes = holes.allocated.saturating_sub(allocated);
+                    done.punched_bytes += bytes;
+                    let file = || self.volume.path(layout::segment(holes.file));
+                    self.volume.observer().note(|| Event::Punched { file: file(), bytes });
                     let note = |file: &mut FileRecord| file.note_punched(holes.dead_blocks, allocated);
                     self.accounts.lock().files.change(holes.file, note);
                 }
                 // The next one would fail as well, most likely; and this one is tried again by the next call.
-                Err(error) => return done.failures.push(error),
+                Err(error) => {
+                    self.volume.note_left_over(&error);
+                    return done.failures.push(error);
+                }
             }
         }
     }

@@ -153,8 +153,12 @@ impl OpenLog {
 
 fn fenced(volume: &Volume, generation: u64, error: Error) -> Error {
     let taken = Cause::Fenced { ours: generation, found: generation };
-    let exists = error.io_kind() == Some(std::io::ErrorKind::AlreadyExists);
-    if exists { Error::at("make a log", volume.root(), taken) } else { error }
+    if error.io_kind() != Some(std::io::ErrorKind::AlreadyExists) {
+        return error;
+    }
+    let fenced = Error::at("make a log", volume.root(), taken);
+    volume.note_fenced(&fenced);
+    fenced
 }
 
 pub(super) fn write_headers(file: &VolumeFile, header: &Header) -> Result<()> {

@@ -153,6 +153,8 @@ impl IdentityFile {
         if found == ours {
             return Ok(());
         }
-        Err(Error::at(operation, self.volume.root(), Cause::Fenced { ours, found }))
+        let fenced = Error::at(operation, self.volume.root(), Cause::Fenced { ours, found });
+        self.volume.note_fenced(&fenced);
+        Err(fenced)
     }
 }

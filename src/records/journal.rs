@@ -6,7 +6,7 @@
 //! the log under a lock of its own, so that to look something up never waits for a sync. A base is written from a copy of
 //! the history, which shares the contents, while others go on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -31,6 +31,7 @@ use crate::{
     },
     id::{CheckpointId, StoreId},
     manifest::Manifest,
+    observe::Event,
 };
 
 /// So many logs follow a base before an opener writes another one.
@@ -223,7 +224,9 @@ impl Journal {
         sync()?;
         let owner = Keeper { journal: self, operation: "write a base in", id: None, lock: Mutex::default() };
         // Where that fails, the next one is due when as much was appended again.
+        let since = Instant::now();
         let len = base::write(&self.volume, &header, &history, &owner)?;
+        self.volume.observer().note(|| Event::Renewed { bytes: len, took: since.elapsed() });
         self.writer.lock().base_len = len;
         Ok(())
     }

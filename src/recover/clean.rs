@@ -36,7 +36,10 @@ pub(super) fn clean_members(volume: &Volume, found: &Found, report: &mut OpenRep
         match member::delete_if_ended(volume, *generation, *number) {
             Ok(true) => report.removed.push(layout::member(*generation, *number)),
             Ok(false) => {}
-            Err(error) => report.failures.push(error),
+            Err(error) => {
+                volume.note_left_over(&error);
+                report.failures.push(error);
+            }
         }
     }
 }

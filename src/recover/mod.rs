@@ -151,7 +151,8 @@ fn take_lock(options: &Options, root: &Path) -> Result<Volume> {
     let (mut refused, since) = (None, Instant::now());
     let mut attempts = 0;
     while attempts < MOST_ATTEMPTS {
-        let volume = Volume::new(Arc::clone(&options.disk), root.to_owned(), options.durability != Durability::None);
+        let volume = Volume::new(Arc::clone(&options.disk), root.to_owned(), options.durability != Durability::None)
+            .observed_by(&options.observer);
         if options.must_exist {
             check_exists(&volume)?;
         }

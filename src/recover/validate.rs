@@ -14,6 +14,7 @@ use crate::{
     handle::Extent,
     id::FileId,
     manifest::{Lender, Manifest, ManifestContent},
+    observe::{Progress, Task},
     reclaim::registry::Registry,
     records::{History, unreadable},
 };
@@ -29,6 +30,7 @@ pub(super) fn enter_all(
     unwritten: &BTreeMap<FileId, Unwritten>,
 ) -> Result<Option<Error>> {
     let (mut unknown, mut files, mut whole) = (None, Files::of(&found.segments, unwritten), None);
+    let mut progress = Progress::new(Task::CheckFiles, history.kept().count(), 0);
     for kept in history.kept() {
         let (id, pinned) = (kept.id, kept.marks.pinned);
         match history.manifest(kept) {
@@ -50,6 +52,8 @@ pub(super) fn enter_all(
                 unknown.get_or_insert(error);
             }
         }
+        progress.done(0);
+        volume.observer().progress(progress);
     }
     registry.unpin_lenders();
     Ok(unknown)

@@ -16,7 +16,7 @@
 //! 3. the task is run, on any thread, or directly, with [`ExecutionKind::Synchronous`]. Whoever comes first, run or cancel,
 //!    takes the job;
 //! 4. the job writes. A cancel from now on makes its streams fail at their next call, and the job ends by itself;
-//! 5. the result is logged ([`SnapshotRunner::log_to`]), then the resources are released, then the task is over: from here on
+//! 5. the result is told to the observer, then the resources are released, then the task is over: from here on
 //!    a cancel is too late. If one was not, the task ends as cancelled. A result that nobody gets is discarded.
 //!
 //! Nothing of this is durable: what was written becomes so with the checkpoint, and a crash leaves what a crash of a pending
@@ -84,5 +84,5 @@ mod task;
 mod turn;
 
 pub use duplicating::{DuplicatedState, DuplicatingStream};
-pub use runner::{ExecutionKind, SnapshotEvent, SnapshotRunner};
+pub use runner::{ExecutionKind, SnapshotRunner};
 pub use task::{SnapshotCanceller, SnapshotTask};

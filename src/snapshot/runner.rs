@@ -13,6 +13,7 @@ use crate::{
     },
     error::Result,
     id::CheckpointId,
+    observe::{Event, Observer},
 };
 
 /// When the second phase of a snapshot is run.
@@ -26,31 +27,12 @@ pub enum ExecutionKind {
     Synchronous,
 }
 
-/// What a runner logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotEvent {
-    /// The first phase is done.
-    Prepared {
-        /// For this checkpoint.
-        checkpoint: CheckpointId,
-    },
-    /// The second phase is done, and its resources are about to be released.
-    Written {
-        /// For this checkpoint.
-        checkpoint: CheckpointId,
-        /// How many bytes of state it stands for.
-        size: u64,
-    },
-}
-
-type Log = Arc<dyn Fn(SnapshotEvent) + Send + Sync>;
-
 /// Takes snapshots by a [strategy](SnapshotStrategy): does the first phase, and makes a [task](SnapshotTask) of the second.
 /// The [page of this module](super) has an example.
 pub struct SnapshotRunner<T: ?Sized> {
     strategy: Arc<T>,
     kind: ExecutionKind,
-    log: Log,
+    observer: Observer,
 }
 
 /// The second phase. Dropped in this order: the supplier may have something that needs the resources.
@@ -59,7 +41,7 @@ struct Work<R: SnapshotResources, S: StateObject> {
     supplier: SnapshotSupplier<R, S>,
     streams: CancellableStreams,
     resources: Held<R>,
-    log: Log,
+    observer: Observer,
 }
 
 /// Resources that are released exactly once, whoever drops them.
@@ -75,13 +57,15 @@ impl<T: SnapshotStrategy + ?Sized> SnapshotRunner<T> {
     /// A runner for this strategy, which may be a `dyn`.
     #[must_use]
     pub fn new(strategy: Arc<T>, kind: ExecutionKind) -> Self {
-        Self { strategy, kind, log: Arc::new(|_| ()) }
+        Self { strategy, kind, observer: Observer::default() }
     }
 
-    /// Calls back with what happens, on the thread that it happens on.
+    /// Calls back with [`SnapshotPrepared`](Event::SnapshotPrepared) and [`SnapshotWritten`](Event::SnapshotWritten), on the
+    /// thread that it happens on. What the streams of a store do meanwhile the observer of
+    /// [that](crate::Options::observer) is told. A second observer is told after the first.
     #[must_use]
-    pub fn log_to(mut self, log: impl Fn(SnapshotEvent) + Send + Sync + 'static) -> Self {
-        self.log = Arc::new(log);
+    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observer.and_events_to(observer);
         self
     }
 
@@ -99,11 +83,11 @@ impl<T: SnapshotStrategy + ?Sized> SnapshotRunner<T> {
         options: &CheckpointOptions,
     ) -> Result<SnapshotTask<T::State>> {
         let resources = Held(self.strategy.sync_prepare_resources(id)?);
-        (self.log)(SnapshotEvent::Prepared { checkpoint: id });
+        self.observer.note(|| Event::SnapshotPrepared { checkpoint: id });
         let progress = Arc::new(Progress::new());
         let streams = CancellableStreams::new(id, streams, Arc::clone(&progress));
         let supplier = self.strategy.async_snapshot(&resources.0, id, timestamp_ms, &streams, options)?;
-        let work = Work { id, supplier, streams, resources, log: Arc::clone(&self.log) };
+        let work = Work { id, supplier, streams, resources, observer: self.observer.clone() };
         let mut task = SnapshotTask::new(id, progress, Box::new(move || work.run()));
         if self.kind == ExecutionKind::Synchronous {
             task.run_now();
@@ -116,14 +100,14 @@ impl<R: SnapshotResources, S: StateObject> Work<R, S> {
     /// The resources are released on every way out, and on success after it was logged.
     fn run(mut self) -> Result<Made<S>> {
         let made = Made::new((self.supplier)(&mut self.resources.0, &self.streams)?);
-        (self.log)(SnapshotEvent::Written { checkpoint: self.id, size: made.size() });
+        self.observer.note(|| Event::SnapshotWritten { checkpoint: self.id, bytes: made.size() });
         Ok(made)
     }
 }
 
 impl<T: ?Sized> Clone for SnapshotRunner<T> {
     fn clone(&self) -> Self {
-        Self { strategy: Arc::clone(&self.strategy), kind: self.kind, log: Arc::clone(&self.log) }
+        Self { strategy: Arc::clone(&self.strategy), kind: self.kind, observer: self.observer.clone() }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     format::record::Changeable,
     id::CheckpointId,
     manifest::{Manifest, ManifestContent},
+    observe::{Event, Progress, Task},
     outcome::{ExternalizedCheckpointCleanup, JobOutcome},
     reclaim::{
         Plan,
@@ -65,9 +66,12 @@ impl Store {
         if self.0.registry.planned(&Plan::Retention(Retention::newest(keep), BTreeSet::new())).is_empty() {
             return Ok(unusable);
         }
+        let mut progress = Progress::new(Task::CheckFiles, keep, 0);
         for id in self.0.registry.counted().into_iter().rev() {
             if self.validate(id, Validation::Quick)?.is_valid() {
                 valid += 1;
+                progress.done(0);
+                self.0.volume.observer().progress(progress);
             } else {
                 unusable.insert(id);
             }
@@ -112,6 +116,7 @@ impl Store {
 
     pub(super) fn forget_planned(&self, plan: &Plan) -> Result<Reclaimed> {
         let Inner { volume, journal, registry, .. } = &*self.0;
+        let _verb = self.verb();
         let was_unknown = registry.unknown().is_some();
         registry.recheck_links();
         let mut report = forget::forget(registry, journal, plan)?;
@@ -128,6 +133,11 @@ impl Store {
             }
         }
         self.0.publisher.close_removed();
+        let Reclaimed { checkpoints, in_use, .. } = &report;
+        if !checkpoints.is_empty() || !in_use.is_empty() {
+            let (checkpoints, in_use) = (checkpoints.clone(), in_use.clone());
+            volume.observer().note(|| Event::Forgotten { checkpoints, in_use });
+        }
         Ok(report)
     }
 
@@ -213,6 +223,7 @@ impl Store {
     ) -> Result<()> {
         let Inner { volume, journal, registry, .. } = &*self.0;
         let operation = format!("{verb} checkpoint {id} in");
+        let _verb = self.verb();
         let mut turn = journal.turn();
         // Also if nothing is to be changed: another process may have taken the store over, and have changed it.
         volume.check_writable(&operation)?;
@@ -224,6 +235,9 @@ impl Store {
         if (&will_be, will_be_pinned) != (&is, pinned) {
             turn.update(&operation, id, will_be_pinned, &will_be)?;
             registry.note_pinned(id, will_be_pinned);
+            if will_be_pinned != pinned {
+                volume.observer().note(|| Event::Pinned { checkpoint: id, pinned: will_be_pinned });
+            }
         }
         Ok(())
     }
@@ -253,6 +267,7 @@ impl Store {
     /// ```
     pub fn rollback_to(&self, id: CheckpointId) -> Result<()> {
         let Inner { volume, journal, registry, .. } = &*self.0;
+        let _verb = self.verb();
         volume.check_writable("roll back")?;
         self.checkpoint(id)?;
         let mut turn = journal.turn();
@@ -262,6 +277,7 @@ impl Store {
         if turn.look(|history| *history.rolled_back() != ranges) {
             turn.roll_back(&ranges)?;
             registry.note_rolled_back(ranges);
+            volume.observer().note(|| Event::RolledBack { to: id });
         }
         Ok(())
     }
@@ -311,6 +327,7 @@ impl Store {
     /// `is_poisoned`, `is_fenced`; errors of the file system while looking. What merely could not be removed is in the
     /// report.
     pub fn cleanup_orphans(&self, dry_run: bool) -> Result<Orphans> {
+        let _verb = self.verb();
         recover::cleanup(&self.0.volume, &self.0.journal, &self.0.registry, dry_run)
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     disk::member,
     error::{Cause, Error, Result},
     fault::PartFault,
+    observe::Event,
     part::{Membership, PROTOCOL, Worn},
     recover::{self, Orphans},
 };
@@ -24,12 +25,14 @@ impl Store {
     pub fn admit(&self) -> Result<Membership> {
         const OPERATION: &str = "admit a member to";
         let inner = &self.0;
+        let _verb = self.verb();
         inner.volume.check_writable(OPERATION)?;
         inner.journal.check_not_fenced(OPERATION)?;
         let too_many = || Error::invalid(OPERATION, "there were too many; open the store anew");
         let number = inner.registry.admit().ok_or_else(too_many)?;
         let generation = inner.journal.generation();
         member::admit(&inner.volume, generation, number)?;
+        inner.volume.observer().note(|| Event::Admitted { member: number });
         let (durability, segment_size, alignment) = inner.publisher.write.shared_by_members();
         let store = inner.journal.store();
         Ok(Membership { protocol: PROTOCOL, store, generation, member: number, durability, segment_size, alignment })
@@ -50,6 +53,7 @@ impl Store {
     pub fn dismiss(&self, membership: &Membership) -> Result<Orphans> {
         let inner = &self.0;
         let operation = format!("dismiss {membership} from");
+        let _verb = self.verb();
         inner.volume.check_writable(&operation)?;
         inner.journal.check_not_fenced(&operation)?;
         let refuse = |fault| Err(Error::at(&*operation, inner.volume.root(), Cause::Part(fault)));
@@ -64,6 +68,7 @@ impl Store {
             return refuse(PartFault::NotAdmitted);
         }
         member::dismiss(&inner.volume, ours, membership.member())?;
+        inner.volume.observer().note(|| Event::Dismissed { member: membership.member() });
         recover::clean_up_after(&inner.volume, &inner.registry, membership)
     }
 

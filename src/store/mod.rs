@@ -16,21 +16,24 @@ mod validate;
 use std::{
     path::Path,
     sync::{Arc, atomic::AtomicBool},
+    time::Instant,
 };
 
 use crate::{
-    accounts::{gauges::Usage, retention::Retention, space::SpacePolicy},
+    accounts::{retention::Retention, space::SpacePolicy},
     check,
     commit::{PendingCheckpoint, sequence::Publisher, staging::Staging},
     disk::{layout, root, volume::Volume},
     error::{Error, Result},
     id::{CheckpointId, StoreId},
     manifest::Manifest,
+    observe::{Event, Verb, span},
     options::{Maintenance, Options},
     read::{Checkpoint, Pin, ReadSettings},
     reclaim::{Plan, forget::Reclaimed, registry::Registry, sweep::Maintained},
     records::Journal,
     recover::{self, OpenReport, Purpose, Recovered},
+    report::Usage,
     write::{allocator::Home, settings::WriteSettings},
 };
 
@@ -89,6 +92,8 @@ impl Options {
     }
 
     fn open_to(self, purpose: Purpose, root: &Path) -> Result<Store> {
+        let (_span, since) = (span!("open"), Instant::now());
+        let _verb = self.observer.verb();
         let root = root::absolute(root::OPERATION, root)?;
         WriteSettings::check(&self)?;
         let policy = SpacePolicy::of(&self)?;
@@ -115,8 +120,30 @@ impl Options {
             tends: self.maintenance == Maintenance::Inline,
             last_retention: parking_lot::Mutex::default(),
         });
+        tell_opened(&publisher, &report, since);
         let staging = Staging::new(&publisher);
         Ok(Store(Arc::new(Inner { volume, journal, registry, staging, publisher, report })))
+    }
+}
+
+/// What was found and done.
+fn tell_opened(publisher: &Publisher, report: &OpenReport, since: Instant) {
+    let Publisher { volume, registry, journal, .. } = publisher;
+    let observer = volume.observer();
+    observer.note(|| Event::Opened {
+        root: volume.root().to_owned(),
+        generation: journal.generation(),
+        created: report.created,
+        checkpoints: registry.ids().len(),
+        removed: report.removed.len(),
+        redone: report.redone,
+        took: since.elapsed(),
+        usage: registry.usage(),
+    });
+    report.healed.iter().for_each(|error| observer.note(|| Event::Healed { error: error.clone() }));
+    report.lost.iter().for_each(|error| observer.note(|| Event::Lost { error: error.clone() }));
+    for (id, error) in &report.damaged {
+        observer.note(|| Event::Damaged { checkpoint: *id, error: error.clone() });
     }
 }
 
@@ -327,6 +354,7 @@ impl Store {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn maintain(&self, budget: u64) -> Result<Maintained> {
+        let _verb = self.verb();
         self.0.volume.check_writable("maintain")?;
         self.0.journal.check_not_fenced("maintain")?;
         self.0.registry.recheck_links();
@@ -352,6 +380,7 @@ impl Store {
     /// Closes it, and forgets these checkpoints with that: their data can go because nothing is appended to any more. What
     /// merely could not be done is in the report, first of all that ids may be given out again.
     fn wind_up(&self, plan: &Plan) -> Result<Reclaimed> {
+        let _verb = self.verb();
         self.0.volume.check_writable("close")?;
         self.0.publisher.write.seal();
         let mut report = self.forget_planned(plan)?;
@@ -373,6 +402,11 @@ impl Store {
 }
 
 impl Store {
+    /// To be called before any lock is taken: what happens meanwhile is told when the answer is dropped.
+    fn verb(&self) -> Verb {
+        self.0.volume.observer().verb()
+    }
+
     /// Remembers which ids attempts have had, if no record says so.
     fn note_ids(&self) -> Result<()> {
         let mut turn = self.0.journal.turn();

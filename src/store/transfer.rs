@@ -1,6 +1,6 @@
 //! Checkpoints that move to another directory, and those that come from one.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{Inner, Store};
 use crate::{
@@ -9,12 +9,13 @@ use crate::{
     format::source::Source,
     id::CheckpointId,
     manifest::Lender,
+    observe::{Event, span},
     options::Options,
     read::Checkpoint,
     read_only::ReadOnlyStore,
     records::Journal,
     recover::Purpose,
-    transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Take, TransferProgress},
+    transfer::{self, Capabilities, Claim, Departing, Exported, Imported, Take},
 };
 
 impl Store {
@@ -56,36 +57,13 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn export(&self, id: CheckpointId, dir: impl AsRef<Path>) -> Result<Exported> {
-        self.export_with(id, dir, |_| ())
-    }
-
-    /// Like [`export`](Self::export), and tells how far it is after each data file: for exports that must copy.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`export`](Self::export).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use piton::{Manifest, Options, Scope};
-    /// # let store = Options::memory().open("state")?;
-    /// # let pending = store.begin_next()?;
-    /// # let weights = pending.write(Scope::Shared, &[7; 5000])?;
-    /// # let id = pending.commit(Manifest::builder().state("weights", weights))?.id();
-    /// store.export_with(id, "savepoint", |progress| {
-    ///     println!("{} of {} bytes", progress.bytes, progress.all_bytes);
-    /// })?;
-    /// # Ok::<(), piton::Error>(())
-    /// ```
-    pub fn export_with(
-        &self,
-        id: CheckpointId,
-        dir: impl AsRef<Path>,
-        progress: impl FnMut(TransferProgress),
-    ) -> Result<Exported> {
+        let (_span, since) = (span!("export", checkpoint = id.get()), Instant::now());
+        let _verb = self.verb();
         let root = root::absolute("export to", dir.as_ref())?;
-        transfer::export(&self.0.publisher, &self.checkpoint(id)?, root, progress)
+        let exported = transfer::export(&self.0.publisher, &self.checkpoint(id)?, root)?;
+        let (root, bytes, took) = (exported.root.clone(), exported.space(), since.elapsed());
+        self.0.volume.observer().note(|| Event::Exported { checkpoint: id, root, bytes, took });
+        Ok(exported)
     }
 
     /// Makes a checkpoint of this store of the newest one of another: of an export, or of any store. Whose its files are
@@ -127,34 +105,30 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn import(&self, dir: impl AsRef<Path>, claim: Claim) -> Result<Imported> {
-        self.import_with(dir, claim, |_| ())
+        let since = Instant::now();
+        let _verb = self.verb();
+        let source = self.elsewhere().open_read_only(dir)?;
+        let imported = self.import_from(&source, claim)?;
+        let (checkpoint, took) = (imported.checkpoint.id(), since.elapsed());
+        let bytes = imported.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.space));
+        self.0.volume.observer().note(|| Event::Imported { checkpoint, bytes, took });
+        Ok(imported)
     }
 
-    /// Like [`import`](Self::import), and tells how far it is after each data file: for imports that must copy.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`import`](Self::import).
-    pub fn import_with(
-        &self,
-        dir: impl AsRef<Path>,
-        claim: Claim,
-        progress: impl FnMut(TransferProgress),
-    ) -> Result<Imported> {
-        let source = self.elsewhere().open_read_only(dir)?;
+    fn import_from(&self, source: &ReadOnlyStore, claim: Claim) -> Result<Imported> {
         match claim {
             Claim::Copy => {
-                let checkpoint = newest(&source)?;
+                let checkpoint = newest(source)?;
                 // Asked when it is known which files there are: nobody appends to them later who does not now.
                 let may_link = is_quiet(source.volume());
-                self.take(&checkpoint, Take::Own { may_link }, progress, |_| Ok(()))
+                self.take(&checkpoint, Take::Own { may_link }, |_| Ok(()))
             }
             Claim::Borrow if source.id() == self.id() => Err(Error::invalid(
                 format!("import from {}", self.root().display()),
                 "a store borrows nothing from itself",
             )),
-            Claim::Borrow => self.take(&newest(&source)?, Take::Borrow, progress, |_| Ok(())),
-            Claim::Move => self.take_over(&source, progress),
+            Claim::Borrow => self.take(&newest(source)?, Take::Borrow, |_| Ok(())),
+            Claim::Move => self.take_over(source),
         }
     }
 
@@ -163,18 +137,17 @@ impl Store {
         &self,
         source: &Checkpoint,
         take: Take,
-        progress: impl FnMut(TransferProgress),
         prepare: impl FnOnce(CheckpointId) -> Result<()>,
     ) -> Result<Imported> {
         let pending = self.begin_next()?;
-        let (content, files) = transfer::import(&pending, source, take, progress)?;
+        let (content, files) = transfer::import(&pending, source, take)?;
         prepare(pending.id())?;
         let checkpoint = pending.commit(content.into())?;
         Ok(Imported { checkpoint, files, failures: Vec::new() })
     }
 
     /// Has the source open for writing until it is gone, so that nobody else goes on with it.
-    fn take_over(&self, reader: &ReadOnlyStore, progress: impl FnMut(TransferProgress)) -> Result<Imported> {
+    fn take_over(&self, reader: &ReadOnlyStore) -> Result<Imported> {
         let Inner { volume, registry, journal, .. } = &*self.0;
         if !volume.syncs() {
             let why = "a store that syncs nothing must not be the only one that has it; import with Claim::Copy";
@@ -185,7 +158,7 @@ impl Store {
         let mut noted = None;
         // A member that lives on finds out only with its next part, and appends until then.
         let may_link = member::are_all_ended(&source.0.volume).unwrap_or(false);
-        let imported = self.take(&checkpoint, Take::Own { may_link }, progress, |id| {
+        let imported = self.take(&checkpoint, Take::Own { may_link }, |id| {
             let (ours, theirs) = ((self.id(), id), (source.id(), checkpoint.id()));
             let agreed = Source { ours, generation: self.generation(), theirs, root: reader.root().to_owned() };
             // Who has taken the source over goes on with it.
@@ -241,6 +214,7 @@ impl Store {
     /// # Ok::<(), piton::Error>(())
     /// ```
     pub fn capabilities(&self) -> Result<Capabilities> {
+        let _verb = self.verb();
         self.0.volume.check_writable("try what can be done in")?;
         self.0.journal.check_not_fenced("try what can be done in")?;
         transfer::probe(&self.0.volume)

@@ -33,6 +33,7 @@ impl Store {
     /// ```
     pub fn validate(&self, id: CheckpointId, depth: Validation) -> Result<ValidationReport> {
         let Inner { registry, publisher, .. } = &*self.0;
+        let _verb = self.verb();
         let only = |issue| Ok(ValidationReport::new(id, vec![issue]));
         let Some(hold) = registry.open(id) else { return only(Issue::Missing) };
         let manifest = match self.load(id) {
@@ -44,7 +45,7 @@ impl Store {
         let note = |bytes: Option<&_>, error: &Error| match bytes {
             _ if !error.is_corrupt() => {}
             Some(extent) => hold.mark_damaged(extent, error),
-            None => registry.mark_damaged(id, error.clone()),
+            None => registry.mark_damaged(id, error),
         };
         let issues = check::validate(&publisher.reading, &manifest, (publisher.vnode_count, depth), note)?;
         let mut report = ValidationReport::new(id, issues);

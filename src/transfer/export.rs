@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::files::{Needed, TransferProgress, Transferred, by_file, report};
+use super::files::{Needed, Transferred, by_file, bytes_of, progress_of, report};
 use crate::{
     commit::sequence::Publisher,
     disk::{DirEntry, FileKind, layout, link::Way, publish::TempFile, root, this_process, volume::Volume},
@@ -14,6 +14,7 @@ use crate::{
     format::{self, identity::Identity},
     id::{FileId, Scope, StoreId},
     manifest::{DataFile, Manifest, Origins},
+    observe::Task,
     read::Checkpoint,
     records::{self, identity},
 };
@@ -53,14 +54,9 @@ struct Target {
     volume: Arc<Volume>,
 }
 
-pub(crate) fn export(
-    publisher: &Publisher,
-    checkpoint: &Checkpoint,
-    root: PathBuf,
-    tell: impl FnMut(TransferProgress),
-) -> Result<Exported> {
+pub(crate) fn export(publisher: &Publisher, checkpoint: &Checkpoint, root: PathBuf) -> Result<Exported> {
     let target = Target::claim(publisher.volume.elsewhere(root))?;
-    let exported = target.mark().and_then(|()| target.fill(publisher, checkpoint, tell));
+    let exported = target.mark().and_then(|()| target.fill(publisher, checkpoint));
     exported.inspect_err(|error| {
         if !error.is_indeterminate() {
             // What resists is removed by the next attempt.
@@ -125,12 +121,7 @@ impl Target {
     }
 
     /// Steps 4 to 7.
-    fn fill(
-        &self,
-        publisher: &Publisher,
-        checkpoint: &Checkpoint,
-        mut tell: impl FnMut(TransferProgress),
-    ) -> Result<Exported> {
+    fn fill(&self, publisher: &Publisher, checkpoint: &Checkpoint) -> Result<Exported> {
         let volume = &self.volume;
         root::make_dirs(volume)?;
         root::ensure_readers(volume)?;
@@ -138,7 +129,7 @@ impl Target {
         let needed = by_file(manifest.all_states().map(|state| state.handle));
         publisher.write.seal_files(&needed.keys().copied().collect());
         needed.keys().try_for_each(|file| publisher.write.waiting.sync_file(*file))?;
-        let (mut files, mut progress) = (Vec::new(), TransferProgress::of(&needed));
+        let (mut files, mut progress) = (Vec::new(), progress_of(Task::Export, &needed));
         for (file, extents) in &needed {
             let data = manifest.data_file(*file);
             let from = Needed { volume: &publisher.volume, data: &data, extents };
@@ -151,7 +142,8 @@ impl Target {
                 volume.open(&name)?.sync()?;
             }
             files.push(report(volume, &name, way)?);
-            tell(progress.add(extents));
+            progress.done(bytes_of(extents));
+            publisher.volume.observer().progress(progress);
         }
         [Scope::Shared, Scope::Exclusive].iter().try_for_each(|scope| volume.sync_dir(layout::scope_dir(*scope)))?;
         let exported = of_its_own(manifest, needed.keys())?;

@@ -19,6 +19,7 @@ use crate::{
     handle::{Extent, FileRef, StateHandle},
     id::FileId,
     manifest::DataFile,
+    observe::{Progress, Task},
     read::OpenSegment,
 };
 
@@ -36,34 +37,13 @@ pub struct Transferred {
     pub space: u64,
 }
 
-/// How far an export or an import is. It is told after each data file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TransferProgress {
-    /// How many data files are done.
-    pub files: usize,
-    /// Of how many.
-    pub all_files: usize,
-    /// How many bytes the states in those have that are done.
-    pub bytes: u64,
-    /// Of how many.
-    pub all_bytes: u64,
+/// The progress before the first of these files. Bytes are those of the states in them.
+pub(super) fn progress_of(task: Task, files: &BTreeMap<FileId, Vec<Extent>>) -> Progress {
+    let all_bytes = files.values().fold(0, |sum: u64, extents| sum.saturating_add(bytes_of(extents)));
+    Progress::new(task, files.len(), all_bytes)
 }
 
-impl TransferProgress {
-    pub(super) fn of(files: &BTreeMap<FileId, Vec<Extent>>) -> Self {
-        let all_bytes = files.values().fold(0, |sum: u64, extents| sum.saturating_add(bytes_of(extents)));
-        Self { all_files: files.len(), all_bytes, ..Self::default() }
-    }
-
-    pub(super) fn add(&mut self, extents: &[Extent]) -> Self {
-        self.files += 1;
-        self.bytes = self.bytes.saturating_add(bytes_of(extents));
-        *self
-    }
-}
-
-fn bytes_of(extents: &[Extent]) -> u64 {
+pub(super) fn bytes_of(extents: &[Extent]) -> u64 {
     extents.iter().fold(0, |sum, extent| sum.saturating_add(extent.len))
 }
 

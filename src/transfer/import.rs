@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::files::{Needed, TransferProgress, Transferred, by_file, moved, report};
+use super::files::{Needed, Transferred, by_file, bytes_of, moved, progress_of, report};
 use crate::{
     commit::PendingCheckpoint,
     disk::{FileKind, layout, link::Way, volume::cannot_be_synced},
@@ -10,6 +10,7 @@ use crate::{
     handle::FileRef,
     id::FileId,
     manifest::{CheckpointKind, FileOrigin, Lender, Lent, ManifestContent},
+    observe::Task,
     read::Checkpoint,
 };
 
@@ -69,12 +70,11 @@ pub(crate) fn import(
     pending: &PendingCheckpoint,
     source: &Checkpoint,
     take: Take,
-    mut tell: impl FnMut(TransferProgress),
 ) -> Result<(ManifestContent, Vec<Transferred>)> {
     let manifest = source.manifest();
     let needed = by_file(manifest.all_states().map(|state| state.handle));
     let store = pending.publisher().journal.store();
-    let (mut taken, mut files, mut progress) = (BTreeMap::new(), Vec::new(), TransferProgress::of(&needed));
+    let (mut taken, mut files, mut progress) = (BTreeMap::new(), Vec::new(), progress_of(Task::Import, &needed));
     for (file, extents) in needed {
         let data = manifest.data_file(file);
         let needed = Needed { volume: source.reading().volume(), data: &data, extents: &extents };
@@ -85,7 +85,8 @@ pub(crate) fn import(
         };
         taken.insert(file, Arc::new(FileRef { store, file: ours }));
         files.push(report);
-        tell(progress.add(&extents));
+        progress.done(bytes_of(&extents));
+        pending.publisher().volume.observer().progress(progress);
     }
     let mut content = manifest.content.clone();
     content.change_handles(|handle| {

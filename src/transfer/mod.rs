@@ -68,7 +68,7 @@ mod source;
 
 pub use export::Exported;
 pub(crate) use export::export;
-pub use files::{TransferProgress, Transferred};
+pub use files::Transferred;
 pub use import::{Claim, Imported};
 pub(crate) use import::{Take, import};
 pub use probe::Capabilities;

@@ -114,6 +114,11 @@ impl Batch {
         &self.settings
     }
 
+    /// How many bytes of states were moved out of files that should go, or were about to be.
+    pub(crate) fn relocated(&self) -> u64 {
+        self.relocated.load(Ordering::Relaxed)
+    }
+
     /// How many bytes of new states were written into files.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)

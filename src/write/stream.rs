@@ -12,6 +12,7 @@ use crate::{
     error::{Cause, Error, Result},
     handle::StateHandle,
     id::Scope,
+    observe::Event,
 };
 
 /// Writes one state of a pending checkpoint: [`io::Write`], then [`finish`](StateWriter::finish).
@@ -89,19 +90,32 @@ impl StateWriter {
     /// `is_no_space` and other errors of the file system; `is_invalid` if the pending checkpoint was aborted meanwhile;
     /// and whatever an earlier call failed with. The state is abandoned then.
     pub fn finish(mut self) -> Result<StateHandle> {
-        self.attempt(Self::complete)
+        let handle = self.attempt(Self::complete)?;
+        self.note_written(&handle);
+        Ok(handle)
     }
 
     /// Writes these bytes, which are the whole state, and ends it. They are copied only where they have to be.
     pub(crate) fn finish_with(mut self, bytes: &[u8]) -> Result<StateHandle> {
-        self.attempt(|writer| {
+        let handle = self.attempt(|writer| {
             if bytes.len() > writer.settings().write_buffer {
                 writer.put(bytes)?;
                 return writer.complete();
             }
             writer.check_size(bytes.len() as u64)?;
             writer.complete_with(bytes)
-        })
+        })?;
+        self.note_written(&handle);
+        Ok(handle)
+    }
+
+    fn note_written(&self, handle: &StateHandle) {
+        let (batch, scope) = (self.ticket.batch(), self.scope);
+        let (checkpoint, bytes, inline) = (batch.id(), handle.len(), handle.extent().is_none());
+        if self.kind == Kind::New {
+            let observer = batch.settings().volume.observer();
+            observer.note(|| Event::Written { checkpoint, scope, bytes, inline });
+        }
     }
 
     fn complete(&mut self) -> Result<StateHandle> {
@@ -139,6 +153,7 @@ impl StateWriter {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        let _verb = self.settings().volume.observer().verb();
         let open = self.ticket.batch().check_open_to(self.kind);
         open.and_then(|()| step(self)).inspect_err(|error| {
             self.failed = Some(error.clone());

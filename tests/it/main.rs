@@ -13,6 +13,7 @@ mod disk;
 mod format;
 mod house;
 mod member;
+mod observe;
 mod policy;
 mod process;
 mod read;

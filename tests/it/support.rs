@@ -5,11 +5,15 @@ pub(crate) mod hooked;
 pub(crate) mod log;
 pub(crate) mod plain;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use piton::{
     Checkpoint, Durability, Manifest, Merging, Options, PendingCheckpoint, Result, Scope, StateHandle, Store,
     disk::{Disk, MemoryDisk, OsDisk},
+    observe::{Progress, Task},
     testing::SimDisk,
 };
 
@@ -22,6 +26,23 @@ pub(crate) fn on_every_disk(test: impl Fn(Options, &Path)) {
     test(Options::new().disk(OsDisk), dir.path());
     test(Options::new().disk(MemoryDisk::new()), ROOT.as_ref());
     test(Options::new().disk(SimDisk::new()), ROOT.as_ref());
+}
+
+/// What was told of progress.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ToldProgress(Arc<Mutex<Vec<Progress>>>);
+
+impl ToldProgress {
+    pub(crate) fn of(&self, task: Task) -> Vec<Progress> {
+        self.0.lock().unwrap().iter().filter(|progress| progress.task == task).copied().collect()
+    }
+}
+
+/// Options that remember what they are told of progress.
+pub(crate) fn told_to(options: Options) -> (ToldProgress, Options) {
+    let told = ToldProgress::default();
+    let log = told.clone();
+    (told, options.progress(move |progress| log.0.lock().unwrap().push(progress)))
 }
 
 /// Opens a store on a disk, under [`ROOT`].

@@ -6,9 +6,13 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-use piton::{CheckpointId, Claim, Manifest, Options, Scope, Store, Validation};
+use piton::{
+    CheckpointId, Claim, Manifest, Options, Scope, Store, Validation,
+    observe::{Progress, Task},
+};
 
 use crate::support::{bytes, commit_states, read_states};
 
@@ -204,20 +208,22 @@ fn reader_through_an_exchanged_name_says_so_and_finds_no_damage() {
 #[test]
 fn export_whose_directory_is_exchanged_meanwhile_is_refused_and_goes_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Options::new().segment_size(10_000).open(dir.path().join("state")).unwrap();
-    let states: Vec<_> = (0..8).map(|seed| bytes(seed, 5000)).collect();
-    let checkpoint = commit_states(&store, &states).unwrap().id();
-    let target = dir.path().join("target");
-    let mut exchanged = false;
-    let error = store
-        .export_with(checkpoint, &target, |_| {
-            if !std::mem::replace(&mut exchanged, true) {
-                rename(&target, &dir.path().join("elsewhere"));
+    let (target, elsewhere) = (dir.path().join("target"), dir.path().join("elsewhere"));
+    let exchanged = AtomicBool::new(false);
+    let exchange = {
+        let target = target.clone();
+        move |progress: Progress| {
+            if progress.task == Task::Export && !exchanged.swap(true, Ordering::Relaxed) {
+                rename(&target, &elsewhere);
                 std::fs::create_dir(&target).unwrap();
                 std::fs::write(target.join("theirs"), b"not ours").unwrap();
             }
-        })
-        .unwrap_err();
+        }
+    };
+    let store = Options::new().segment_size(10_000).progress(exchange).open(dir.path().join("state")).unwrap();
+    let states: Vec<_> = (0..8).map(|seed| bytes(seed, 5000)).collect();
+    let checkpoint = commit_states(&store, &states).unwrap().id();
+    let error = store.export(checkpoint, &target).unwrap_err();
     assert!(error.is_exchanged(), "{error}");
     assert_eq!(content(&target), BTreeMap::from([("theirs".into(), b"not ours".to_vec())]));
     assert!(Options::new().open_read_only(dir.path().join("elsewhere")).is_err(), "it is no export");
@@ -234,13 +240,17 @@ fn source_that_is_exchanged_while_it_is_moved_keeps_all_it_has() {
         store.close().unwrap();
     }
     let theirs = content(&other);
-    let store = Store::open(dir.path().join("state")).unwrap();
-    let error = store
-        .import_with(&source, Claim::Move, |_| {
-            rename(&source, &dir.path().join("away"));
-            rename(&other, &source);
-        })
-        .unwrap_err();
+    let exchange = {
+        let (source, away, other) = (source.clone(), dir.path().join("away"), other.clone());
+        move |progress: Progress| {
+            if progress.task == Task::Import {
+                rename(&source, &away);
+                rename(&other, &source);
+            }
+        }
+    };
+    let store = Options::new().progress(exchange).open(dir.path().join("state")).unwrap();
+    let error = store.import(&source, Claim::Move).unwrap_err();
     assert!(error.is_exchanged(), "{error}");
     assert_eq!(content(&source), theirs);
     assert!(store.checkpoint_ids().is_empty());

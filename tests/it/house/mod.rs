@@ -7,28 +7,33 @@ use std::{
 };
 
 /// Which rooms a room may import; ARCHITECTURE.md draws the same.
-const ARROWS: [(&str, &[&str]); 30] = [
+const ARROWS: [(&str, &[&str]); 32] = [
     ("id", &[]),
     ("ordered", &[]),
     ("fault", &["id"]),
     ("error", &["fault", "id"]),
     ("handle", &["error", "id"]),
     ("manifest", &["error", "handle", "id", "ordered"]),
+    ("report", &[]),
+    ("observe", &["error", "id", "manifest", "report"]),
     ("format", &["error", "handle", "id", "manifest", "ordered"]),
-    ("disk", &["error", "id"]),
+    ("disk", &["error", "id", "observe"]),
     ("outcome", &["manifest"]),
-    ("options", &["disk", "id", "manifest"]),
+    ("options", &["disk", "id", "manifest", "observe"]),
     ("part", &["handle", "id", "manifest", "options"]),
-    ("records", &["disk", "error", "format", "handle", "id", "manifest"]),
-    ("accounts", &["error", "fault", "format", "handle", "id", "manifest", "options", "ordered", "outcome", "part"]),
+    ("records", &["disk", "error", "format", "handle", "id", "manifest", "observe"]),
+    (
+        "accounts",
+        &["error", "fault", "format", "handle", "id", "manifest", "options", "ordered", "outcome", "part", "report"],
+    ),
     (
         "reclaim",
         &[
-            "accounts", "disk", "error", "fault", "format", "handle", "id", "manifest", "options", "outcome", "part",
-            "records",
+            "accounts", "disk", "error", "fault", "format", "handle", "id", "manifest", "observe", "options",
+            "outcome", "part", "records", "report",
         ],
     ),
-    ("write", &["accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
+    ("write", &["accounts", "disk", "error", "format", "handle", "id", "manifest", "observe", "options", "reclaim"]),
     (
         "join",
         &[
@@ -36,20 +41,23 @@ const ARROWS: [(&str, &[&str]); 30] = [
             "write",
         ],
     ),
-    ("read", &["disk", "error", "format", "handle", "id", "manifest", "options", "reclaim"]),
+    ("read", &["disk", "error", "format", "handle", "id", "manifest", "observe", "options", "reclaim"]),
     (
         "recover",
-        &["accounts", "disk", "error", "format", "handle", "id", "manifest", "options", "part", "reclaim", "records"],
+        &[
+            "accounts", "disk", "error", "format", "handle", "id", "manifest", "observe", "options", "part", "reclaim",
+            "records",
+        ],
     ),
-    ("check", &["disk", "error", "format", "handle", "id", "manifest", "read"]),
+    ("check", &["disk", "error", "format", "handle", "id", "manifest", "observe", "read"]),
     (
         "commit",
         &[
-            "accounts", "disk", "error", "fault", "handle", "id", "manifest", "options", "ordered", "part", "read",
-            "reclaim", "records", "write",
+            "accounts", "disk", "error", "fault", "handle", "id", "manifest", "observe", "options", "ordered", "part",
+            "read", "reclaim", "records", "write",
         ],
     ),
-    ("transfer", &["commit", "disk", "error", "format", "handle", "id", "manifest", "read", "records"]),
+    ("transfer", &["commit", "disk", "error", "format", "handle", "id", "manifest", "observe", "read", "records"]),
     (
         "store",
         &[
@@ -62,6 +70,7 @@ const ARROWS: [(&str, &[&str]); 30] = [
             "format",
             "id",
             "manifest",
+            "observe",
             "options",
             "outcome",
             "part",
@@ -70,6 +79,7 @@ const ARROWS: [(&str, &[&str]); 30] = [
             "reclaim",
             "records",
             "recover",
+            "report",
             "transfer",
             "write",
         ],
@@ -98,7 +108,7 @@ const ARROWS: [(&str, &[&str]); 30] = [
             "write",
         ],
     ),
-    ("snapshot", &["contract", "error", "handle", "id"]),
+    ("snapshot", &["contract", "error", "handle", "id", "observe"]),
     (
         "policy",
         &[

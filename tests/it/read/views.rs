@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fs, io::Read, path::Path, thread, time::Duratio
 
 use piton::{
     Artifact, Checkpoint, Digest, Durability, Manifest, Merging, OperatorState, Options, PartitionState, Scope,
-    StateHandle, StateName, Store, Verify, VerifyProgress, Views,
+    StateHandle, StateName, Store, Verify, Views, observe::Task,
 };
 
-use crate::support::{allocations, bytes, commit_states, on_every_disk};
+use crate::support::{allocations, bytes, commit_states, on_every_disk, told_to};
 
 /// Small segments: every one has a few states.
 fn options() -> Options {
@@ -311,19 +311,20 @@ fn state_with_another_digest_than_its_artifact_is_found_by_verify() {
 #[test]
 fn progress_of_verify_only_grows_and_ends_with_all() {
     on_every_disk(|options, root| {
+        let (told, options) = told_to(options);
         let store = options.segment_size(4 << 20).open(root).unwrap();
         let checkpoint = commit_states(&store, &(0..30).map(|n| bytes(n, 500_000)).collect::<Vec<_>>()).unwrap();
-        let mut told: Vec<VerifyProgress> = Vec::new();
-        checkpoint.verify_with(|progress| told.push(progress)).unwrap();
-        assert!(told.len() >= 3 && told.is_sorted_by_key(|progress| (progress.states, progress.bytes)), "{told:?}");
+        checkpoint.verify().unwrap();
+        let told = told.of(Task::Verify);
+        assert!(told.len() >= 3 && told.is_sorted_by_key(|progress| (progress.items, progress.bytes)), "{told:?}");
         let last = told.last().unwrap();
-        assert_eq!((last.states, last.bytes), (30, 15_000_000));
-        assert!(told.iter().all(|progress| (progress.all_states, progress.all_bytes) == (30, 15_000_000)));
+        assert_eq!((last.items, last.bytes), (30, 15_000_000));
+        assert!(told.iter().all(|progress| (progress.all_items, progress.all_bytes) == (30, 15_000_000)));
     });
-    let nothing = commit_states(&crate::support::memory(), &[]).unwrap();
-    let mut told = 0;
-    nothing.verify_with(|_| told += 1).unwrap();
-    assert_eq!(told, 1);
+    let (told, options) = told_to(Options::memory());
+    let nothing = commit_states(&options.open("state").unwrap(), &[]).unwrap();
+    nothing.verify().unwrap();
+    assert_eq!(told.of(Task::Verify).len(), 1);
 }
 
 #[test]

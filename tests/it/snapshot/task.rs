@@ -9,7 +9,8 @@ use piton::{
     Error, Manifest, Options, Result, Scope, StateHandle,
     contract::CheckpointStreamFactory,
     disk::{At, Disk},
-    snapshot::{ExecutionKind, SnapshotEvent, SnapshotRunner, SnapshotTask},
+    observe::Event,
+    snapshot::{ExecutionKind, SnapshotRunner, SnapshotTask},
     testing::SimDisk,
 };
 
@@ -21,9 +22,10 @@ type Task = SnapshotTask<Traced>;
 fn snapshot(told: &Arc<Told>, streams: &Arc<dyn CheckpointStreamFactory>) -> Result<Task> {
     let log = told.log.clone();
     let runner = SnapshotRunner::new(Arc::clone(told), ExecutionKind::Asynchronous);
-    let runner = runner.log_to(move |event| match event {
-        SnapshotEvent::Written { size, .. } => log.add(format!("logged {size}")),
-        SnapshotEvent::Prepared { .. } => log.add("prepared"),
+    let runner = runner.observer(move |event| match event {
+        Event::SnapshotWritten { bytes, .. } => log.add(format!("logged {bytes}")),
+        Event::SnapshotPrepared { .. } => log.add("prepared"),
+        other => panic!("{other}"),
     });
     runner.snapshot(piton::CheckpointId::FIRST, 77, Arc::clone(streams), &plain())
 }
@@ -112,7 +114,7 @@ fn log_that_panics_discards_the_result_and_releases_the_resources() {
     let (_pending, streams) = streams(&store);
     let told = Arc::new(Told::new(|streams| write(streams, b"state")));
     let runner = SnapshotRunner::new(Arc::clone(&told), ExecutionKind::Asynchronous);
-    let runner = runner.log_to(|event| assert!(!matches!(event, SnapshotEvent::Written { .. }), "told so"));
+    let runner = runner.observer(|event| assert!(!matches!(event, Event::SnapshotWritten { .. }), "told so"));
     let task = runner.snapshot(piton::CheckpointId::FIRST, 0, streams, &plain()).unwrap();
     panic_of(|| task.run());
     assert_eq!((told.releases(), told.discards()), (1, 2), "nobody got it, nor its local copy");

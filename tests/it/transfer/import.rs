@@ -5,6 +5,7 @@ use std::path::Path;
 use piton::{
     CheckpointKind, Claim, Manifest, Options, Scope, Store, Way,
     disk::{At, Disk},
+    observe::Task,
     testing::{Call, SimDisk, Survival},
 };
 
@@ -12,7 +13,7 @@ use super::{
     EIO, REFUSALS, TARGET, assert_whole, commit_all_kinds, content, files, go_on, handles, is_noted, names, options,
     refuse_all, remove_all, source,
 };
-use crate::support::{ROOT, bytes, on_every_disk, read_states};
+use crate::support::{ROOT, bytes, on_every_disk, read_states, told_to};
 
 const OURS: &str = "/ours";
 
@@ -306,18 +307,26 @@ fn readers_of_other_processes_read_what_was_imported() {
 fn progress_is_told_after_each_file_up_to_all_of_them() {
     let disk = SimDisk::new();
     let (store, _) = source(&disk);
-    let mut all = Vec::new();
-    let exported = store.export_with(super::id(2), TARGET, |progress| all.push(progress)).unwrap();
-    let ours = options(&disk).open(OURS).unwrap();
+    let root = store.root().to_owned();
+    drop(store);
+    let (told, options_of_it) = told_to(options(&disk));
+    let store = options_of_it.open(root).unwrap();
+    let exported = store.export(super::id(2), TARGET).unwrap();
+    let all = told.of(Task::Export);
     for claim in [Claim::Copy, Claim::Borrow, Claim::Move] {
-        let mut told = Vec::new();
-        let _ = ours.import_with(TARGET, claim, |progress| told.push(progress)).unwrap();
-        assert_eq!(told, all, "{claim:?}");
+        let (told, options) = told_to(options(&disk));
+        let _ = options.open(OURS).unwrap().import(TARGET, claim).unwrap();
+        let told = told.of(Task::Import);
+        let as_export = told.into_iter().map(|mut progress| {
+            progress.task = Task::Export;
+            progress
+        });
+        assert_eq!(as_export.collect::<Vec<_>>(), all, "{claim:?}");
     }
     assert_eq!(
-        all.iter().map(|progress| progress.files).collect::<Vec<_>>(),
-        (1..=exported.files.len()).collect::<Vec<_>>()
+        all.iter().map(|progress| progress.items).collect::<Vec<_>>(),
+        (1..=exported.files.len() as u64).collect::<Vec<_>>()
     );
     let last = all.last().unwrap();
-    assert!(last.files == last.all_files && last.bytes == last.all_bytes && last.all_bytes > 50_000, "{last:?}");
+    assert!(last.items == last.all_items && last.bytes == last.all_bytes && last.all_bytes > 50_000, "{last:?}");
 }

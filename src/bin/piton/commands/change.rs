@@ -10,7 +10,7 @@ use crate::{
     Outcome, Verdict,
     arguments::Which,
     output::{Output, Tone},
-    units,
+    progress, units,
 };
 
 #[derive(Debug, Serialize)]
@@ -33,8 +33,8 @@ struct Marked {
 }
 
 /// Opens the store for changing it: no engine may have it open.
-pub(super) fn open_store(store: &Path) -> Result<Store, Failure> {
-    Options::new().must_exist(true).open(store).map_err(|error| {
+pub(super) fn open_store(store: &Path, output: &Output) -> Result<Store, Failure> {
+    Options::new().must_exist(true).progress(progress::of_store(output)).open(store).map_err(|error| {
         if error.is_locked() {
             format!("{error}: this command needs the store for itself, so stop that process, or let it do this").into()
         } else {
@@ -51,11 +51,11 @@ fn id_of(store: &Store, which: Which) -> Result<CheckpointId, Failure> {
 }
 
 pub(super) fn prune(store: &Path, output: &Output, keep: usize) -> Outcome {
-    answer(output, open_store(store)?.prune(keep)?)
+    answer(output, open_store(store, output)?.prune(keep)?)
 }
 
 pub(super) fn forget(store: &Path, output: &Output, id: Which) -> Outcome {
-    let store = open_store(store)?;
+    let store = open_store(store, output)?;
     answer(output, store.forget(id_of(&store, id)?)?)
 }
 
@@ -127,14 +127,14 @@ pub(super) fn would_prune(store: &Path, output: &Output, keep: usize) -> Outcome
 }
 
 pub(super) fn rollback(store: &Path, output: &Output, id: Which) -> Outcome {
-    let store = open_store(store)?;
+    let store = open_store(store, output)?;
     let id = id_of(&store, id)?;
     store.rollback_to(id)?;
     mark(output, &store, id, |id| format!("rolled back to checkpoint {id}"))
 }
 
 pub(super) fn pin(store: &Path, output: &Output, id: Which, pinned: bool) -> Outcome {
-    let store = open_store(store)?;
+    let store = open_store(store, output)?;
     let id = id_of(&store, id)?;
     if pinned { store.pin(id) } else { store.unpin(id) }?;
     let word = if pinned { "pinned" } else { "unpinned" };

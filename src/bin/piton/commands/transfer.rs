@@ -10,7 +10,7 @@ use crate::{
     Outcome, Verdict,
     arguments::{ClaimWay, Which},
     output::Output,
-    progress, units,
+    units,
 };
 
 #[derive(Debug, Serialize)]
@@ -49,17 +49,12 @@ impl Taken {
 }
 
 pub(super) fn export(store: &Path, output: &Output, id: Which, dir: &Path) -> Outcome {
-    let store = change::open_store(store)?;
+    let store = change::open_store(store, output)?;
     let id = match id {
         Which::Id(id) => id,
         Which::Latest => store.latest()?.ok_or("the store has no checkpoints yet")?.id(),
     };
-    let bar = progress::bytes(output, "export", 0);
-    let exported = store.export_with(id, dir, |progress| {
-        bar.set_length(progress.all_bytes);
-        bar.set_position(progress.bytes);
-    })?;
-    bar.finish_and_clear();
+    let exported = store.export(id, dir)?;
     let taken = Taken::of(id, &exported.root, &exported.files, exported.space());
     output.answer(&taken, |text| {
         text.line(format_args!("exported checkpoint {id} to {}", taken.root.display()))?;
@@ -69,18 +64,13 @@ pub(super) fn export(store: &Path, output: &Output, id: Which, dir: &Path) -> Ou
 }
 
 pub(super) fn import(store: &Path, output: &Output, dir: &Path, claim: ClaimWay) -> Outcome {
-    let store = change::open_store(store)?;
+    let store = change::open_store(store, output)?;
     let claim = match claim {
         ClaimWay::Copy => Claim::Copy,
         ClaimWay::Move => Claim::Move,
         ClaimWay::Borrow => Claim::Borrow,
     };
-    let bar = progress::bytes(output, "import", 0);
-    let imported = store.import_with(dir, claim, |progress| {
-        bar.set_length(progress.all_bytes);
-        bar.set_position(progress.bytes);
-    })?;
-    bar.finish_and_clear();
+    let imported = store.import(dir, claim)?;
     let id = imported.checkpoint.id();
     let failures = imported.failures.iter().map(ToString::to_string).collect();
     let taken = Taken { failures, ..Taken::of(id, dir, &imported.files, imported.space()) };

@@ -1,0 +1,5 @@
+//! What calls answer.
+
+mod usage;
+
+pub use usage::Usage;
