@@ -163,13 +163,18 @@ impl Differing<'_> {
         self.len = end;
     }
 
+    /// Whether the others go on with nothing but what fills their last block: the last record of a file ends before.
+    fn lacks_only_padding(&self) -> bool {
+        self.others.get(self.len..).is_some_and(|rest| rest.len() < STEP && rest.iter().all(|byte| *byte == 0))
+    }
+
     fn finish(self) -> Arc<Vec<u8>> {
         match self.own {
             Some(mut own) => {
                 own.shrink_to_fit();
                 Arc::new(own)
             }
-            None if self.len == self.others.len() => Arc::clone(self.others),
+            None if self.lacks_only_padding() => Arc::clone(self.others),
             None => Arc::new(self.others.get(..self.len).unwrap_or_default().to_vec()),
         }
     }
