@@ -40,10 +40,9 @@ struct State {
     len: u64,
 }
 
-/// A checkpoint names a state once more or once less than the one before. Ordered by place.
+/// A checkpoint names a state of some file once more or once less than the one before. Ordered by place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Event {
-    file: u32,
     offset: u64,
     len: u64,
     checkpoint: u32,
@@ -83,7 +82,9 @@ impl Inspection {
     /// left out. Checkpoints that share most of their states cost what differs.
     #[must_use]
     pub fn extents(&self) -> Extents {
-        let (mut extents, mut events, mut numbers) = (Extents::default(), Vec::new(), HashMap::new());
+        let (mut extents, mut numbers) = (Extents::default(), HashMap::new());
+        // By file: those of one are dropped before the states of the next one take their room.
+        let mut events: Vec<Vec<Event>> = Vec::new();
         each_change(&self.checkpoints, |checkpoint, change| {
             if extents.ids.last() != Some(&checkpoint.id) {
                 extents.ids.push(checkpoint.id);
@@ -92,17 +93,19 @@ impl Inspection {
             let Some(extent) = handle.extent().filter(|extent| checkpoint.owns(extent.file)) else { return };
             let file = *numbers.entry(extent.file).or_insert_with(|| {
                 extents.files.push(extent.file);
+                events.push(Vec::new());
                 number(extents.files.len() - 1)
             });
             let names = if matches!(change, StateChange::Added(_)) { 1 } else { -1 };
             let (offset, len) = (extent.offset, extent.len);
-            events.push(Event { file, offset, len, checkpoint: number(extents.ids.len() - 1), names });
+            let event = Event { offset, len, checkpoint: number(extents.ids.len() - 1), names };
+            events.get_mut(file as usize).into_iter().for_each(|of_file| of_file.push(event));
         });
-        events.sort_unstable();
-        for of_one in
-            events.chunk_by(|one, other| (one.file, one.offset, one.len) == (other.file, other.offset, other.len))
-        {
-            extents.add(of_one);
+        for (mut of_file, file) in events.into_iter().zip(0..) {
+            of_file.sort_unstable();
+            for of_one in of_file.chunk_by(|one, other| (one.offset, one.len) == (other.offset, other.len)) {
+                extents.add(file, of_one);
+            }
         }
         extents
     }
@@ -185,9 +188,9 @@ pub(super) fn sum_up(checkpoints: &mut [InspectedCheckpoint]) -> HashMap<FileId,
 }
 
 impl Extents {
-    /// Adds the state of these events, which are in the order of their checkpoints.
-    fn add(&mut self, events: &[Event]) {
-        let Some(Event { file, offset, len, .. }) = events.first().copied() else { return };
+    /// Adds the state of these events of a file, which are in the order of their checkpoints.
+    fn add(&mut self, file: u32, events: &[Event]) {
+        let Some(Event { offset, len, .. }) = events.first().copied() else { return };
         let (mut runs, mut open, mut names) = (Vec::new(), None, 0_i64);
         for of_one in events.chunk_by(|one, other| one.checkpoint == other.checkpoint) {
             names += of_one.iter().map(|event| i64::from(event.names)).sum::<i64>();

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use super::Inspection;
 use crate::{
     disk::layout,
-    error::Malformed,
+    error::{Malformed, Result},
     format::record::{self, Record},
     id::CheckpointId,
     manifest::CheckpointKind,
-    records::{InLogFile, RawRecord},
+    records::{InLogFile, RawRecord, Survey},
 };
 
 /// A record of the manifest log, or a place where one is lost: [`Inspection::records`].
@@ -116,10 +116,14 @@ impl From<Record<'_>> for RecordKind {
 
 impl Inspection {
     /// The records of the logs that count, oldest first. The checkpoints that a base has are not among them: it took the place of
-    /// their records.
-    #[must_use]
-    pub fn records(&self) -> Vec<LogRecord> {
-        let Some(survey) = &self.survey else { return Vec::new() };
+    /// their records. The logs are read once more for this: a writer may have gone on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `is_newer_format` if a newer version of this crate wrote a log. Errors of the file system.
+    pub fn records(&self) -> Result<Vec<LogRecord>> {
+        let Some(store) = self.store.filter(|_| self.has_log) else { return Ok(Vec::new()) };
+        let survey = Survey::read_steady(&self.volume, store)?;
         let one = |InLogFile { log, offset, record }: InLogFile<'_>| {
             let log = layout::log(log.generation, log.sequence);
             match record {
@@ -134,6 +138,6 @@ impl Inspection {
                 None => LogRecord { log, offset, number: 0, len: 0, copies: 0, kind: RecordKind::Damaged },
             }
         };
-        survey.raw_records().map(one).collect()
+        Ok(survey.raw_records().map(one).collect())
     }
 }

@@ -14,11 +14,13 @@
 //! | `log` | the records themselves |
 //! | `files` | the data files |
 //! | `extents` | the states in them, and who keeps each |
+//! | `verify` | whether their bytes are right |
 
 mod checkpoints;
 mod extents;
 mod files;
 mod log;
+mod verify;
 
 use std::{
     collections::HashMap,
@@ -31,6 +33,7 @@ pub use checkpoints::InspectedCheckpoint;
 pub use extents::{CheckpointBytes, Extents, InspectedState};
 pub use files::{InspectedFile, InspectedMember};
 pub use log::{LogRecord, RecordKind};
+pub use verify::{DamagedState, Verified};
 
 use crate::{
     disk::{layout, root, volume::Volume},
@@ -54,7 +57,8 @@ pub struct Inspection {
     /// Of the identity, or else of the log.
     store: Option<StoreId>,
     generation: u64,
-    survey: Option<Survey>,
+    /// Whether there are logs.
+    has_log: bool,
     checkpoints: Vec<InspectedCheckpoint>,
     /// How far checkpoints say that data files reach.
     ends: HashMap<FileId, u64>,
@@ -64,7 +68,8 @@ pub struct Inspection {
 
 impl Options {
     /// Reads everything that the files of a store say, in whatever condition they are, and changes none of them. It takes no
-    /// lock, so another process may write the store meanwhile. Of the options only [`disk`](Self::disk) counts.
+    /// lock, so another process may write the store meanwhile. Of the options only [`disk`](Self::disk) and
+    /// [`progress`](Self::progress) count.
     ///
     /// An engine opens a store with [`open`](Self::open) or [`open_read_only`](Self::open_read_only). This is for tools.
     ///
@@ -95,7 +100,7 @@ impl Options {
     /// ```
     pub fn inspect(self, root: impl AsRef<Path>) -> Result<Inspection> {
         let root = root::absolute(OPERATION, root.as_ref())?;
-        let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false));
+        let volume = Arc::new(Volume::new(Arc::clone(&self.disk), root, false).observed_by(&self.observer));
         volume.open_root()?;
         let mut lost = Vec::new();
         let identity = identity::read(&volume);
@@ -109,8 +114,8 @@ impl Options {
             Err(error) => return Err(error.clone()),
         };
         let generation = identity.map_or(0, |found| found.identity.generation);
-        let (survey, checkpoints, ends) = Default::default();
-        let mut inspection = Inspection { volume, store, generation, survey, checkpoints, ends, lost, healed };
+        let (has_log, checkpoints, ends) = Default::default();
+        let mut inspection = Inspection { volume, store, generation, has_log, checkpoints, ends, lost, healed };
         match store {
             Some(store) => inspection.read_log(store)?,
             None if inspection.lost.iter().all(Error::is_not_found) => {
@@ -195,8 +200,9 @@ impl Inspection {
             self.healed.extend(told.healed.iter().cloned());
             self.lost.extend(told.gone().cloned());
             drop(told);
+            drop(survey);
             self.ends = extents::sum_up(&mut self.checkpoints);
-            self.survey = Some(survey);
+            self.has_log = true;
             return Ok(());
         }
         Ok(())

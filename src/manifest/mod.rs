@@ -24,7 +24,7 @@ mod origin;
 mod states;
 mod update;
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 pub use builder::ManifestBuilder;
 pub(crate) use changes::StateChange;
@@ -167,37 +167,6 @@ impl Manifest {
     /// Every state: named ones, those of operators, the sidecar.
     pub fn all_states(&self) -> impl Iterator<Item = StateRef<'_>> {
         self.content.all_states()
-    }
-
-    /// The states that this manifest names and an earlier one does not, in the order in which they lie in their files. This costs
-    /// what differs if one of the manifests is [based on](Self::based_on) the other, and not what both have.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use piton::{Manifest, Options, Scope, Store};
-    /// # let store = Options::memory().open("state")?;
-    /// # let pending = store.begin_next()?;
-    /// # let a = pending.write(Scope::Shared, b"a")?;
-    /// # let first = pending.commit(Manifest::builder().state("a", a))?;
-    /// let pending = store.begin_next()?;
-    /// let b = pending.write(Scope::Shared, b"b")?;
-    /// let second = pending.commit(Manifest::based_on(first.manifest()).state("b", b.clone()))?;
-    /// assert_eq!(second.manifest().added_since(first.manifest()), [&b]);
-    /// # Ok::<(), piton::Error>(())
-    /// ```
-    #[must_use]
-    pub fn added_since<'a>(&'a self, earlier: &'a Self) -> Vec<&'a StateHandle> {
-        let (mut added, mut removed) = (Vec::new(), Vec::new());
-        self.content.state_changes(&earlier.content, |change| match change {
-            StateChange::Added(handle) => added.push(handle),
-            StateChange::Removed(handle) => removed.push(handle),
-        });
-        // What a changed partition kept is told both ways.
-        let removed: HashSet<_> = removed.into_iter().collect();
-        added.retain(|handle| !removed.contains(handle));
-        added.sort_by_key(|handle| handle.extent().map(|extent| (extent.file, extent.offset)));
-        added
     }
 
     /// The operator of this name.

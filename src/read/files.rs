@@ -111,6 +111,11 @@ impl OpenSegment {
         verify::payload(&self.file, extent, hand_on).map_err(|error| self.data.blame(error))
     }
 
+    /// Checks that these bytes are the trailer of a state.
+    pub(super) fn check_trailer(&self, trailer: &[u8], extent: &Extent) -> std::result::Result<(), Malformed> {
+        verify::trailer(trailer, extent, (verify::tag_of(&self.data), &self.data))
+    }
+
     /// Reads a run of bytes into memory of its own.
     pub(super) fn read(&self, part: &Range<u64>) -> Result<Vec<u8>> {
         self.file.read(part.start, part.end.saturating_sub(part.start)).map_err(|error| self.data.blame(error))

@@ -44,6 +44,7 @@
 
 mod checkpoint;
 mod files;
+mod in_order;
 mod key_groups;
 mod once_map;
 mod pin;
@@ -55,6 +56,7 @@ mod view;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use files::{OpenSegment, ReadSettings};
+pub(crate) use in_order::InOrder;
 pub use key_groups::{KeyGroup, KeyGroups};
 pub(crate) use pin::Pin;
 pub use reader::StateReader;

@@ -45,7 +45,9 @@ fn said(root: &Path, arguments: &[&str]) -> String {
     let mut text = String::from_utf8(output.stdout).unwrap_or_else(|_| format!("({len} bytes)\n"));
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     let text = text.replace(&root.parent().unwrap().display().to_string(), "");
-    let lines = text.lines().filter(|line| !["file system", "it lacks", "sync"].iter().any(|is| line.starts_with(is)));
+    let lines = text
+        .lines()
+        .filter(|line| !["file system", "it lacks", "sync", "read in"].iter().any(|is| line.starts_with(is)));
     // Which process a member is.
     let text: Vec<_> = lines.map(|line| line.split(" on host").next().unwrap().trim_end()).collect();
     let text: Vec<_> = text.iter().map(|line| line.replace(&std::process::id().to_string(), "PID")).collect();

@@ -12,6 +12,7 @@ mod crash;
 mod disk;
 mod format;
 mod house;
+mod inspect;
 mod member;
 mod observe;
 mod policy;

@@ -86,7 +86,7 @@ pub(crate) enum Command {
     Verify {
         #[arg(default_value = "latest")]
         id: Which,
-        /// All checkpoints, each state once. Digests of artifacts are compared in the oldest one alone.
+        /// All checkpoints, each state once. Digests of artifacts are compared only without this.
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },

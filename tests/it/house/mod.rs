@@ -85,7 +85,7 @@ const ARROWS: [(&str, &[&str]); 32] = [
         ],
     ),
     ("read_only", &["check", "disk", "error", "format", "id", "options", "read", "reclaim", "records"]),
-    ("inspect", &["disk", "error", "format", "id", "handle", "manifest", "options", "records"]),
+    ("inspect", &["disk", "error", "format", "id", "handle", "manifest", "observe", "options", "read", "records"]),
     // The inspector has modules of its own, and knows the crate as any other program does.
     ("bin", &["address", "arguments", "commands", "output", "progress", "units", "Outcome", "Verdict"]),
     (

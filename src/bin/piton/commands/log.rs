@@ -40,7 +40,7 @@ pub(super) fn run(store: &Path, output: &Output) -> Outcome {
     let inspection = inspect(store)?;
     let texts = |errors: &[piton::Error]| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
     let log = Log {
-        records: inspection.records().iter().map(shown).collect(),
+        records: inspection.records()?.iter().map(shown).collect(),
         lost: texts(inspection.lost()),
         healed: texts(inspection.healed()),
     };

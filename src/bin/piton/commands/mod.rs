@@ -55,7 +55,11 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
 }
 
 fn inspect(store: &Path) -> Result<Inspection, Failure> {
-    Options::new().inspect(store).map_err(|error| not_there(store, error))
+    inspect_with(store, Options::new())
+}
+
+fn inspect_with(store: &Path, options: Options) -> Result<Inspection, Failure> {
+    options.inspect(store).map_err(|error| not_there(store, error))
 }
 
 fn reader(store: &Path) -> Result<ReadOnlyStore, Failure> {

@@ -1,11 +1,18 @@
 //! `piton verify`
 
-use std::{path::Path, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    time::Instant,
+};
 
-use piton::{Checkpoint, CheckpointId, Digest, Manifest, StateHandle};
+use piton::{
+    CheckpointId, Options,
+    inspect::{DamagedState, InspectedCheckpoint},
+};
 use serde::Serialize;
 
-use super::{Failure, open, reader};
+use super::{find, inspect_with};
 use crate::{
     Outcome, Verdict, address,
     arguments::Which,
@@ -16,6 +23,8 @@ use crate::{
 #[derive(Debug, Default, Serialize)]
 struct Verified {
     checkpoints: Vec<One>,
+    /// What of the manifest log and the identity is gone.
+    lost: Vec<String>,
     /// Each state once.
     states: u64,
     bytes: u64,
@@ -35,34 +44,31 @@ struct Damage {
     why: String,
 }
 
-/// A state that was found to be damaged.
-struct Bad {
-    address: String,
-    handle: StateHandle,
-    why: String,
-}
-
 pub(super) fn run(store: &Path, output: &Output, which: Option<Which>) -> Outcome {
-    let (store, begun) = (reader(store)?, Instant::now());
-    let mut verified = Verified::default();
-    if let Some(which) = which {
-        verified.add(&open(&store, which)?, None, &mut Vec::new(), output);
-    } else {
-        let (mut before, mut bad): (Option<Checkpoint>, _) = (None, Vec::new());
-        for id in store.checkpoint_ids()? {
-            match store.checkpoint(id) {
-                Ok(checkpoint) => {
-                    verified.add(&checkpoint, before.as_ref().map(Checkpoint::manifest), &mut bad, output);
-                    before = Some(checkpoint);
-                }
-                // The engine forgot it meanwhile.
-                Err(error) if error.is_not_found() => {}
-                Err(error) => verified.add_unreadable(id, &error)?,
-            }
-        }
+    let inspect = || inspect_with(store, Options::new().progress(progress::of_store(output)));
+    let inspection = inspect()?;
+    let only = which.map(|which| find(&inspection, which)).transpose()?.map(|checkpoint| checkpoint.id);
+    let begun = Instant::now();
+    let mut found = inspection.verify(only)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    if !found.damaged.is_empty() {
+        // The bytes of what the engine forgot meanwhile may be anything.
+        let now: HashSet<_> = inspect()?.checkpoints().iter().map(|checkpoint| checkpoint.id).collect();
+        found.damaged.iter_mut().for_each(|state| state.checkpoints.retain(|id| now.contains(id)));
     }
-    verified.seconds = begun.elapsed().as_secs_f64();
+    let checkpoints = inspection.checkpoints().iter().filter(|it| only.is_none_or(|only| it.id == only));
+    let verified = Verified {
+        checkpoints: checkpoints.map(|checkpoint| One::of(checkpoint, &found.damaged)).collect(),
+        lost: inspection.lost().iter().map(ToString::to_string).collect(),
+        states: found.states,
+        bytes: found.bytes,
+        seconds,
+    };
     output.answer(&verified, |text| {
+        for lost in &verified.lost {
+            text.toned(Tone::Bad, "lost")?;
+            text.line(format_args!(": {lost}"))?;
+        }
         for One { id, damage } in &verified.checkpoints {
             for Damage { state, why } in damage {
                 text.toned(Tone::Bad, "damaged")?;
@@ -73,71 +79,47 @@ pub(super) fn run(store: &Path, output: &Output, which: Option<Which>) -> Outcom
         let whole = verified.checkpoints.iter().filter(|one| one.damage.is_empty()).count();
         let all = units::counted(verified.checkpoints.len() as u64, "checkpoint");
         text.line(format_args!(
-            "{whole} of {all} whole: {}, {}",
+            "{whole} of {all} whole: {} in data files, {}",
             units::counted(verified.states, "state"),
             units::bytes(verified.bytes),
-        ))
+        ))?;
+        text.line(format_args!("read in {:.1} s, {}/s", verified.seconds, units::bytes(verified.per_second())))
     })?;
-    let is_damaged = verified.checkpoints.iter().any(|one| !one.damage.is_empty());
+    let is_damaged = !verified.lost.is_empty() || verified.checkpoints.iter().any(|one| !one.damage.is_empty());
     Ok(if is_damaged { Verdict::Found } else { Verdict::Fine })
 }
 
 impl Verified {
-    /// Reads the states of a checkpoint, but for those that the one before it has as well.
-    fn add(&mut self, checkpoint: &Checkpoint, before: Option<&Manifest>, bad: &mut Vec<Bad>, output: &Output) {
-        let manifest = checkpoint.manifest();
-        bad.retain(|bad| address::find(manifest, &bad.address).is_some_and(|state| *state.handle == bad.handle));
-        match before {
-            None => self.read_all(checkpoint, bad, output),
-            Some(before) => self.read_new(checkpoint, before, bad),
-        }
-        let damage =
-            bad.iter().map(|Bad { address, why, .. }| Damage { state: Some(address.clone()), why: why.clone() });
-        self.checkpoints.push(One { id: checkpoint.id(), damage: damage.collect() });
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "for people"
+    )]
+    fn per_second(&self) -> u64 {
+        (self.bytes as f64 / self.seconds.max(1e-6)) as u64
     }
+}
 
-    fn read_all(&mut self, checkpoint: &Checkpoint, bad: &mut Vec<Bad>, output: &Output) {
-        let total = checkpoint.manifest().all_states().map(|state| state.handle.len()).sum();
-        let bar = progress::bytes(output, &format!("checkpoint {}", checkpoint.id()), total);
-        for (state, view) in checkpoint.views() {
-            bar.inc(state.handle.len());
-            self.count(state.handle);
-            let digest_differs = |view: &[u8]| state.digest.is_some_and(|digest| *digest != Digest::of(view));
-            let why = match view {
-                Ok(view) if digest_differs(&view) => "its bytes do not have its digest".to_owned(),
-                Ok(_) => continue,
-                Err(error) => error.to_string(),
-            };
-            bad.push(Bad { address: address::of(&state.name), handle: state.handle.clone(), why });
+impl One {
+    fn of(checkpoint: &InspectedCheckpoint, damaged: &[DamagedState]) -> Self {
+        let id = checkpoint.id;
+        let manifest = match &checkpoint.manifest {
+            Ok(manifest) => manifest,
+            Err(error) => return Self { id, damage: vec![Damage { state: None, why: error.to_string() }] },
+        };
+        let ours: HashMap<_, _> = damaged
+            .iter()
+            .filter(|state| state.checkpoints.contains(&id))
+            .map(|state| (&state.handle, state))
+            .collect();
+        if ours.is_empty() {
+            return Self { id, damage: Vec::new() };
         }
-        bar.finish_and_clear();
-    }
-
-    fn read_new(&mut self, checkpoint: &Checkpoint, before: &Manifest, bad: &mut Vec<Bad>) {
-        for handle in checkpoint.manifest().added_since(before) {
-            self.count(handle);
-            if let Err(error) = checkpoint.read(handle) {
-                let states = checkpoint.manifest().all_states().filter(|state| state.handle == handle);
-                bad.extend(states.map(|state| Bad {
-                    address: address::of(&state.name),
-                    handle: handle.clone(),
-                    why: error.to_string(),
-                }));
-            }
-        }
-    }
-
-    fn count(&mut self, handle: &StateHandle) {
-        self.states += 1;
-        self.bytes += handle.len();
-    }
-
-    /// A checkpoint that cannot be opened.
-    fn add_unreadable(&mut self, id: CheckpointId, error: &piton::Error) -> Result<(), Failure> {
-        if !error.is_damage() {
-            return Err(error.clone().into());
-        }
-        self.checkpoints.push(One { id, damage: vec![Damage { state: None, why: error.to_string() }] });
-        Ok(())
+        let damage = manifest.all_states().filter_map(|state| {
+            let why = ours.get(state.handle)?.error.to_string();
+            Some(Damage { state: Some(address::of(&state.name)), why })
+        });
+        Self { id, damage: damage.collect() }
     }
 }
