@@ -106,7 +106,7 @@ pub use id::{CheckpointId, Scope, StoreId};
 pub use join::{Member, PendingPart};
 pub use manifest::{
     Artifact, CheckpointKind, ConnectorOffset, Digest, KeyGroupRange, Lender, Manifest, ManifestBuilder,
-    ManifestChanges, Name, OperatorState, PartitionState, SinkCommitStatus, StateName, StateRef,
+    ManifestChanges, Name, OperatorState, PartitionState, SinkCommitStatus, StateDifference, StateName, StateRef,
 };
 pub use options::{Durability, Maintenance, Merging, Options, Verify};
 pub use ordered::{Iter as OrdMapIter, OrdMap};

@@ -109,7 +109,7 @@ fn of_operator<'a>(name: &'a str, operator: &'a OperatorState) -> impl Iterator<
     coordinator.chain(partitions.flat_map(move |(number, partition)| of_partition(name, *number, partition)))
 }
 
-fn of_partition<'a>(
+pub(super) fn of_partition<'a>(
     operator: &'a str,
     number: u32,
     partition: &'a PartitionState,

@@ -201,6 +201,28 @@ fn every_whole_state_is_saved_without_logs_and_bases() {
 }
 
 #[test]
+fn saved_states_say_what_checkpoints_call_them_while_there_is_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    stores::sound(&root);
+    let saved = dir.path().join("saved");
+    assert!(piton(&root, &["salvage", saved.to_str().unwrap()]).status.success());
+    let index = fs::read_to_string(saved.join("index.jsonl")).unwrap();
+    let named: Vec<_> = index
+        .lines()
+        .flat_map(|line| serde_json::from_str::<Value>(line).unwrap()["named"].as_array().unwrap().clone())
+        .map(|named| (named["state"].as_str().unwrap().to_owned(), named["oldest"].clone(), named["newest"].clone()))
+        .map(|(state, oldest, newest)| (state, oldest.as_u64().unwrap(), newest.as_u64().unwrap()))
+        .collect();
+    assert!(named.contains(&("model".to_owned(), 1, 4)), "{named:?}");
+    for id in 1..=4 {
+        assert!(named.contains(&("counts".to_owned(), id, id)), "{named:?}");
+        assert!(named.contains(&("@window/1/delta/1".to_owned(), id, id)), "{named:?}");
+    }
+    assert_eq!(named.len(), 9, "{named:?}");
+}
+
+#[test]
 fn completions_and_the_manual_know_every_command() {
     let dir = tempfile::tempdir().unwrap();
     for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {

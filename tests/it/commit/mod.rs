@@ -2,6 +2,7 @@
 
 mod base;
 mod cost;
+mod differences;
 mod fence;
 mod interleave;
 mod message;

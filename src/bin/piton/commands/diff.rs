@@ -1,8 +1,8 @@
 //! `piton diff`
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use piton::{CheckpointId, Manifest, StateHandle};
+use piton::{CheckpointId, StateDifference, StateHandle};
 use serde::Serialize;
 
 use super::{find, inspect};
@@ -33,18 +33,15 @@ pub(super) fn run(store: &Path, output: &Output, older: Which, newer: Which) -> 
     let inspection = inspect(store)?;
     let [older, newer] = [find(&inspection, older)?, find(&inspection, newer)?];
     let [old, new] = [&older.manifest, &newer.manifest].map(|manifest| manifest.as_ref().map_err(Clone::clone));
-    let (mut old, new) = (states(old?), states(new?));
-    let (mut changes, mut same_states) = (Vec::new(), 0);
-    for (state, handle) in new {
-        match old.remove(&state) {
-            Some(before) if before == handle => same_states += 1,
-            before => {
-                changes.push(Change { state, old_bytes: before.map(StateHandle::len), new_bytes: Some(handle.len()) });
-            }
-        }
-    }
-    let gone = old.into_iter();
-    changes.extend(gone.map(|(state, handle)| Change { state, old_bytes: Some(handle.len()), new_bytes: None }));
+    let (old, new) = (old?, new?);
+    let changes = new.differences(old).into_iter().map(|StateDifference { name, before, after, .. }| Change {
+        state: address::of(&name),
+        old_bytes: before.map(StateHandle::len),
+        new_bytes: after.map(StateHandle::len),
+    });
+    let mut changes: Vec<_> = changes.collect();
+    let different = changes.iter().filter(|change| change.new_bytes.is_some()).count();
+    let same_states = (new.all_states().count() - different) as u64;
     changes.sort_by(|one, other| one.state.cmp(&other.state));
     let difference = Difference { older: older.id, newer: newer.id, same_states, changes };
     output.answer(&difference, |text| {
@@ -61,10 +58,6 @@ pub(super) fn run(store: &Path, output: &Output, older: Which, newer: Which) -> 
         ))
     })?;
     Ok(Verdict::Fine)
-}
-
-fn states(manifest: &Manifest) -> BTreeMap<String, &StateHandle> {
-    manifest.all_states().map(|state| (address::of(&state.name), state.handle)).collect()
 }
 
 fn row(change: &Change) -> Vec<Entry> {

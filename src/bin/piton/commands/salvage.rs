@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use piton::{CheckpointId, StateHandle, disk::OsDisk, inspect::Inspection, list_segment};
+use piton::{
+    CheckpointId, Manifest, StateDifference, StateHandle, StateName, disk::OsDisk, inspect::Inspection, list_segment,
+};
 use serde::Serialize;
 
 use super::{Failure, inspect};
@@ -42,10 +44,21 @@ struct Saved<'a> {
     /// The checkpoint that it was written for, which may never have been committed.
     written_for: CheckpointId,
     /// What checkpoints call it, as far as the manifest log is there.
-    named: &'a [(CheckpointId, String)],
+    named: &'a [Named],
 }
 
-type Names = HashMap<StateHandle, Vec<(CheckpointId, String)>>;
+/// What checkpoints in a row call a state.
+#[derive(Debug, Serialize)]
+struct Named {
+    state: String,
+    oldest: CheckpointId,
+    newest: CheckpointId,
+}
+
+type Names = HashMap<StateHandle, Vec<Named>>;
+
+/// What states are called by the checkpoint that was looked at last, and the first one that called them so.
+type Open = HashMap<(StateHandle, String), CheckpointId>;
 
 pub(super) fn run(store: &Path, output: &Output, dir: &Path) -> Outcome {
     // Without any of the log there still are data files.
@@ -90,14 +103,41 @@ pub(super) fn run(store: &Path, output: &Output, dir: &Path) -> Outcome {
 
 /// What each state is called. States in manifests alone are not in any data file.
 fn names(inspection: &Inspection) -> Names {
-    let mut names = Names::new();
+    let (mut names, mut open) = (Names::new(), Open::new());
+    let mut last: Option<(CheckpointId, &Manifest)> = None;
     for checkpoint in inspection.checkpoints() {
         let Ok(manifest) = &checkpoint.manifest else { continue };
-        for state in manifest.all_states().filter(|state| !state.handle.is_inline()) {
-            names.entry(state.handle.clone()).or_default().push((checkpoint.id, address::of(&state.name)));
+        match last.replace((checkpoint.id, manifest)) {
+            None => manifest.all_states().for_each(|state| begin(&mut open, checkpoint.id, &state.name, state.handle)),
+            Some((newest, before)) => {
+                for StateDifference { name, before, after, .. } in manifest.differences(before) {
+                    let ended = before.and_then(|handle| open.remove_entry(&(handle.clone(), address::of(&name))));
+                    if let Some(ended) = ended {
+                        close(&mut names, ended, newest);
+                    }
+                    if let Some(handle) = after {
+                        begin(&mut open, checkpoint.id, &name, handle);
+                    }
+                }
+            }
+        }
+    }
+    if let Some((newest, _)) = last {
+        for ended in open {
+            close(&mut names, ended, newest);
         }
     }
     names
+}
+
+fn begin(open: &mut Open, oldest: CheckpointId, name: &StateName<'_>, handle: &StateHandle) {
+    if !handle.is_inline() {
+        open.insert((handle.clone(), address::of(name)), oldest);
+    }
+}
+
+fn close(names: &mut Names, ((handle, state), oldest): ((StateHandle, String), CheckpointId), newest: CheckpointId) {
+    names.entry(handle).or_default().push(Named { state, oldest, newest });
 }
 
 fn data_files(store: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -124,7 +164,7 @@ fn save(
     source: &Path,
     dir: &Path,
     entry: &piton::SegmentEntry,
-    named: &[(CheckpointId, String)],
+    named: &[Named],
     index: &mut impl io::Write,
 ) -> Result<u64, Failure> {
     let from = source.strip_prefix(store).unwrap_or(source);
