@@ -223,6 +223,30 @@ fn saved_states_say_what_checkpoints_call_them_while_there_is_a_log() {
 }
 
 #[test]
+fn bench_measures_three_sizes_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let beside = dir.path().join("store");
+    for arguments in [&["bench", "--seconds", "0.1"][..], &["--json", "bench", "--seconds", "0.1", "--dir", "."]] {
+        let output = piton(&beside, arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{arguments:?} left something");
+        let text = String::from_utf8(output.stdout).unwrap();
+        if arguments[0] == "--json" {
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let sizes = value["sizes"].as_array().unwrap();
+            assert!(sizes.len() == 3 && sizes.iter().all(|size| size["checkpoints"].as_u64() >= Some(3)), "{value}");
+            assert!(sizes.iter().all(|size| size["syncs_per_checkpoint"].as_f64() >= Some(1.0)), "{value}");
+        } else {
+            assert!(text.lines().count() > 4 && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        }
+    }
+    let output = piton(&beside, &["bench", "--dir", "nowhere"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--dir"), "{output:?}");
+    assert_eq!(piton(&beside, &["bench", "--seconds=-1"]).status.code(), Some(3));
+}
+
+#[test]
 fn completions_and_the_manual_know_every_command() {
     let dir = tempfile::tempdir().unwrap();
     for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {

@@ -131,6 +131,15 @@ pub(crate) enum Command {
     Pin { id: Which },
     /// End what `pin` began.
     Unpin { id: Which },
+    /// Measure what a checkpoint costs on a file system, for three sizes. No store that is there is touched.
+    Bench {
+        /// A directory on that file system. Everything is measured in a new directory in it, which is deleted at the end.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// How long it takes in all; each size is measured at least three times.
+        #[arg(long, default_value_t = 9.0)]
+        seconds: f64,
+    },
     /// Write the completions for a shell to stdout.
     Completions { shell: clap_complete::Shell },
     /// Write the manual page to stdout.

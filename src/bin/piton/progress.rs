@@ -16,6 +16,14 @@ pub(crate) fn bytes(output: &Output, what: &str, total: u64) -> ProgressBar {
     bar
 }
 
+/// A bar that counts; hidden unless somebody watches.
+pub(crate) fn items(output: &Output, what: &str, total: u64) -> ProgressBar {
+    let bar = bar(output, total);
+    style(&bar, ITEMS);
+    bar.set_message(what.to_owned());
+    bar
+}
+
 /// Shows how far a store is, whatever it does.
 pub(crate) fn of_store(output: &Output) -> impl Fn(Progress) + Send + Sync + 'static {
     let bar = bar(output, 0);

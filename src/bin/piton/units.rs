@@ -9,6 +9,16 @@ pub(crate) fn bytes(bytes: u64) -> String {
     DecimalBytes(bytes).to_string()
 }
 
+/// A duration with three digits or so.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(crate) fn micros(micros: u64) -> String {
+    match micros {
+        ..1000 => format!("{micros} us"),
+        1000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
+
 /// A count with separators.
 pub(crate) fn count(count: u64) -> String {
     HumanCount(count).to_string()

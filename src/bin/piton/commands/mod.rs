@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod cat;
 mod change;
 mod diff;
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
         Command::Rollback { id } => change::rollback(store, output, *id),
         Command::Pin { id } => change::pin(store, output, *id, true),
         Command::Unpin { id } => change::pin(store, output, *id, false),
+        Command::Bench { dir, seconds } => bench::run(output, dir, *seconds),
         Command::Completions { shell } => help::completions(*shell),
         Command::Man => help::man(),
     }
