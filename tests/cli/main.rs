@@ -8,6 +8,7 @@ mod stores;
 use std::{
     fmt::Write as _,
     fs,
+    io::{self, BufRead as _},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -247,12 +248,36 @@ fn bench_measures_three_sizes_and_leaves_nothing() {
 }
 
 #[test]
+fn watch_sees_what_an_engine_commits_and_a_store_that_is_not_there_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_piton"));
+    let child = child.arg("--store").arg(&root).args(["--json", "watch", "--interval", "0.02", "--count", "100"]);
+    let mut child = child.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut looks = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    assert!(looks.next().unwrap()["error"].as_str().unwrap().contains("there is no store"));
+    let store = stores::in_use(&root);
+    let all: Vec<_> = looks.collect();
+    assert!(child.wait().unwrap().success());
+    let last = all.last().unwrap();
+    assert_eq!((last["checkpoints"].as_u64(), last["error"].as_str()), (Some(4), None), "{last}");
+    assert_eq!(last["newest"].as_array().unwrap().last().unwrap()["id"].as_u64(), Some(4));
+    drop(store);
+    let output = piton(&root, &["watch", "--count", "2", "--interval", "0"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().count() == 2 && text.contains("newest 4, 0 per minute"), "{text}");
+}
+
+#[test]
 fn completions_and_the_manual_know_every_command() {
     let dir = tempfile::tempdir().unwrap();
     for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
         let output = piton(&dir.path().join("none"), arguments);
         let text = String::from_utf8(output.stdout).unwrap();
-        for command in ["list", "show", "cat", "verify", "du", "diff", "log", "salvage", "doctor", "rollback"] {
+        for command in
+            ["list", "show", "cat", "verify", "du", "diff", "log", "salvage", "doctor", "rollback", "watch", "bench"]
+        {
             assert!(text.contains(command), "{arguments:?} lacks {command}");
         }
     }

@@ -131,6 +131,15 @@ pub(crate) enum Command {
     Pin { id: Which },
     /// End what `pin` began.
     Unpin { id: Which },
+    /// Watch a store that an engine writes, until `q`. Without a terminal: a line for each look.
+    Watch {
+        /// How long it waits between two looks.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+        interval: f64,
+        /// End after so many looks.
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
     /// Measure what a checkpoint costs on a file system, for three sizes. No store that is there is touched.
     Bench {
         /// A directory on that file system. Everything is measured in a new directory in it, which is deleted at the end.

@@ -38,6 +38,11 @@ impl Output {
         Self { json: arguments.json, colors }
     }
 
+    /// Whether a program reads the answers.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Whether somebody watches.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.json && stderr().is_terminal()

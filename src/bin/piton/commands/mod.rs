@@ -14,6 +14,7 @@ mod salvage;
 mod show;
 mod transfer;
 mod verify;
+mod watch;
 
 use std::path::Path;
 
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
         Command::Rollback { id } => change::rollback(store, output, *id),
         Command::Pin { id } => change::pin(store, output, *id, true),
         Command::Unpin { id } => change::pin(store, output, *id, false),
+        Command::Watch { interval, count } => watch::run(store, output, *interval, *count),
         Command::Bench { dir, seconds } => bench::run(output, dir, *seconds),
         Command::Completions { shell } => help::completions(*shell),
         Command::Man => help::man(),
