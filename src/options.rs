@@ -421,7 +421,8 @@ impl Options {
     }
 
     /// Calls back with how far long work is, while it is done, on the thread that does it: opening, verifying, exporting,
-    /// importing, pruning. It is called often, at most once for each checkpoint, file, or 4 MiB, and must be quick.
+    /// importing, pruning. It is called often, at most once for each checkpoint, file, or 4 MiB: it must be
+    /// quick, and must not use the store.
     ///
     /// # Examples
     ///

@@ -204,7 +204,8 @@ impl Drop for PendingCheckpoint {
     fn drop(&mut self) {
         let _verb = self.verb();
         self.batch().close();
-        if !self.is_committed {
+        // In a child of a fork nothing happened, and the observer may wait for a lock that a thread of the parent had.
+        if !self.is_committed && !self.batch().hold().registry().is_in_child() {
             self.publisher().volume.observer().note(|| Event::Aborted { checkpoint: self.id() });
         }
     }

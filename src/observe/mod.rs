@@ -9,7 +9,7 @@
 //!
 //! Nothing is durable here. If nobody looks, no event is made: to find that out costs one comparison.
 //!
-//! Progress is told at once, from work that holds no lock.
+//! Progress is told at once, and whoever is told must not use the store.
 
 mod event;
 #[cfg(feature = "log")]
@@ -116,7 +116,7 @@ impl Observer {
         Verb { counts }
     }
 
-    /// Says how far long work is; from where no lock is held.
+    /// Says how far long work is.
     pub(crate) fn progress(&self, progress: Progress) {
         if let Some(tell) = &self.on_progress {
             tell(progress);

@@ -249,7 +249,8 @@ pub(crate) fn open(options: &Options, root: &Path, policy: SpacePolicy, purpose:
     if report.cleanup_skipped.is_none() {
         clean::clean_data(&found, &registry, &mut report);
     }
-    report.failures.extend(journal.settle(&told, report.synced > 0, options.accept_loss).err());
+    let settled = journal.settle(&told, report.synced > 0, options.accept_loss);
+    report.failures.extend(settled.inspect_err(|error| volume.note_left_over(error)).err());
     report.removed.sort_unstable();
     spare::keep(&volume);
     let departing = agreed(&journal, &registry)?;

@@ -113,8 +113,11 @@ fn child_that_drops_its_copies_leaves_the_files_and_locks_of_its_parent() {
 #[test]
 #[ignore = "the test above runs it, in a process of its own"]
 fn part_of_a_child_that_drops_everything() {
-    let dir = dir();
-    let store = Store::open(&dir).unwrap();
+    let (dir, parent) = (dir(), std::process::id());
+    // It may wait for a lock that another thread of the parent had.
+    let observer =
+        move |event: &piton::observe::Event| assert_eq!(std::process::id(), parent, "told in a child: {event}");
+    let store = Options::new().observer(observer).open(&dir).unwrap();
     let first = commit_states(&store, &[bytes(1, 5000)]).unwrap();
     let pending = store.begin_next().unwrap();
     let handle = pending.write(Scope::Shared, &bytes(2, 5000)).unwrap();
