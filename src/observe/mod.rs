@@ -1,9 +1,12 @@
 //! What happens in a store, told to whoever looks.
 //!
+//! [`Options::observer`](crate::Options::observer) is told each [`Event`], [`Options::progress`](crate::Options::progress) how far
+//! long work is. The features `log`, `tracing` and `metrics` have ready-made observers.
+//!
 //! # Who owns what
 //!
-//! The volume of an open store has the [`Observer`] that the options name. An event may come about where a lock is held, and the
-//! observer must be called where none is: it may use the store. So each public verb begins with a [`Verb`], before it takes
+//! The volume of an open store has the observer that the options name. An event may come about where a lock is held, and the
+//! observer must be called where none is: it may use the store. So each public verb begins with a `Verb`, before it takes
 //! any lock. What is noted meanwhile on the same thread waits in a queue of the thread, and is told, in order, when the
 //! outermost verb ends, which gives its locks back before.
 //!
